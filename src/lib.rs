@@ -1,0 +1,1 @@
+//! Weir: canary rollouts for services that do not run on Kubernetes.
