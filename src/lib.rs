@@ -1,1 +1,7 @@
 //! Weir: canary rollouts for services that do not run on Kubernetes.
+//!
+//! The modules in reading order: the pure ground floor, one outside thing each, the data wing,
+//! the control wing, the roof. `tests/house.rs` holds the table of who may use whom.
+
+pub mod time;
+pub mod traffic;

@@ -1,0 +1,15 @@
+//! Where a request goes: weights, buckets, the keys of clients, and the table that says all of it.
+
+pub mod affinity;
+pub mod matching;
+mod table;
+mod tier;
+mod weight;
+
+pub use affinity::Sticky;
+pub use table::{Table, TableTier};
+pub use tier::{
+    Address, AddressError, HealthCheck, Ignore, Limits, NAME_BYTES_MAX, Preview, Release, Tier,
+    TierName, Timeouts, TokenBytes, Upstream, Version, VersionError, Watch,
+};
+pub use weight::{Bucket, Salt, SaltError, Track, Weight, WeightError};

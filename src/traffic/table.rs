@@ -1,0 +1,62 @@
+//! The routing answer: all that the proxy needs to place a request. Immutable, published whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::tier::{Release, Tier, Version};
+use super::weight::{Bucket, Salt, Track, Weight};
+
+/// All tiers as they are served now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// The tiers, in the order of the file.
+    pub tiers: Vec<TableTier>,
+}
+
+/// One tier as it is served now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableTier {
+    /// What the file says of it.
+    pub tier: Arc<Tier>,
+    /// The canary's share; `Weight::NONE` without an open rollout.
+    pub weight: Weight,
+    /// The secret of the open rollout (or of the last one, for the keys of new clients).
+    pub salt: Salt,
+    /// The release that serves.
+    pub stable: Arc<Release>,
+    /// The release of the open rollout.
+    pub canary: Option<Arc<Release>>,
+    /// Further releases that can be reached by preview and are kept warm.
+    pub others: Vec<Arc<Release>>,
+    /// Over how long upgraded connections on a release that is neither stable nor canary any
+    /// more are closed; zero closes them at once.
+    pub close_over: Duration,
+    /// Whether outcomes are judged now: a rollout is open, so that hanging requests and the
+    /// errors of one key are looked after.
+    pub judged: bool,
+}
+
+impl TableTier {
+    /// The track of the client of `bucket`.
+    pub fn track(&self, bucket: Bucket) -> Track {
+        if self.canary.is_some() { self.weight.track(bucket) } else { Track::Stable }
+    }
+
+    /// The release that serves `track`; stable where there is no canary.
+    pub fn release(&self, track: Track) -> &Arc<Release> {
+        match (track, &self.canary) {
+            (Track::Canary, Some(canary)) => canary,
+            (Track::Canary, None) | (Track::Stable, _) => &self.stable,
+        }
+    }
+
+    /// Every release of the tier, stable first.
+    pub fn releases(&self) -> impl Iterator<Item = &Arc<Release>> {
+        std::iter::once(&self.stable).chain(&self.canary).chain(&self.others)
+    }
+
+    /// The release of `version`, for a tester who asks for it.
+    pub fn version(&self, version: &Version) -> Option<&Arc<Release>> {
+        self.releases().find(|release| release.version == *version)
+    }
+}

@@ -1,0 +1,466 @@
+//! What the file says of a tier: its releases, their addresses, and how its traffic is treated.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::affinity::Sticky;
+use super::matching::{Network, Pattern, StatusPattern};
+
+/// Longest name of a tier or a version, in bytes: both become labels of metrics.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// The name of a tier (`web`, `api`): 1..=64 of `[A-Za-z0-9._-]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TierName(Arc<str>);
+
+/// A version of a tier (`1.1.0`), the identity of a release: 1..=64 of `[A-Za-z0-9._+-]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Version(Arc<str>);
+
+/// Why a text is no name of a tier or of a version.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{what} {text:?} is not allowed; use 1 to {NAME_BYTES_MAX} letters, digits and {marks}")]
+pub struct VersionError {
+    what: &'static str,
+    text: String,
+    marks: &'static str,
+}
+
+fn checked(text: &str, what: &'static str, marks: &'static str) -> Result<Arc<str>, VersionError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || (c != ' ' && marks.contains(c));
+    if (1..=NAME_BYTES_MAX).contains(&text.len()) && text.chars().all(allowed) {
+        return Ok(text.into());
+    }
+    let text = text.chars().take(NAME_BYTES_MAX).collect();
+    Err(VersionError { what, text, marks })
+}
+
+macro_rules! name {
+    ($type:ident, $what:literal, $marks:literal) => {
+        impl $type {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = VersionError;
+
+            fn from_str(text: &str) -> Result<Self, VersionError> {
+                checked(text, $what, $marks).map(Self)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = VersionError;
+
+            fn try_from(text: String) -> Result<Self, VersionError> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> Self {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.pad(&self.0)
+            }
+        }
+    };
+}
+
+name!(TierName, "tier name", "._-");
+name!(Version, "version", "._+-");
+
+/// Where an upstream listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Address {
+    /// A host name that is looked up when a connection is made, and its port.
+    Name(String, u16),
+    /// An IP address and a port.
+    Socket(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// Why a text is no address.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error(
+    "{0:?} is not an address; write \"host:port\", \"127.0.0.1:3000\", \"[::1]:3000\" or \
+     \"unix:/run/app.sock\""
+)]
+pub struct AddressError(String);
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let wrong = || AddressError(text.chars().take(80).collect());
+        if let Some(path) = text.strip_prefix("unix:") {
+            // sockaddr_un holds 107 bytes and a zero.
+            let fits = path.starts_with('/') && path.len() <= 107 && !path.contains('\0');
+            return if fits { Ok(Self::Unix(path.into())) } else { Err(wrong()) };
+        }
+        if let Ok(socket) = text.parse::<SocketAddr>() {
+            return if socket.port() == 0 { Err(wrong()) } else { Ok(Self::Socket(socket)) };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port: u16 = port.parse().map_err(|_| wrong())?;
+        let label = |l: &str| {
+            !l.is_empty() && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        // Digits and dots only would be a mistyped IPv4 address.
+        let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        if port == 0 || numeric || host.len() > 253 || !host.split('.').all(label) {
+            return Err(wrong());
+        }
+        Ok(Self::Name(host.to_ascii_lowercase(), port))
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.to_string()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(host, port) => write!(out, "{host}:{port}"),
+            Self::Socket(socket) => socket.fmt(out),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// One address we forward to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Where it listens.
+    pub address: Address,
+    /// Its place in the register of the metrics; one address of one release keeps it for good.
+    pub slot: usize,
+}
+
+/// One version of a tier, with its upstreams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Its identity.
+    pub version: Version,
+    /// Where it runs; never empty.
+    pub upstreams: Vec<Upstream>,
+    /// The Host to send instead of the client's, if the file says so.
+    pub host: Option<String>,
+    /// Its place in the register of the metrics; one version of one tier keeps it for good.
+    pub slot: usize,
+}
+
+/// A layer of the product (web, api, admin) and how its traffic is treated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// Its name.
+    pub name: TierName,
+    /// Where its clients come in.
+    pub listen: SocketAddr,
+    /// What keeps a client on its version.
+    pub sticky: Sticky,
+    /// How upstreams are asked whether they are well.
+    pub health: HealthCheck,
+    /// How testers reach either release at any weight.
+    pub preview: Option<Preview>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How much there may be of things.
+    pub limits: Limits,
+    /// Peers whose X-Forwarded-For is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Requests that are not judged.
+    pub ignore: Ignore,
+    /// Outcomes that are counted besides errors, in the order of the judge's settings.
+    pub watches: Vec<Watch>,
+    /// Whether answers tell the client its version (`X-Weir-Version`). Off: only when the
+    /// request asks by the preview secret.
+    pub show_version: bool,
+    /// Whether each request is written to the access log.
+    pub access_log: bool,
+}
+
+/// Active health checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Path that is asked with GET; none: a connection that opens is well.
+    pub path: Option<String>,
+    /// Time between two checks of one upstream.
+    pub interval: Duration,
+    /// Longest a check may take.
+    pub timeout: Duration,
+    /// Failed checks in a row that make an upstream unhealthy.
+    pub fall: u32,
+    /// Passed checks in a row that make it healthy again.
+    pub rise: u32,
+    /// How long after a start the health of a release is unknown rather than bad.
+    pub boot_grace: Duration,
+    /// Failures in a row seen in traffic that take an upstream out (passive ejection).
+    pub eject_after: u32,
+    /// How long it stays out.
+    pub eject_for: Duration,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            path: None,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(2),
+            fall: 3,
+            rise: 1,
+            boot_grace: Duration::from_mins(1),
+            eject_after: 5,
+            eject_for: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A header or cookie with a secret by which testers choose a release:
+/// `name: <secret>` or `<secret>:canary` goes to the canary (or, with no rollout open, to the
+/// newest available release), `<secret>:stable` to stable, `<secret>:<version>` to that version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preview {
+    /// Name of the header, lower case.
+    pub header: Option<String>,
+    /// Name of the cookie.
+    pub cookie: Option<String>,
+    /// The secret.
+    pub secret: TokenBytes,
+}
+
+/// A secret from the configuration: compared in constant time, never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenBytes(Box<[u8]>);
+
+impl TokenBytes {
+    /// Keeps `secret`.
+    pub fn new(secret: &str) -> Self {
+        Self(secret.as_bytes().into())
+    }
+
+    /// Whether `other` is the secret; takes the same time wherever they differ.
+    pub fn is(&self, other: &[u8]) -> bool {
+        self.0.len() == other.len()
+            && self.0.iter().zip(other).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    }
+
+    /// Length of the secret in bytes.
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether the secret is empty; the configuration refuses such a one.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for TokenBytes {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("TokenBytes(..)")
+    }
+}
+
+/// How long things may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A client's request head, from its first byte (and a new connection's first byte).
+    pub request_head: Duration,
+    /// A kept-alive client connection without a request.
+    pub client_idle: Duration,
+    /// No byte moving in either direction of a body.
+    pub body_idle: Duration,
+    /// Opening a connection to an upstream.
+    pub connect: Duration,
+    /// From the end of the request to the head of the answer; beyond `first_byte` it also counts
+    /// as an error of the release, once.
+    pub response_head: Duration,
+    /// Age at which a request without an answer counts as an error (hanging).
+    pub first_byte: Duration,
+    /// A whole request, bodies included; none: no limit (downloads, event streams).
+    pub total: Option<Duration>,
+    /// Age at which an answer still streaming is counted by its head.
+    pub stream_after: Duration,
+    /// An idle connection to an upstream.
+    pub upstream_idle: Duration,
+    /// Idle time after which a connection is not used for a request that may not be repeated
+    /// without looking whether it is still open.
+    pub reuse_idle: Duration,
+    /// How long requests may go on after SIGTERM, and upgraded connections on a release that lost.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            request_head: seconds(10),
+            client_idle: seconds(75),
+            body_idle: seconds(60),
+            connect: seconds(3),
+            response_head: seconds(60),
+            first_byte: seconds(10),
+            total: None,
+            stream_after: seconds(10),
+            upstream_idle: seconds(30),
+            reuse_idle: seconds(1),
+            drain: seconds(30),
+        }
+    }
+}
+
+/// How much there may be of things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections at once, over all workers.
+    pub connections: usize,
+    /// Bytes of a request head.
+    pub head_bytes: usize,
+    /// Header lines of a request or an answer.
+    pub headers: usize,
+    /// Bytes of a request body; none: no limit.
+    pub body_bytes: Option<u64>,
+    /// Requests on one client connection.
+    pub requests_per_connection: u64,
+    /// Idle connections kept to one upstream by one worker.
+    pub upstream_idle: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            head_bytes: 64 * 1024,
+            headers: 100,
+            body_bytes: None,
+            requests_per_connection: 100_000,
+            upstream_idle: 256,
+        }
+    }
+}
+
+/// Requests that are forwarded but not judged: monitors that hit one version only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ignore {
+    /// Paths (without the query), `*` for any text.
+    pub paths: Vec<Pattern>,
+    /// Client addresses.
+    pub addresses: Vec<Network>,
+    /// User agents, `*` for any text.
+    pub agents: Vec<Pattern>,
+}
+
+impl Ignore {
+    /// Whether a request for `path` from `client` with `agent` is left out of the judgement.
+    pub fn covers(&self, path: &str, client: IpAddr, agent: &[u8]) -> bool {
+        self.paths.iter().any(|pattern| pattern.matches(path.as_bytes()))
+            || self.addresses.iter().any(|network| network.contains(client))
+            || self.agents.iter().any(|pattern| pattern.matches(agent))
+    }
+
+    /// Whether nothing is left out, so that requests need not be looked at.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.addresses.is_empty() && self.agents.is_empty()
+    }
+}
+
+/// An outcome that is counted besides errors, such as being thrown out to the login page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// What it is called, in sentences and as a label.
+    pub name: String,
+    /// The statuses that count, any of them.
+    pub status: Vec<StatusPattern>,
+    /// The Location that counts, if the answer must have one.
+    pub location: Option<Pattern>,
+}
+
+impl Watch {
+    /// Whether an answer with `status` and `location` is such an outcome.
+    pub fn matches(&self, status: u16, location: Option<&[u8]>) -> bool {
+        self.status.iter().any(|pattern| pattern.matches(status))
+            && match &self.location {
+                None => true,
+                Some(pattern) => location.is_some_and(|text| pattern.matches(text)),
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_read_as_written() {
+        for text in ["127.0.0.1:3000", "[::1]:3000", "unix:/run/app.sock", "app-1.local:80"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for wrong in ["", "app", "app:0", "app:70000", "10.0.0:80", "1.2.3.4.5:1", "unix:app.sock"]
+        {
+            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_keep_to_their_alphabet() {
+        assert!("web-1".parse::<TierName>().is_ok());
+        assert!("4.2.0+build".parse::<Version>().is_ok());
+        let error = "1.0 beta".parse::<Version>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "version \"1.0 beta\" is not allowed; use 1 to 64 letters, digits and ._+-"
+        );
+        assert!("x".repeat(65).parse::<Version>().is_err());
+    }
+
+    #[test]
+    fn a_watch_needs_its_status_and_its_location() {
+        let watch = Watch {
+            name: "thrown out".into(),
+            status: vec!["302".parse().unwrap(), "401".parse().unwrap()],
+            location: Some(Pattern::new("/login*")),
+        };
+        assert!(watch.matches(302, Some(b"/login?next=/")));
+        assert!(!watch.matches(302, Some(b"/home")));
+        assert!(!watch.matches(302, None));
+        assert!(!watch.matches(200, Some(b"/login")));
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let secret = TokenBytes::new("hunter2");
+        assert!(secret.is(b"hunter2"));
+        assert!(!secret.is(b"hunter3"));
+        assert_eq!(format!("{secret:?}"), "TokenBytes(..)");
+    }
+}
