@@ -1,4 +1,4 @@
-//! The only reader of the system clock.
+//! The only reader of the wall clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -195,6 +195,12 @@ impl Judge {
         }
     }
 
+    /// Lets the stage bake anew from now on, with all evidence kept: after a downtime nobody knows
+    /// what the canary did meanwhile.
+    pub fn bake_anew(&mut self) {
+        self.clock.stage = self.clock.now;
+    }
+
     /// Takes one window (some 250 ms to 60 s) that ended at `now`, and decides. Time never goes
     /// backwards: an earlier `now` counts as the last one. Before the first stage nothing is
     /// judged.

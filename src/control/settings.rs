@@ -20,6 +20,8 @@ pub struct Settings {
     pub observe: bool,
     /// Where the windows of the judge are recorded, if they are.
     pub record: Option<PathBuf>,
+    /// What an operator should know about how the program was started.
+    pub remarks: Vec<String>,
 }
 
 /// One tier of the file.

@@ -15,7 +15,7 @@ use crate::traffic::{Address, Salt, TierName, Version, Weight};
 const ACTOR_BYTES_MAX: usize = 64;
 
 /// Longest reason somebody may give for an order, in characters.
-pub const BECAUSE_CHARS_MAX: usize = 500;
+pub const REASON_CHARS_MAX: usize = 500;
 
 /// Who decided: the name of a token, or Weir itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -141,6 +141,9 @@ pub enum Input {
     File {
         /// What was wrong with a journal that had to be set aside.
         journal_lost: Option<String>,
+        /// Whether the program runs already, so that a file that lost a line is refused; a start
+        /// must go on with it.
+        reload: bool,
     },
     /// No upstream of the canary has been healthy for too long, while stable is.
     Unhealthy {

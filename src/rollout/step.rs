@@ -21,7 +21,14 @@ pub fn step(
 ) -> Result<Vec<Event>, Refusal> {
     match input {
         Input::Command(command) => Desk { state, facts, now, command }.decide(),
-        Input::File { journal_lost } => read_file(state, facts, journal_lost.as_deref(), now),
+        Input::File { reload: true, .. } => {
+            let lost = |(name, tier)| missing_line(name, tier, facts);
+            match state.tiers.iter().find_map(lost) {
+                Some(refusal) => Err(refusal),
+                None => read_file(state, facts, None, now),
+            }
+        }
+        Input::File { journal_lost, .. } => read_file(state, facts, journal_lost.as_deref(), now),
         Input::Unhealthy { tier, reason } => {
             let blame = Blame::Unhealthy { reason: reason.clone() };
             Ok(guard(state, facts, tier, blame, now).into_iter().collect())
