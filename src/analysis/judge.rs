@@ -436,7 +436,7 @@ impl Judge {
         let grace_end = self.clock.began + self.settings.grace.as_secs_f64();
         let so_far = (self.clock.now - self.clock.stage.max(grace_end)).max(0.0);
         let growth = proof.growth(self.settings.advance_at())?;
-        Some((growth - 1.0) * so_far)
+        Some((growth - 1.0) * so_far).filter(|seconds| seconds.is_finite())
     }
 
     /// Seconds until the stage may end: bake and all needed proofs.
