@@ -92,7 +92,9 @@ fn rollouts_get_the_verdict_they_deserve() {
             assert!(!bad, "{}: {}", trace.file, outcome.sentence());
         }
     }
-    wrong.iter().for_each(|line| eprintln!("{line}"));
+    for line in &wrong {
+        eprintln!("{line}");
+    }
     for (scenario, (bad, all, share)) in &hard {
         let chance = at_least(*bad, *all, *share);
         assert!(chance > CHANCE_MIN, "{scenario}: {bad} bad of {all}");
