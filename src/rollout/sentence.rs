@@ -45,13 +45,15 @@ impl Event {
                 format!("paused by {by}; a failing canary is still rolled back")
             }
             Change::Promoted { release, replaced, cause } => {
-                let ground = match cause {
-                    Cause::Order => format!(" by {by}"),
-                    Cause::Proven { reason } | Cause::Unproven { reason } => format!(": {reason}"),
+                let (by, why) = match cause {
+                    Cause::Order => (format!(" by {by}"), String::new()),
+                    Cause::Proven { reason } | Cause::Unproven { reason } => {
+                        (String::new(), format!(": {reason}"))
+                    }
                 };
                 format!(
-                    "promoted, everybody is on {release}; `weir rollback` goes back to \
-                     {replaced}{ground}"
+                    "promoted{by}, everybody is on {release}; `weir rollback` goes back to \
+                     {replaced}{why}"
                 )
             }
             Change::Reanalysed { give_up, when_unproven } => {
