@@ -73,9 +73,9 @@ impl Event {
             }
             Change::Started { release, attempt, plan, .. } => {
                 let again =
-                    if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+                    if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
                 let first = plan.first().weight;
-                format!("{release} started at {first}{again} by {by}; the plan: {plan}")
+                format!("{release}{again} started at {first} by {by}; the plan: {plan}")
             }
             Change::WouldHaveRolledBack { cause } => {
                 format!("would have rolled back (observing only): {}", ground(cause, self))

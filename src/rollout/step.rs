@@ -247,10 +247,12 @@ impl Desk<'_> {
     }
 
     fn known(&self, name: &TierName) -> Result<&Tier, Refusal> {
-        self.state.tiers.get(name).ok_or_else(|| Refusal::UnknownTier {
-            tier: name.clone(),
-            known: listed(self.facts.tiers.iter().map(|facts| &facts.name)),
-        })
+        self.state.tiers.get(name).ok_or_else(|| self.unknown_tier(name))
+    }
+
+    fn unknown_tier(&self, name: &TierName) -> Refusal {
+        let known = listed(self.facts.tiers.iter().map(|facts| &facts.name));
+        Refusal::UnknownTier { tier: name.clone(), known }
     }
 
     /// Decides for the tier named, or for every tier with an open rollout. All or nothing.
@@ -456,10 +458,8 @@ impl Desk<'_> {
             let (tier, release, rollout) = (name.clone(), rollout.release.clone(), rollout.id);
             return Err(Refusal::AlreadyOpen { tier, release, rollout });
         }
+        let facts = self.facts.tier(name).ok_or_else(|| self.unknown_tier(name))?;
         self.may_raise(name, tier)?;
-        let Some(facts) = self.facts.tier(name) else {
-            return Err(Refusal::LineMissing { tier: name.clone(), version: tier.stable.clone() });
-        };
         let release = chosen(name, tier, facts, version, upstreams)?;
         if release == tier.stable {
             return Err(Refusal::AlreadyStable {
