@@ -3,5 +3,7 @@
 //! The modules in reading order: the pure ground floor, one outside thing each, the data wing,
 //! the control wing, the roof. `tests/house.rs` holds the table of who may use whom.
 
+pub mod analysis;
+pub mod config;
 pub mod time;
 pub mod traffic;
