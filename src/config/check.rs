@@ -12,7 +12,12 @@ use super::values::{Mistake, quoted};
 use crate::traffic::{Address, Version};
 
 /// Checks the tiers against each other, and against the admin address.
-pub(super) fn tiers(reader: &Reader, tiers: &[Draft], admin: SocketAddr, admin_span: Option<&Range<usize>>) {
+pub(super) fn tiers(
+    reader: &Reader,
+    tiers: &[Draft],
+    admin: SocketAddr,
+    admin_span: Option<&Range<usize>>,
+) {
     names(reader, tiers);
     listens(reader, tiers, admin, admin_span);
     for tier in tiers {
@@ -23,7 +28,13 @@ pub(super) fn tiers(reader: &Reader, tiers: &[Draft], admin: SocketAddr, admin_s
     }
 }
 
-fn conflict(reader: &Reader, key: String, span: &Range<usize>, mistake: Mistake, other: (&Range<usize>, &str)) {
+fn conflict(
+    reader: &Reader,
+    key: String,
+    span: &Range<usize>,
+    mistake: Mistake,
+    other: (&Range<usize>, &str),
+) {
     let others = vec![(other.0.clone(), other.1.to_owned())];
     reader.note((Level::Error, Code::Conflict), (key, span.clone()), mistake, others);
 }
@@ -56,13 +67,13 @@ fn listens(reader: &Reader, tiers: &[Draft], admin: SocketAddr, admin_span: Opti
                 format!("{} is taken: the admin address is {admin}", listen.value),
                 "give one of the two another port",
             );
-            match admin_span {
-                Some(span) => conflict(reader, key(), &listen.span, mistake, (span, "the admin address")),
-                None => {
-                    let help = format!("{}; without a line of its own `listen` of [admin] is {admin}", mistake.help);
-                    let place = (key(), listen.span.clone());
-                    reader.note((Level::Error, Code::Conflict), place, Mistake { help, ..mistake }, Vec::new());
-                }
+            if let Some(span) = admin_span {
+                conflict(reader, key(), &listen.span, mistake, (span, "the admin address"));
+            } else {
+                let help = format!("{}; {admin} is the default of [admin]", mistake.help);
+                let place = (key(), listen.span.clone());
+                let mistake = Mistake { help, ..mistake };
+                reader.note((Level::Error, Code::Conflict), place, mistake, Vec::new());
             }
         }
         seen.push(listen);
@@ -84,7 +95,8 @@ fn versions(reader: &Reader, tier: &Draft) {
 
 fn stable(reader: &Reader, tier: &Draft) {
     let Some(stable) = tier.stable.as_ref().filter(|_| tier.releases_are_whole) else { return };
-    let versions: Vec<&At<Version>> = tier.releases.iter().filter_map(|release| release.version.as_ref()).collect();
+    let versions: Vec<&At<Version>> =
+        tier.releases.iter().filter_map(|release| release.version.as_ref()).collect();
     if versions.iter().any(|version| version.value == stable.value) {
         return;
     }
@@ -105,10 +117,16 @@ fn shared_addresses(reader: &Reader, tier: &Draft) {
     let mut seen: HashMap<Address, (usize, &Range<usize>)> = HashMap::new();
     for (index, release) in tier.releases.iter().enumerate() {
         for upstream in &release.upstreams {
-            let Some((first, span)) = seen.insert(plain(&upstream.value), (index, &upstream.span)) else { continue };
+            let Some((first, span)) = seen.insert(plain(&upstream.value), (index, &upstream.span))
+            else {
+                continue;
+            };
             let address = &upstream.value;
             let mistake = if first == index {
-                Mistake::new(format!("{address} stands twice in one release"), "remove one of the two")
+                Mistake::new(
+                    format!("{address} stands twice in one release"),
+                    "remove one of the two",
+                )
             } else {
                 Mistake::new(
                     format!("{address} is in two releases"),
@@ -122,8 +140,15 @@ fn shared_addresses(reader: &Reader, tier: &Draft) {
     }
 }
 
-fn loops(reader: &Reader, tier: &Draft, tiers: &[Draft], admin: SocketAddr, admin_span: Option<&Range<usize>>) {
-    let listens: Vec<&At<SocketAddr>> = tiers.iter().filter_map(|other| other.listen.as_ref()).collect();
+fn loops(
+    reader: &Reader,
+    tier: &Draft,
+    tiers: &[Draft],
+    admin: SocketAddr,
+    admin_span: Option<&Range<usize>>,
+) {
+    let listens: Vec<&At<SocketAddr>> =
+        tiers.iter().filter_map(|other| other.listen.as_ref()).collect();
     for release in &tier.releases {
         let version = release.version.as_ref().map_or("", |at| at.value.as_str());
         let key = || format!("{}.releases.{version}.upstreams", tier.path);
@@ -134,7 +159,13 @@ fn loops(reader: &Reader, tier: &Draft, tiers: &[Draft], admin: SocketAddr, admi
                     format!("{address} leads back to Weir, which listens on {}", listen.value),
                     "write the address of the app",
                 );
-                conflict(reader, key(), &upstream.span, mistake, (&listen.span, "Weir listens here"));
+                conflict(
+                    reader,
+                    key(),
+                    &upstream.span,
+                    mistake,
+                    (&listen.span, "Weir listens here"),
+                );
             } else if reaches(address, admin) {
                 let mistake = Mistake::new(
                     format!("{address} leads to the admin address {admin}"),
@@ -142,7 +173,12 @@ fn loops(reader: &Reader, tier: &Draft, tiers: &[Draft], admin: SocketAddr, admi
                 );
                 let others = admin_span.map(|span| (span.clone(), "the admin address".to_owned()));
                 let place = (key(), upstream.span.clone());
-                reader.note((Level::Error, Code::Conflict), place, mistake, others.into_iter().collect());
+                reader.note(
+                    (Level::Error, Code::Conflict),
+                    place,
+                    mistake,
+                    others.into_iter().collect(),
+                );
             }
         }
     }
@@ -156,7 +192,9 @@ pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
         IpAddr::V6(v6) => v6.is_unspecified(),
     };
     let (here, there) = (a.ip().to_canonical(), b.ip().to_canonical());
-    a.port() == b.port() && a.port() != 0 && (here == there || covers(here, there) || covers(there, here))
+    a.port() == b.port()
+        && a.port() != 0
+        && (here == there || covers(here, there) || covers(there, here))
 }
 
 /// Whether a connection to `address` arrives at `listen`, as far as the address tells.
@@ -170,7 +208,9 @@ pub(super) fn reaches(address: &Address, listen: SocketAddr) -> bool {
         Address::Unix(_) => false,
         Address::Name(host, port) => {
             let local = host == "localhost" || host.ends_with(".localhost");
-            local && *port == listen.port() && (own(Ipv4Addr::LOCALHOST.into()) || listen.ip().is_loopback())
+            local
+                && *port == listen.port()
+                && (own(Ipv4Addr::LOCALHOST.into()) || listen.ip().is_loopback())
         }
         Address::Socket(socket) if socket.port() != listen.port() => false,
         // A connection to the unspecified address goes to this machine.
@@ -212,8 +252,13 @@ mod tests {
     #[test]
     fn loops_are_seen_in_every_spelling() {
         let reaches = |a: &str, b: &str| reaches(&a.parse().unwrap(), b.parse().unwrap());
-        for address in ["127.0.0.1:80", "localhost:80", "0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80"] {
-            assert!(reaches(address, "127.0.0.1:80") && reaches(address, "0.0.0.0:80"), "{address}");
+        for address in
+            ["127.0.0.1:80", "localhost:80", "0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80"]
+        {
+            assert!(
+                reaches(address, "127.0.0.1:80") && reaches(address, "0.0.0.0:80"),
+                "{address}"
+            );
         }
         assert!(reaches("[::1]:80", "[::]:80") && reaches("localhost:80", "[::1]:80"));
         assert!(!reaches("192.0.2.1:80", "0.0.0.0:80") && reaches("192.0.2.1:80", "192.0.2.1:80"));

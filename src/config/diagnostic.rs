@@ -34,6 +34,16 @@ impl Source {
         self.starts.partition_point(|start| *start <= at)
     }
 
+    pub(super) const fn lines(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The text of a line, from 1.
+    pub(super) fn line_text(&self, line: usize) -> &str {
+        let end = self.starts.get(line).copied().unwrap_or(self.text.len());
+        &self.text[self.starts[line - 1]..end]
+    }
+
     fn column(&self, at: usize) -> usize {
         let start = self.starts[self.line(at) - 1];
         self.text.get(start..at).map_or(1, |before| before.chars().count() + 1)
@@ -180,9 +190,10 @@ impl Diagnostic {
             return format!("{}: {}; {}", self.level.name(), self.message, self.help);
         };
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        let mark = |kind: AnnotationKind, span: &Range<usize>, label: &str| -> Annotation<'static> {
-            kind.span(self.source.clipped(span)).label(label.to_owned())
-        };
+        let mark =
+            |kind: AnnotationKind, span: &Range<usize>, label: &str| -> Annotation<'static> {
+                kind.span(self.source.clipped(span)).label(label.to_owned())
+            };
         let mut snippet = Snippet::source(self.source.text.as_str())
             .path(self.source.name.as_str())
             .annotation(mark(AnnotationKind::Primary, span, &self.help));
@@ -218,7 +229,7 @@ pub struct Report {
 impl Report {
     /// The diagnostics of one file, put in order.
     pub(super) fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
-        diagnostics.sort_by_key(|one| (one.line(), one.column(), one.level));
+        diagnostics.sort_by_key(|one| (one.span.as_ref().map(|span| span.start), one.level));
         let unkept = diagnostics.len().saturating_sub(KEPT_MAX);
         diagnostics.truncate(KEPT_MAX);
         Self { diagnostics, unkept }
@@ -264,8 +275,7 @@ impl Report {
             counted = format!("{counted}; the first {PRINTED_MAX} are shown");
         }
         let file = self.diagnostics.first().map_or("", |one| one.file());
-        text.push_str(&format!("{file}: {counted}\n"));
-        text
+        format!("{text}{file}: {counted}\n")
     }
 
     /// The same for programs: a list of objects.

@@ -38,22 +38,28 @@ impl Judging {
         section.points("margin", 1e-5..=0.5, &mut settings.errors.margin);
         section.duration("grace", Duration::ZERO..=Duration::from_hours(1), &mut settings.grace);
         section.points("grace_delta", 0.0..=1.0, &mut settings.grace_delta);
-        let give_up = section.duration("give_up", Duration::from_secs(1)..=BAKE_MAX, &mut settings.give_up);
+        let give_up =
+            section.duration("give_up", Duration::from_secs(1)..=BAKE_MAX, &mut settings.give_up);
         let words = [("hold", WhenUnproven::Hold), ("advance", WhenUnproven::Advance)];
         section.word("when_unproven", &words, &mut settings.when_unproven);
         if let Some(span) = give_up.filter(|_| settings.give_up <= settings.grace) {
-            section.remark("give_up", span, Mistake::new(
-                format!(
-                    "stages are given up after {}, within the grace of {}",
-                    values::duration_text(settings.give_up),
-                    values::duration_text(settings.grace)
+            section.remark(
+                "give_up",
+                span,
+                Mistake::new(
+                    format!(
+                        "stages are given up after {}, within the grace of {}",
+                        values::duration_text(settings.give_up),
+                        values::duration_text(settings.grace)
+                    ),
+                    "nothing can be proven before; make give_up longer or grace shorter",
                 ),
-                "nothing can be proven before; make give_up longer or grace shorter",
-            ));
+            );
         }
         let mut errors = section.table("errors", &keys::ERRORS);
         if let (Some(short), Some(long)) = (section.key_span("margin"), errors.key_span("margin")) {
-            let mistake = Mistake::new("`margin` is said twice", "keep one of the two: they mean the same");
+            let mistake =
+                Mistake::new("`margin` is said twice", "keep one of the two: they mean the same");
             errors.conflict("margin", long, mistake, vec![(short, "said here too".to_owned())]);
         }
         metric(&mut errors, &mut settings.errors);
@@ -109,13 +115,19 @@ fn watches(sections: Vec<Section<'_>>) -> Vec<(Watch, WatchSettings)> {
         }
         let status = section.list("status", PATTERNS_MAX, "[\"302\", \"4xx\"]", |text| {
             text.parse::<StatusPattern>().map_err(|_| {
-                Mistake::new(format!("{} is no status", quoted(text)), "write \"302\" or a class, \"4xx\"")
+                Mistake::new(
+                    format!("{} is no status", quoted(text)),
+                    "write \"302\" or a class, \"4xx\"",
+                )
             })
         });
         if status.as_ref().is_some_and(Vec::is_empty)
             && let Some(span) = section.key_span("status")
         {
-            let mistake = Mistake::new("`status` is empty", "list the statuses that count: [\"302\", \"401\"]");
+            let mistake = Mistake::new(
+                "`status` is empty",
+                "list the statuses that count: [\"302\", \"401\"]",
+            );
             section.wrong("status", span, mistake);
         }
         let location = section.text("location", "write a pattern: \"/login*\"", pattern);
@@ -139,7 +151,10 @@ fn watches(sections: Vec<Section<'_>>) -> Vec<(Watch, WatchSettings)> {
 
 fn watch_name(text: &str) -> Result<String, Mistake> {
     if ["errors", "slow"].contains(&text) {
-        return Err(Mistake::new(format!("{} is judged anyway", quoted(text)), "choose another name"));
+        return Err(Mistake::new(
+            format!("{} is judged anyway", quoted(text)),
+            "choose another name",
+        ));
     }
     let visible = !text.chars().any(char::is_control) && text.trim() == text;
     if text.is_empty() || text.chars().count() > WATCH_NAME_MAX || !visible {
@@ -196,7 +211,6 @@ pub(super) fn global(root: &mut Section<'_>, bake: Duration) -> Judging {
     let settings = Settings { bake, ..Settings::default() };
     Judging { settings, ..Judging::default() }.overridden(section)
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -5,8 +5,8 @@ mod list;
 
 pub use list::SECTIONS;
 pub(super) use list::{
-    ADMIN, ANALYSIS, CANARY_DOWN, ERRORS, HEALTH, IGNORE, LIMITS, LOG, PREVIEW, PROXY, RELEASE, ROLLOUT,
-    ROOT, SLOW, STAGE, STATE, STICKY, TIER, TIMEOUTS, WATCH,
+    ADMIN, ANALYSIS, CANARY_DOWN, ERRORS, HEALTH, IGNORE, LIMITS, LOG, PREVIEW, PROXY, RELEASE,
+    ROLLOUT, ROOT, SLOW, STAGE, STATE, STICKY, TIER, TIMEOUTS, WATCH,
 };
 
 use super::difference::Class;
@@ -73,7 +73,8 @@ pub(super) fn advice(name: &str, section: &Keys, near: Option<&str>) -> String {
                 .to_owned();
         }
         ("[[tier]]", "canary") => {
-            return "the canary is chosen by `weir start`; list its release in `releases`".to_owned();
+            return "the canary is chosen by `weir start`; list its release in `releases`"
+                .to_owned();
         }
         ("the file", "tiers" | "service" | "services") => {
             return "write [[tier]] above each tier".to_owned();

@@ -25,7 +25,7 @@ pub(super) fn masked(text: &str, table: &DeTable<'_>) -> String {
 
 /// Values of `secret` as far as the parser understood the file.
 fn in_table(table: &DeTable<'_>, spans: &mut Vec<Range<usize>>) {
-    for (key, value) in table.iter() {
+    for (key, value) in table {
         match key.get_ref().as_ref() {
             "secret" => spans.push(value.span()),
             "preview" => in_preview(value, spans),

@@ -19,8 +19,15 @@ const SECRET_BYTES_MIN: usize = 16;
 const SECRET_BYTES_MAX: usize = 256;
 
 /// Headers that HTTP itself or the app needs, and that therefore cannot carry the secret.
-const TAKEN_HEADERS: &[&str] =
-    &["authorization", "connection", "content-length", "content-type", "cookie", "host", "transfer-encoding"];
+const TAKEN_HEADERS: &[&str] = &[
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "host",
+    "transfer-encoding",
+];
 
 /// Reads the section; none where it is absent or wrong.
 pub(super) fn read(mut section: Section<'_>, base: &Path) -> Option<Preview> {
@@ -39,9 +46,17 @@ pub(super) fn read(mut section: Section<'_>, base: &Path) -> Option<Preview> {
     match (section.key_span("secret"), section.key_span("secret_file")) {
         (Some(secret), Some(file)) => {
             let mistake = Mistake::new("the secret is said twice", "keep one of the two");
-            section.conflict("secret_file", file, mistake, vec![(secret, "said here too".to_owned())]);
+            section.conflict(
+                "secret_file",
+                file,
+                mistake,
+                vec![(secret, "said here too".to_owned())],
+            );
         }
-        (None, None) => section.need("secret", "secret = \"...\" of 16 bytes or more, or secret_file = \"preview.secret\""),
+        (None, None) => section.need(
+            "secret",
+            "secret = \"...\" of 16 bytes or more, or secret_file = \"preview.secret\"",
+        ),
         _ => {}
     }
     if !named {
@@ -72,7 +87,10 @@ fn checked(text: impl AsRef<[u8]>) -> Result<TokenBytes, Mistake> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| text.as_bytes().iter().all(fits));
     let Some(text) = text else {
         let help = "use letters, digits and -._~+/= (`openssl rand -hex 16` makes one)";
-        return Err(Mistake::new("the secret has other characters than headers and cookies may carry", help));
+        return Err(Mistake::new(
+            "the secret has other characters than headers and cookies may carry",
+            help,
+        ));
     };
     if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&text.len()) {
         let help = format!(

@@ -20,7 +20,7 @@ const HOSTS_MAX: usize = 32;
 const WORKERS_MAX: u64 = 256;
 
 /// A stage may bake for a month.
-pub(super) const BAKE_MAX: Duration = Duration::from_secs(30 * 86_400);
+pub(super) const BAKE_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// The default least time of a stage, that of the judge's study.
 const BAKE: Duration = Duration::from_mins(1);
@@ -33,7 +33,8 @@ pub(super) fn admin(root: &mut Section<'_>, base: &Path) -> (AdminSettings, Opti
     let listen = section.text("listen", help, values::listen);
     let span = listen.as_ref().map(|at| at.span.clone());
     set(&mut settings.listen, listen);
-    if let Some(span) = span.as_ref().filter(|_| !settings.listen.ip().to_canonical().is_loopback()) {
+    if let Some(span) = span.as_ref().filter(|_| !settings.listen.ip().to_canonical().is_loopback())
+    {
         section.remark(
             "listen",
             span.clone(),
@@ -43,7 +44,8 @@ pub(super) fn admin(root: &mut Section<'_>, base: &Path) -> (AdminSettings, Opti
             ),
         );
     }
-    settings.tokens_file = section.text("tokens_file", "write a path", path).map(|at| base.join(at.value));
+    settings.tokens_file =
+        section.text("tokens_file", "write a path", path).map(|at| base.join(at.value));
     let hosts = section.list("hosts", HOSTS_MAX, "[\"weir.example.com\"]", |text| {
         let label = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
         if text.is_empty() || text.len() > 253 || !text.chars().all(label) {
@@ -78,7 +80,11 @@ pub(super) fn workers(root: &mut Section<'_>) -> Option<usize> {
 pub(super) fn log(root: &mut Section<'_>) -> LogSettings {
     let mut section = root.table("log", &keys::LOG);
     let mut settings = LogSettings::default();
-    section.word("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)], &mut settings.format);
+    section.word(
+        "format",
+        &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        &mut settings.format,
+    );
     let read = section.text("level", "write text: \"info\"", level);
     set(&mut settings.level, read);
     section.finish();
@@ -88,7 +94,8 @@ pub(super) fn log(root: &mut Section<'_>) -> LogSettings {
 fn level(text: &str) -> Result<String, Mistake> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     for part in text.split(',') {
-        let (module, level) = part.rsplit_once('=').map_or((None, part), |(module, level)| (Some(module), level));
+        let (module, level) =
+            part.rsplit_once('=').map_or((None, part), |(module, level)| (Some(module), level));
         let named = module.is_none_or(|module| {
             let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
             !module.is_empty() && module.chars().all(fits)
@@ -96,7 +103,9 @@ fn level(text: &str) -> Result<String, Mistake> {
         if !named || !LEVELS.contains(&level) {
             let near = keys::nearest(level, LEVELS.into_iter());
             let near = near.map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
-            let help = format!("use off, error, warn, info, debug or trace, or \"info,weir::proxy=debug\"{near}");
+            let help = format!(
+                "use off, error, warn, info, debug or trace, or \"info,weir::proxy=debug\"{near}"
+            );
             return Err(Mistake::new(format!("{} is not a level", quoted(part)), help));
         }
     }
@@ -106,7 +115,10 @@ fn level(text: &str) -> Result<String, Mistake> {
 /// A path that can be one.
 pub(super) fn path(text: &str) -> Result<&str, Mistake> {
     if text.is_empty() || text.contains('\0') {
-        return Err(Mistake::new(format!("{} is no path", quoted(text)), "write the path of a file"));
+        return Err(Mistake::new(
+            format!("{} is no path", quoted(text)),
+            "write the path of a file",
+        ));
     }
     Ok(text)
 }
@@ -125,10 +137,14 @@ pub(super) fn rollout(root: &mut Section<'_>) -> RolloutConfig {
             .map(|inner| stage(inner, config.bake))
             .collect();
         if stages.is_empty() {
-            section.wrong("stages", key, Mistake::new(
-                "`stages` is empty",
-                "write at least one, { weight = \"5%\", bake = \"60s\" }, or \"auto\"",
-            ));
+            section.wrong(
+                "stages",
+                key,
+                Mistake::new(
+                    "`stages` is empty",
+                    "write at least one, { weight = \"5%\", bake = \"60s\" }, or \"auto\"",
+                ),
+            );
         }
         rising(&section, &stages);
         let listed = stages.into_iter().flatten().map(|at| at.value).collect();
@@ -160,10 +176,14 @@ fn stage(mut section: Section<'_>, bake: Duration) -> Option<At<Stage>> {
     let mut stage_bake = bake;
     section.duration("bake", Duration::ZERO..=BAKE_MAX, &mut stage_bake);
     if let Some(at) = weight.as_ref().filter(|at| at.value.points() > 5_000) {
-        section.remark("weight", at.span.clone(), Mistake::new(
-            format!("above 50% the judge grows blind, and {} is above it", at.value),
-            "at 90% it takes 71 errors to see anything; let 50% be the last stage",
-        ));
+        section.remark(
+            "weight",
+            at.span.clone(),
+            Mistake::new(
+                format!("above 50% the judge grows blind, and {} is above it", at.value),
+                "at 90% it takes 71 errors to see anything; let 50% be the last stage",
+            ),
+        );
     }
     section.finish();
     weight.map(|at| At { value: Stage { weight: at.value, bake: stage_bake }, span: at.span })
@@ -178,7 +198,10 @@ fn rising(section: &Section<'_>, stages: &[Option<At<Stage>>]) {
             continue;
         }
         let mistake = Mistake::new(
-            format!("{} does not rise above the {} before it", after.value.weight, before.value.weight),
+            format!(
+                "{} does not rise above the {} before it",
+                after.value.weight, before.value.weight
+            ),
             "weights rise from stage to stage",
         );
         let others = vec![(before.span.clone(), "the stage before".to_owned())];

@@ -1,6 +1,8 @@
 //! Reads one table key by key. A mistake is noted and reading goes on, so that one look at the
 //! file finds all of them.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "kinds of values are TOML's enum, not ours")]
+
 use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
@@ -15,6 +17,9 @@ use super::values::{self, Mistake, quoted};
 
 /// Longest list of texts (paths, networks, statuses) of one key.
 pub(super) const PATTERNS_MAX: usize = 256;
+
+/// Places of broken syntax that are looked at; with more of them it is not TOML at all.
+const BROKEN_MAX: usize = 1_000;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -36,51 +41,49 @@ impl Reader {
         let mut reader = Self { source, found: RefCell::default(), broken: Vec::new() };
         let mut errors: Vec<_> = errors.iter().collect();
         errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
-        for error in errors {
+        for error in &errors {
             reader.syntax(error);
+            if reader.broken.len() > BROKEN_MAX {
+                // A file of another kind: nothing it says means anything.
+                reader.broken.push(1..=usize::MAX);
+                break;
+            }
         }
         reader
     }
 
     /// One message a line, and none for what only follows from the line above.
     fn syntax(&mut self, error: &toml::de::Error) {
-        let text = &self.source.text;
-        let at = error.span().map_or(0, |span| span.start).min(text.len());
-        // An error at the end of a line stands after its line feed.
-        let anchor = if text[..at].ends_with('\n') { at.saturating_sub(1) } else { at };
-        let line = self.source.line(anchor);
-        let follows = error.message().contains("key-value pairs") || error.message().contains("inline table");
+        let source = Arc::clone(&self.source);
+        let at = error.span().map_or(0, |span| span.start).min(source.text.len());
+        // An error at the end of a line may stand after its line feed.
+        let anchor = if source.text[..at].ends_with('\n') { at - 1 } else { at };
+        let line = source.line(anchor);
         let last = self.broken.last().map_or(0, |lines| *lines.end());
-        if line <= last || (follows && last > 0 && line == last + 1) {
-            if let Some(lines) = self.broken.last_mut() {
-                *lines = *lines.start()..=line.max(last);
-            }
+        if line <= last {
             return;
         }
-        // A broken header takes the keys below it along.
-        let lines = text.lines().skip(line - 1);
-        let header = lines.clone().next().is_some_and(|line| line.trim_start().starts_with('['));
-        let below = if header {
-            lines.skip(1).take_while(|line| !line.trim_start().starts_with('[')).count()
+        let follows =
+            ["key-value pairs", "inline table"].iter().any(|word| error.message().contains(word));
+        if follows && last > 0 && line == last + 1 {
+            self.broken.push(line..=line);
+            return;
+        }
+        let below = if source.line_text(line).trim_start().starts_with('[') {
+            // A broken header takes the keys below it along.
+            (line + 1..=source.lines())
+                .take_while(|below| !source.line_text(*below).trim_start().starts_with('['))
+                .count()
         } else {
             0
         };
-        self.broken.push(line..=line);
-        let (message, help) = error.message().split_once(", ").unwrap_or((error.message(), ""));
-        let span = anchor..error.span().map_or(anchor, |span| span.end).max(anchor);
-        self.push(Diagnostic {
-            level: Level::Error,
-            code: Code::Syntax,
-            key: String::new(),
-            message: message.to_owned(),
-            help: if help.is_empty() { "this is not TOML".to_owned() } else { help.to_owned() },
-            span: Some(span),
-            others: Vec::new(),
-            source: Arc::clone(&self.source),
-        });
-        if below > 0 {
-            self.broken.push(line + 1..=line + below);
-        }
+        self.broken.push(line..=line + below);
+        let (message, help) =
+            error.message().split_once(", ").unwrap_or((error.message(), "this is not TOML"));
+        let span = Some(anchor..error.span().map_or(anchor, |span| span.end).max(anchor));
+        let (message, help) = (message.to_owned(), help.to_owned());
+        let (level, code, key, others) = (Level::Error, Code::Syntax, String::new(), Vec::new());
+        self.push(Diagnostic { level, code, key, message, help, span, others, source });
     }
 
     pub(super) fn has_broken_lines(&self) -> bool {
@@ -89,7 +92,9 @@ impl Reader {
 
     fn is_broken(&self, span: &Range<usize>) -> bool {
         let line = self.source.line(span.start);
-        self.broken.iter().any(|lines| lines.contains(&line))
+        let before = self.broken.partition_point(|lines| *lines.start() <= line);
+        let whole = self.broken.last().is_some_and(|lines| *lines.end() == usize::MAX);
+        whole || before.checked_sub(1).is_some_and(|index| self.broken[index].contains(&line))
     }
 
     fn push(&self, diagnostic: Diagnostic) {
@@ -119,7 +124,16 @@ impl Reader {
         }
         let Mistake { message, help } = mistake;
         let (source, others, key) = (Arc::clone(&self.source), Vec::new(), String::new());
-        self.push(Diagnostic { level: Level::Error, code, key, message, help, span: None, others, source });
+        self.push(Diagnostic {
+            level: Level::Error,
+            code,
+            key,
+            message,
+            help,
+            span: None,
+            others,
+            source,
+        });
     }
 
     /// The line of a place, from 1.
@@ -178,14 +192,18 @@ impl<'a> Section<'a> {
 
     /// Whether `key` was written as a text.
     pub(super) fn is_text(&self, key: &str) -> bool {
-        let found = self.table.and_then(|table| table.iter().find(|(name, _)| name.get_ref() == key));
+        let found =
+            self.table.and_then(|table| table.iter().find(|(name, _)| name.get_ref() == key));
         found.is_some_and(|(_, value)| value.get_ref().is_str())
     }
 
     /// Whether `key` was written as a list with nothing in it.
     pub(super) fn is_empty_list(&self, key: &str) -> bool {
-        let found = self.table.and_then(|table| table.iter().find(|(name, _)| name.get_ref() == key));
-        found.and_then(|(_, value)| value.get_ref().as_array()).is_some_and(|list| list.iter().len() == 0)
+        let found =
+            self.table.and_then(|table| table.iter().find(|(name, _)| name.get_ref() == key));
+        found
+            .and_then(|(_, value)| value.get_ref().as_array())
+            .is_some_and(|list| list.iter().len() == 0)
     }
 
     /// Whether nothing was written in the table.
@@ -234,7 +252,8 @@ impl<'a> Section<'a> {
 
     /// Says that `key` must be there, and with an `example` how.
     pub(super) fn need(&mut self, key: &'static str, example: &'static str) {
-        let there = self.table.is_some_and(|table| table.iter().any(|(name, _)| name.get_ref() == key));
+        let there =
+            self.table.is_some_and(|table| table.iter().any(|(name, _)| name.get_ref() == key));
         if !there {
             self.missing.push((key, example));
         }
@@ -286,7 +305,9 @@ impl<'a> Section<'a> {
     /// Reads `true` or `false`.
     pub(super) fn flag(&mut self, key: &'static str, into: &mut bool) {
         let read = self.read(key, |value| {
-            value.as_bool().ok_or_else(|| not_a("true or false", value, "write true or false, without quotes"))
+            value
+                .as_bool()
+                .ok_or_else(|| not_a("true or false", value, "write true or false, without quotes"))
         });
         set(into, read);
     }
@@ -341,16 +362,27 @@ impl<'a> Section<'a> {
     }
 
     /// Reads a size within `range`.
-    pub(super) fn size<T: TryFrom<u64>>(&mut self, key: &'static str, range: RangeInclusive<u64>, into: &mut T) {
+    pub(super) fn size<T: TryFrom<u64>>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        into: &mut T,
+    ) {
         let read = self.read(key, |value| {
             let bytes = size_of(value, &range)?;
-            T::try_from(bytes).map_err(|_| Mistake::new("more than this machine can address", "use less"))
+            T::try_from(bytes)
+                .map_err(|_| Mistake::new("more than this machine can address", "use less"))
         });
         set(into, read);
     }
 
     /// Reads a size within `range`, or "none".
-    pub(super) fn size_or_none(&mut self, key: &'static str, range: RangeInclusive<u64>, into: &mut Option<u64>) {
+    pub(super) fn size_or_none(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        into: &mut Option<u64>,
+    ) {
         let read = self.read(key, |value| match value.as_str() {
             Some("none") => Ok(None),
             _ => size_of(value, &range).map(Some).map_err(or_none),
@@ -369,7 +401,9 @@ impl<'a> Section<'a> {
                 other => return Err(not_a("a factor", other, &help)),
             };
             let number = text.parse::<f64>().ok().filter(|number| range.contains(number));
-            number.ok_or_else(|| Mistake::new(format!("{text} is out of range"), format!("use {low} to {high}")))
+            number.ok_or_else(|| {
+                Mistake::new(format!("{text} is out of range"), format!("use {low} to {high}"))
+            })
         });
         set(into, read);
     }
@@ -435,13 +469,14 @@ impl<'a> Section<'a> {
         mut parse: impl FnMut(&'a str) -> Result<T, Mistake>,
     ) -> Option<Vec<At<T>>> {
         let help = format!("write a list of texts: {key} = {example}");
-        let list = self.read(key, |value| value.as_array().ok_or_else(|| not_a("a list", value, &help)))?;
+        let list =
+            self.read(key, |value| value.as_array().ok_or_else(|| not_a("a list", value, &help)))?;
         if list.value.len() > max {
             self.limit(key, list.span, list.value.len(), max);
             return None;
         }
         let mut read = Vec::new();
-        for item in list.value.iter() {
+        for item in list.value {
             let span = item.span();
             let parsed = match item.get_ref() {
                 DeValue::String(text) => parse(text),
@@ -470,7 +505,12 @@ impl<'a> Section<'a> {
     }
 
     /// The tables of the list `key`, at most `max`.
-    pub(super) fn tables(&mut self, key: &'static str, max: usize, keys: &'static Keys) -> Vec<Section<'a>> {
+    pub(super) fn tables(
+        &mut self,
+        key: &'static str,
+        max: usize,
+        keys: &'static Keys,
+    ) -> Vec<Section<'a>> {
         let help = format!("write {} above each, or {key} = [{{ ... }}, {{ ... }}]", keys.title);
         let list = self.read(key, |value| match value {
             DeValue::Array(list) => Ok(list),
@@ -498,7 +538,9 @@ impl<'a> Section<'a> {
     pub(super) fn finish(self) {
         let Some(table) = self.table else { return };
         let mut meant = Vec::new();
-        for (key, _) in table.iter().filter(|(key, _)| !self.taken.contains(&key.get_ref().as_ref())) {
+        for (key, _) in
+            table.iter().filter(|(key, _)| !self.taken.contains(&key.get_ref().as_ref()))
+        {
             let name = key.get_ref().as_ref();
             let near = keys::nearest(name, self.keys.names());
             meant.extend(near);
@@ -508,7 +550,8 @@ impl<'a> Section<'a> {
             self.reader.note((Level::Error, Code::UnknownKey), place, mistake, Vec::new());
         }
         let silent = self.reader.has_broken_lines();
-        for (key, example) in self.missing.iter().filter(|(key, _)| !silent && !meant.contains(key)) {
+        for (key, example) in self.missing.iter().filter(|(key, _)| !silent && !meant.contains(key))
+        {
             let mistake = Mistake::new(
                 format!("{} has no `{key}`", self.keys.title),
                 format!("add {example}"),
@@ -533,10 +576,18 @@ fn duration_of(value: &DeValue<'_>, range: &RangeInclusive<Duration>) -> Result<
             let number = shown(value);
             return Err(Mistake::new(
                 format!("{number} has no unit"),
-                format!("write \"{number}s\" for seconds; \"500ms\", \"1m30s\" and \"24h\" are allowed too"),
+                format!(
+                    "write \"{number}s\" for seconds; \"500ms\", \"1m30s\" and \"24h\" are allowed too"
+                ),
             ));
         }
-        other => return Err(not_a("a duration", other, "write text with a unit: \"500ms\", \"2s\", \"1m30s\"")),
+        other => {
+            return Err(not_a(
+                "a duration",
+                other,
+                "write text with a unit: \"500ms\", \"2s\", \"1m30s\"",
+            ));
+        }
     };
     let duration = values::duration(text)?;
     if range.contains(&duration) {
@@ -551,14 +602,17 @@ fn size_of(value: &DeValue<'_>, range: &RangeInclusive<u64>) -> Result<u64, Mist
     let help = "write text with a unit: \"512B\", \"64KiB\", \"10MB\"";
     let text = match value {
         DeValue::String(text) => text.as_ref(),
-        DeValue::Integer(_) => return Err(Mistake::new(format!("{} has no unit", shown(value)), help)),
+        DeValue::Integer(_) => {
+            return Err(Mistake::new(format!("{} has no unit", shown(value)), help));
+        }
         other => return Err(not_a("a size", other, help)),
     };
     let bytes = values::size(text)?;
     if range.contains(&bytes) {
         return Ok(bytes);
     }
-    let help = format!("use {} to {}", values::size_text(*range.start()), values::size_text(*range.end()));
+    let help =
+        format!("use {} to {}", values::size_text(*range.start()), values::size_text(*range.end()));
     Err(Mistake::new(format!("{} is out of range", quoted(text)), help))
 }
 

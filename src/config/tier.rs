@@ -13,7 +13,9 @@ use super::section::{At, Section, set};
 use super::values::{self, Mistake, quoted};
 use super::{CanaryDown, ReleaseConfig, TierConfig, TierLines};
 use crate::traffic::affinity::OWN_COOKIE;
-use crate::traffic::{Address, HealthCheck, Limits, NAME_BYTES_MAX, Sticky, Tier, TierName, Timeouts, Version};
+use crate::traffic::{
+    Address, HealthCheck, Limits, NAME_BYTES_MAX, Sticky, Tier, TierName, Timeouts, Version,
+};
 
 /// Releases of a tier: more are forgotten ones.
 const RELEASES_MAX: usize = 64;
@@ -27,6 +29,9 @@ const PATH_BYTES_MAX: usize = 1_024;
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
+/// How long the release before the last promotion is kept warm, unless the file says otherwise.
+pub(super) const KEEP_WARM: Duration = DAY;
+
 const MONTH: Duration = Duration::from_hours(30 * 24);
 
 /// A tier as far as it could be read, with the places of what other tiers may contradict.
@@ -65,8 +70,12 @@ impl Draft {
     pub(super) fn read(mut section: Section<'_>, judging: &Judging, base: &Path) -> Self {
         section.need("name", "name = \"web\"");
         section.need("listen", "listen = \"127.0.0.1:8080\"");
-        section.need("stable", "stable = \"1.0.0\", the version that serves while the journal is new");
-        section.need("releases", "releases = [{ version = \"1.0.0\", upstreams = [\"127.0.0.1:9101\"] }]");
+        section
+            .need("stable", "stable = \"1.0.0\", the version that serves while the journal is new");
+        section.need(
+            "releases",
+            "releases = [{ version = \"1.0.0\", upstreams = [\"127.0.0.1:9101\"] }]",
+        );
         let name = section.text("name", "write text: \"web\"", |text| {
             text.parse::<TierName>().map_err(|_| no_name(text, "tier name", "._-"))
         });
@@ -77,7 +86,7 @@ impl Draft {
         let stable = section.text("stable", "write text: \"1.0.0\"", version);
         let (releases, releases_are_whole) = releases(&mut section);
         let sticky = sticky(&mut section);
-        let mut keep_warm = DAY;
+        let mut keep_warm = KEEP_WARM;
         section.duration("keep_warm", Duration::ZERO..=MONTH, &mut keep_warm);
         let (mut show_version, mut access_log) = (false, false);
         section.flag("show_version", &mut show_version);
@@ -109,14 +118,23 @@ impl Draft {
     /// The tier, if everything it needs was there.
     pub(super) fn finish(self, line: impl Fn(&Range<usize>) -> usize) -> Option<TierConfig> {
         let (name, listen, stable) = (self.name?, self.listen?, self.stable?);
-        let lines = TierLines { tier: line(&self.span), listen: line(&listen.span), stable: line(&stable.span) };
+        let lines = TierLines {
+            tier: line(&self.span),
+            listen: line(&listen.span),
+            stable: line(&stable.span),
+        };
         let releases: Option<Vec<ReleaseConfig>> = self
             .releases
             .into_iter()
             .map(|release| {
                 let upstreams = release.upstreams.into_iter().map(|at| at.value).collect();
                 let line = line(&release.span);
-                Some(ReleaseConfig { version: release.version?.value, upstreams, host: release.host, line })
+                Some(ReleaseConfig {
+                    version: release.version?.value,
+                    upstreams,
+                    host: release.host,
+                    line,
+                })
             })
             .collect();
         let tier = Tier {
@@ -183,7 +201,8 @@ fn release(mut section: Section<'_>) -> ReleaseDraft {
             ));
         }
     }
-    let upstreams = section.list("upstreams", UPSTREAMS_MAX, "[\"127.0.0.1:9101\"]", values::upstream);
+    let upstreams =
+        section.list("upstreams", UPSTREAMS_MAX, "[\"127.0.0.1:9101\"]", values::upstream);
     if section.is_empty_list("upstreams")
         && let Some(span) = section.key_span("upstreams")
     {
@@ -193,14 +212,20 @@ fn release(mut section: Section<'_>) -> ReleaseDraft {
     let host = section.text("host", "write text: \"app.example.com\"", |text| {
         let fits = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
         if text.is_empty() || text.len() > 253 || !text.chars().all(fits) {
-            let help = "write a Host as clients send it: \"app.example.com\" or \"app.example.com:8080\"";
+            let help =
+                "write a Host as clients send it: \"app.example.com\" or \"app.example.com:8080\"";
             return Err(Mistake::new(format!("{} is no host name", quoted(text)), help));
         }
         Ok(text.to_owned())
     });
     let span = section.span.clone();
     section.finish();
-    ReleaseDraft { version, upstreams: upstreams.unwrap_or_default(), host: host.map(|at| at.value), span }
+    ReleaseDraft {
+        version,
+        upstreams: upstreams.unwrap_or_default(),
+        host: host.map(|at| at.value),
+        span,
+    }
 }
 
 fn sticky(tier: &mut Section<'_>) -> Sticky {
@@ -217,17 +242,24 @@ fn sticky(tier: &mut Section<'_>) -> Sticky {
         return sticky;
     }
     let mut section = tier.table("sticky", &keys::STICKY);
-    let cookie = section.text("cookie", "write text: \"uid\"", |text| preview::cookie_name(text, OWN_COOKIE));
+    let cookie = section
+        .text("cookie", "write text: \"uid\"", |text| preview::cookie_name(text, OWN_COOKIE));
     let header = section.text("header", "write text: \"authorization\"", |text| {
         preview::header_name(text, &["cookie", "host"])
     });
     match (section.key_span("cookie"), section.key_span("header")) {
         (Some(cookie), Some(header)) => {
-            let mistake = Mistake::new("clients stick to a cookie or to a header, not to both", "remove one of the two");
+            let mistake = Mistake::new(
+                "clients stick to a cookie or to a header, not to both",
+                "remove one of the two",
+            );
             section.conflict("header", header, mistake, vec![(cookie, "the cookie".to_owned())]);
         }
         (None, None) if section.is_there() && section.is_empty_table() => {
-            let mistake = Mistake::new("`sticky` is empty", "use { cookie = \"uid\" } or { header = \"authorization\" }");
+            let mistake = Mistake::new(
+                "`sticky` is empty",
+                "use { cookie = \"uid\" } or { header = \"authorization\" }",
+            );
             section.wrong("", section.span.clone(), mistake);
         }
         _ => {}
@@ -246,7 +278,10 @@ fn health(mut section: Section<'_>) -> HealthCheck {
         let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
         match text {
             "none" => Ok(None),
-            _ if text.starts_with('/') && text.len() <= PATH_BYTES_MAX && text.bytes().all(visible) => {
+            _ if text.starts_with('/')
+                && text.len() <= PATH_BYTES_MAX
+                && text.bytes().all(visible) =>
+            {
                 Ok(Some(text.to_owned()))
             }
             _ => Err(Mistake::new(
@@ -298,7 +333,11 @@ fn limits(mut section: Section<'_>) -> Limits {
     section.size("head_bytes", 1 << 10..=1 << 20, &mut limits.head_bytes);
     section.integer("headers", 8..=1_000, &mut limits.headers);
     section.size_or_none("body_bytes", 0..=1 << 40, &mut limits.body_bytes);
-    section.integer("requests_per_connection", 1..=1_000_000_000, &mut limits.requests_per_connection);
+    section.integer(
+        "requests_per_connection",
+        1..=1_000_000_000,
+        &mut limits.requests_per_connection,
+    );
     section.integer("upstream_idle", 0..=10_000, &mut limits.upstream_idle);
     section.finish();
     limits

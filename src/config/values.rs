@@ -30,24 +30,33 @@ pub(super) fn quoted(text: &str) -> String {
 pub(super) fn duration(text: &str) -> Result<Duration, Mistake> {
     let help = "write a number with its unit: \"500ms\", \"2s\", \"1m30s\" or \"24h\"";
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-        let help = format!("write {:?} for seconds; \"500ms\", \"1m30s\" and \"24h\" are allowed too", format!("{text}s"));
+        let help = format!(
+            "write {:?} for seconds; \"500ms\", \"1m30s\" and \"24h\" are allowed too",
+            format!("{text}s")
+        );
         return Err(Mistake::new(format!("{} has no unit", quoted(text)), help));
     }
     let wrong = || Mistake::new(format!("{} is no duration", quoted(text)), help);
-    if let Some(days) = text.trim_end().strip_suffix('d').and_then(|days| days.trim_end().parse::<u64>().ok()) {
+    if let Some(days) =
+        text.trim_end().strip_suffix('d').and_then(|days| days.trim_end().parse::<u64>().ok())
+    {
         // A day of 24 hours: nothing here depends on the calendar.
         return days.checked_mul(86_400).map(Duration::from_secs).ok_or_else(wrong);
     }
     let signed: SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(signed).map_err(|_| Mistake::new(format!("{} lies in the past", quoted(text)), help))
+    Duration::try_from(signed)
+        .map_err(|_| Mistake::new(format!("{} lies in the past", quoted(text)), help))
 }
 
 /// The shortest way to write a duration: `1m30s`.
 pub(super) fn duration_text(span: Duration) -> String {
     let (mut text, mut rest) = (String::new(), span);
-    for (unit, nanos) in
-        [("h", 3_600_000_000_000_u128), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000)]
-    {
+    for (unit, nanos) in [
+        ("h", 3_600_000_000_000_u128),
+        ("m", 60_000_000_000),
+        ("s", 1_000_000_000),
+        ("ms", 1_000_000),
+    ] {
         let count = rest.as_nanos() / nanos;
         if count > 0 {
             text.push_str(&format!("{count}{unit}"));
@@ -85,7 +94,13 @@ pub(super) fn size(text: &str) -> Result<u64, Mistake> {
 
 /// The shortest way to write a size without loss: `64KiB`.
 pub(super) fn size_text(bytes: u64) -> String {
-    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("GB", 1_000_000_000), ("MB", 1_000_000)];
+    let units = [
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+    ];
     match units.iter().find(|(_, scale)| bytes > 0 && bytes.is_multiple_of(*scale)) {
         Some((unit, scale)) => format!("{}{unit}", bytes / scale),
         None => format!("{bytes}B"),
@@ -140,7 +155,9 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, Mistake> {
     }
     let help = match (port(":"), port("localhost:"), port("*:")) {
         (Some(port), ..) | (_, _, Some(port)) => {
-            format!("write \"0.0.0.0:{port}\" for all addresses, \"127.0.0.1:{port}\" for this machine")
+            format!(
+                "write \"0.0.0.0:{port}\" for all addresses, \"127.0.0.1:{port}\" for this machine"
+            )
         }
         (_, Some(port), _) => format!("write \"127.0.0.1:{port}\" or \"[::1]:{port}\""),
         _ => help.to_owned(),
@@ -161,11 +178,15 @@ pub(super) fn upstream(text: &str) -> Result<Address, Mistake> {
     }
     if let Some(path) = text.strip_prefix("unix:") {
         let wrong = match path {
-            _ if !path.starts_with('/') => "the path of a socket is absolute: \"unix:/run/app.sock\"",
+            _ if !path.starts_with('/') => {
+                "the path of a socket is absolute: \"unix:/run/app.sock\""
+            }
             _ if path.len() > 107 => "the path of a socket has at most 107 bytes",
             _ => help,
         };
-        return text.parse().map_err(|_| Mistake::new(format!("{} is no socket", quoted(text)), wrong));
+        return text
+            .parse()
+            .map_err(|_| Mistake::new(format!("{} is no socket", quoted(text)), wrong));
     }
     text.parse().map_err(|_| {
         let with_port = format!("{text}:3000").parse::<Address>().is_ok();
@@ -209,8 +230,14 @@ mod tests {
     #[test]
     fn shares_and_differences_are_not_mixed_up() {
         assert!((points("0.5pp").unwrap() - 0.005).abs() < 1e-12);
-        assert_eq!(points("0.5%").unwrap_err().message, "\"0.5%\" is a share, and a difference is wanted here");
-        assert_eq!(share("1pp").unwrap_err().message, "\"1pp\" is a difference, and a share is wanted here");
+        assert_eq!(
+            points("0.5%").unwrap_err().message,
+            "\"0.5%\" is a share, and a difference is wanted here"
+        );
+        assert_eq!(
+            share("1pp").unwrap_err().message,
+            "\"1pp\" is a difference, and a share is wanted here"
+        );
         for wrong in ["", "%", "1", "-1%", "1e3%", "nan%", "inf%", "1..2%", "0x1%"] {
             assert!(share(wrong).is_err(), "{wrong}");
         }
@@ -229,7 +256,13 @@ mod tests {
         let help = |text: &str| upstream(text).unwrap_err().help;
         assert_eq!(help("http://127.0.0.1:3000/"), "write it without http://: \"127.0.0.1:3000\"");
         assert_eq!(help("app"), "a port is missing: \"host:port\"");
-        assert_eq!(help("unix:app.sock"), "the path of a socket is absolute: \"unix:/run/app.sock\"");
-        assert_eq!(listen("localhost:80").unwrap_err().help, "write \"127.0.0.1:80\" or \"[::1]:80\"");
+        assert_eq!(
+            help("unix:app.sock"),
+            "the path of a socket is absolute: \"unix:/run/app.sock\""
+        );
+        assert_eq!(
+            listen("localhost:80").unwrap_err().help,
+            "write \"127.0.0.1:80\" or \"[::1]:80\""
+        );
     }
 }

@@ -15,8 +15,26 @@ const fn key(
 
 /// All sections, in the order of the reference.
 pub const SECTIONS: &[&Keys] = &[
-    &ROOT, &ADMIN, &STATE, &PROXY, &LOG, &TIER, &RELEASE, &STICKY, &HEALTH, &CANARY_DOWN, &PREVIEW, &TIMEOUTS,
-    &LIMITS, &ROLLOUT, &STAGE, &ANALYSIS, &ERRORS, &SLOW, &WATCH, &IGNORE,
+    &ROOT,
+    &ADMIN,
+    &STATE,
+    &PROXY,
+    &LOG,
+    &TIER,
+    &RELEASE,
+    &STICKY,
+    &HEALTH,
+    &CANARY_DOWN,
+    &PREVIEW,
+    &TIMEOUTS,
+    &LIMITS,
+    &ROLLOUT,
+    &STAGE,
+    &ANALYSIS,
+    &ERRORS,
+    &SLOW,
+    &WATCH,
+    &IGNORE,
 ];
 
 pub const ROOT: Keys = Keys {
@@ -26,7 +44,13 @@ pub const ROOT: Keys = Keys {
         key("state", "table", "", Live, "What Weir remembers."),
         key("proxy", "table", "", Live, "The part that moves bytes."),
         key("log", "table", "", Live, "What Weir writes to standard error."),
-        key("tier", "list of tables", "", Live, "The tiers: layers of the product, each with its own address."),
+        key(
+            "tier",
+            "list of tables",
+            "",
+            Live,
+            "The tiers: layers of the product, each with its own address.",
+        ),
         key("rollout", "table", "", Live, "How a rollout goes from 0% to everybody."),
         key("analysis", "table", "", Live, "How the canary is judged, for all tiers."),
     ],
@@ -35,7 +59,13 @@ pub const ROOT: Keys = Keys {
 pub const ADMIN: Keys = Keys {
     title: "[admin]",
     keys: &[
-        key("listen", "address", "\"127.0.0.1:7700\"", Restart, "Address of the API, `/metrics` and the dashboard."),
+        key(
+            "listen",
+            "address",
+            "\"127.0.0.1:7700\"",
+            Restart,
+            "Address of the API, `/metrics` and the dashboard.",
+        ),
         key(
             "tokens_file",
             "path",
@@ -86,7 +116,13 @@ pub const LOG: Keys = Keys {
 pub const TIER: Keys = Keys {
     title: "[[tier]]",
     keys: &[
-        key("name", "name", "", RefusedWhileOpen, "Name in orders, sentences and metrics; required."),
+        key(
+            "name",
+            "name",
+            "",
+            RefusedWhileOpen,
+            "Name in orders, sentences and metrics; required.",
+        ),
         key("listen", "address", "", Live, "Where clients come in; required."),
         key(
             "stable",
@@ -95,7 +131,13 @@ pub const TIER: Keys = Keys {
             RefusedWhileOpen,
             "The version that serves while the journal is new; afterwards the journal knows; required.",
         ),
-        key("releases", "list of tables", "", Live, "The versions that exist and where they run; required."),
+        key(
+            "releases",
+            "list of tables",
+            "",
+            Live,
+            "The versions that exist and where they run; required.",
+        ),
         key(
             "sticky",
             "table or word",
@@ -104,7 +146,13 @@ pub const TIER: Keys = Keys {
             "What keeps a client on its version: `{ cookie = \"uid\" }`, `{ header = \"authorization\" }`, `\"address\"`, `\"cookie\"` (Weir's own) or `\"none\"`.",
         ),
         key("health", "table", "", Live, "How upstreams are asked whether they are well."),
-        key("canary_down", "table", "", Live, "When a canary without healthy upstreams is rolled back."),
+        key(
+            "canary_down",
+            "table",
+            "",
+            Live,
+            "When a canary without healthy upstreams is rolled back.",
+        ),
         key("preview", "table", "", Live, "How testers reach a version at any weight."),
         key("timeouts", "table", "", Live, "How long things may take."),
         key("limits", "table", "", Live, "How much there may be of things."),
@@ -115,8 +163,20 @@ pub const TIER: Keys = Keys {
             Live,
             "Peers whose `X-Forwarded-For` is believed.",
         ),
-        key("show_version", "true or false", "false", Live, "Whether answers tell clients their version (`X-Weir-Version`)."),
-        key("access_log", "true or false", "false", Live, "Whether each request is written to the log."),
+        key(
+            "show_version",
+            "true or false",
+            "false",
+            Live,
+            "Whether answers tell clients their version (`X-Weir-Version`).",
+        ),
+        key(
+            "access_log",
+            "true or false",
+            "false",
+            Live,
+            "Whether each request is written to the log.",
+        ),
         key(
             "keep_warm",
             "duration, 0s to 30d",
@@ -124,14 +184,26 @@ pub const TIER: Keys = Keys {
             Live,
             "How long the release before the last promotion keeps its connections and health checks; it does not limit `weir rollback`.",
         ),
-        key("analysis", "table", "", Live, "How the canary of this tier is judged: overrides `[analysis]` key by key."),
+        key(
+            "analysis",
+            "table",
+            "",
+            Live,
+            "How the canary of this tier is judged: overrides `[analysis]` key by key.",
+        ),
     ],
 };
 
 pub const RELEASE: Keys = Keys {
     title: "[[tier.releases]]",
     keys: &[
-        key("version", "version", "", RefusedWhileOpen, "Its name and identity: a mended build gets a new one; required."),
+        key(
+            "version",
+            "version",
+            "",
+            RefusedWhileOpen,
+            "Its name and identity: a mended build gets a new one; required.",
+        ),
         key(
             "upstreams",
             "list of addresses",
@@ -146,19 +218,55 @@ pub const RELEASE: Keys = Keys {
 pub const STICKY: Keys = Keys {
     title: "[tier.sticky]",
     keys: &[
-        key("cookie", "cookie name", "", RefusedWhileOpen, "A cookie of the app; while it is absent, Weir's own."),
-        key("header", "header name", "", RefusedWhileOpen, "A request header; while it is absent, Weir's own cookie."),
+        key(
+            "cookie",
+            "cookie name",
+            "",
+            RefusedWhileOpen,
+            "A cookie of the app; while it is absent, Weir's own.",
+        ),
+        key(
+            "header",
+            "header name",
+            "",
+            RefusedWhileOpen,
+            "A request header; while it is absent, Weir's own cookie.",
+        ),
     ],
 };
 
 pub const HEALTH: Keys = Keys {
     title: "[tier.health]",
     keys: &[
-        key("path", "path or `\"none\"`", "\"none\"", Live, "Path asked with GET; with none, a connection that opens is well."),
-        key("interval", "duration, 100ms to 1h", "\"2s\"", Live, "Time between two checks of an upstream."),
+        key(
+            "path",
+            "path or `\"none\"`",
+            "\"none\"",
+            Live,
+            "Path asked with GET; with none, a connection that opens is well.",
+        ),
+        key(
+            "interval",
+            "duration, 100ms to 1h",
+            "\"2s\"",
+            Live,
+            "Time between two checks of an upstream.",
+        ),
         key("timeout", "duration, 10ms to 10m", "\"2s\"", Live, "Longest a check may take."),
-        key("fall", "whole number, 1 to 100", "3", Live, "Failed checks in a row that make an upstream unhealthy."),
-        key("rise", "whole number, 1 to 100", "1", Live, "Passed checks in a row that make it healthy again."),
+        key(
+            "fall",
+            "whole number, 1 to 100",
+            "3",
+            Live,
+            "Failed checks in a row that make an upstream unhealthy.",
+        ),
+        key(
+            "rise",
+            "whole number, 1 to 100",
+            "1",
+            Live,
+            "Passed checks in a row that make it healthy again.",
+        ),
         key(
             "boot_grace",
             "duration, 0s to 1h",
@@ -187,14 +295,26 @@ pub const CANARY_DOWN: Keys = Keys {
             Live,
             "Failed checks in a row after which a canary without a healthy upstream is rolled back, while stable is healthy.",
         ),
-        key("at_most", "duration, 1s to 1h", "\"10s\"", Live, "The same by time, whichever comes first."),
+        key(
+            "at_most",
+            "duration, 1s to 1h",
+            "\"10s\"",
+            Live,
+            "The same by time, whichever comes first.",
+        ),
     ],
 };
 
 pub const PREVIEW: Keys = Keys {
     title: "[tier.preview]",
     keys: &[
-        key("header", "header name", "", Live, "Header that carries the secret; a header or a cookie is required."),
+        key(
+            "header",
+            "header name",
+            "",
+            Live,
+            "Header that carries the secret; a header or a cookie is required.",
+        ),
         key("cookie", "cookie name", "", Live, "Cookie that carries the secret."),
         key(
             "secret",
@@ -210,11 +330,41 @@ pub const PREVIEW: Keys = Keys {
 pub const TIMEOUTS: Keys = Keys {
     title: "[tier.timeouts]",
     keys: &[
-        key("request_head", "duration, 100ms to 1h", "\"10s\"", Live, "A client's request head, from its first byte."),
-        key("client_idle", "duration, 100ms to 24h", "\"1m15s\"", Live, "A kept-alive client connection without a request."),
-        key("body_idle", "duration, 100ms to 24h", "\"1m\"", Live, "No byte of a body moving in either direction."),
-        key("connect", "duration, 10ms to 10m", "\"3s\"", Live, "Opening a connection to an upstream."),
-        key("response_head", "duration, 100ms to 24h", "\"1m\"", Live, "From the end of the request to the head of the answer."),
+        key(
+            "request_head",
+            "duration, 100ms to 1h",
+            "\"10s\"",
+            Live,
+            "A client's request head, from its first byte.",
+        ),
+        key(
+            "client_idle",
+            "duration, 100ms to 24h",
+            "\"1m15s\"",
+            Live,
+            "A kept-alive client connection without a request.",
+        ),
+        key(
+            "body_idle",
+            "duration, 100ms to 24h",
+            "\"1m\"",
+            Live,
+            "No byte of a body moving in either direction.",
+        ),
+        key(
+            "connect",
+            "duration, 10ms to 10m",
+            "\"3s\"",
+            Live,
+            "Opening a connection to an upstream.",
+        ),
+        key(
+            "response_head",
+            "duration, 100ms to 24h",
+            "\"1m\"",
+            Live,
+            "From the end of the request to the head of the answer.",
+        ),
         key(
             "first_byte",
             "duration, 100ms to 24h",
@@ -222,7 +372,13 @@ pub const TIMEOUTS: Keys = Keys {
             Live,
             "Age at which a request without an answer counts as an error (hanging), once.",
         ),
-        key("total", "duration, 100ms to 30d, or `\"none\"`", "\"none\"", Live, "A whole request, bodies included."),
+        key(
+            "total",
+            "duration, 100ms to 30d, or `\"none\"`",
+            "\"none\"",
+            Live,
+            "A whole request, bodies included.",
+        ),
         key(
             "stream_after",
             "duration, 100ms to 24h",
@@ -230,7 +386,13 @@ pub const TIMEOUTS: Keys = Keys {
             Live,
             "Age at which an answer still streaming is counted by its head, and never as slow.",
         ),
-        key("upstream_idle", "duration, 0s to 1h", "\"30s\"", Live, "An idle connection to an upstream."),
+        key(
+            "upstream_idle",
+            "duration, 0s to 1h",
+            "\"30s\"",
+            Live,
+            "An idle connection to an upstream.",
+        ),
         key(
             "reuse_idle",
             "duration, 0s to 1h",
@@ -251,10 +413,28 @@ pub const TIMEOUTS: Keys = Keys {
 pub const LIMITS: Keys = Keys {
     title: "[tier.limits]",
     keys: &[
-        key("connections", "whole number, 1 to 1000000", "20000", Live, "Client connections at once."),
+        key(
+            "connections",
+            "whole number, 1 to 1000000",
+            "20000",
+            Live,
+            "Client connections at once.",
+        ),
         key("head_bytes", "size, 1KiB to 1MiB", "\"64KiB\"", Live, "Bytes of a request head."),
-        key("headers", "whole number, 8 to 1000", "100", Live, "Header lines of a request or an answer."),
-        key("body_bytes", "size, up to 1024GiB, or `\"none\"`", "\"none\"", Live, "Bytes of a request body."),
+        key(
+            "headers",
+            "whole number, 8 to 1000",
+            "100",
+            Live,
+            "Header lines of a request or an answer.",
+        ),
+        key(
+            "body_bytes",
+            "size, up to 1024GiB, or `\"none\"`",
+            "\"none\"",
+            Live,
+            "Bytes of a request body.",
+        ),
         key(
             "requests_per_connection",
             "whole number, 1 to 1000000000",
@@ -262,7 +442,13 @@ pub const LIMITS: Keys = Keys {
             Live,
             "Requests on one client connection.",
         ),
-        key("upstream_idle", "whole number, 0 to 10000", "256", Live, "Idle connections kept to one upstream by one worker."),
+        key(
+            "upstream_idle",
+            "whole number, 0 to 10000",
+            "256",
+            Live,
+            "Idle connections kept to one upstream by one worker.",
+        ),
     ],
 };
 
@@ -276,15 +462,33 @@ pub const ROLLOUT: Keys = Keys {
             Open,
             "The stages, with rising weights; auto: from the traffic of the last hour. After the last stage everybody has the new version.",
         ),
-        key("bake", "duration, 0s to 30d", "\"1m\"", Open, "Least time of a stage that does not say its own."),
+        key(
+            "bake",
+            "duration, 0s to 30d",
+            "\"1m\"",
+            Open,
+            "Least time of a stage that does not say its own.",
+        ),
     ],
 };
 
 pub const STAGE: Keys = Keys {
     title: "[[rollout.stages]]",
     keys: &[
-        key("weight", "percentage, 0.01% to 99.99%", "", Open, "The canary's share of the clients; required."),
-        key("bake", "duration, 0s to 30d", "", Open, "Least time the stage lasts; without it that of `[rollout]`."),
+        key(
+            "weight",
+            "percentage, 0.01% to 99.99%",
+            "",
+            Open,
+            "The canary's share of the clients; required.",
+        ),
+        key(
+            "bake",
+            "duration, 0s to 30d",
+            "",
+            Open,
+            "Least time the stage lasts; without it that of `[rollout]`.",
+        ),
     ],
 };
 
@@ -305,7 +509,13 @@ pub const ANALYSIS: Keys = Keys {
             RefusedWhileOpen,
             "How often a version worse than its margin may be called proven, per stage.",
         ),
-        key("margin", "difference, 0.001pp to 50pp", "\"0.5pp\"", RefusedWhileOpen, "Short for `margin` of `[analysis.errors]`."),
+        key(
+            "margin",
+            "difference, 0.001pp to 50pp",
+            "\"0.5pp\"",
+            RefusedWhileOpen,
+            "Short for `margin` of `[analysis.errors]`.",
+        ),
         key(
             "grace",
             "duration, 0s to 1h",
@@ -336,7 +546,13 @@ pub const ANALYSIS: Keys = Keys {
         ),
         key("errors", "table", "", Live, "What is tolerated in failed requests."),
         key("slow", "table", "", Live, "What is tolerated in slow requests."),
-        key("watch", "list of tables", "", Live, "Further outcomes that are compared, such as being thrown out."),
+        key(
+            "watch",
+            "list of tables",
+            "",
+            Live,
+            "Further outcomes that are compared, such as being thrown out.",
+        ),
         key("ignore", "table", "", Live, "Requests that are not judged."),
     ],
 };
@@ -351,7 +567,13 @@ pub const ERRORS: Keys = Keys {
             RefusedWhileOpen,
             "No harm up to this many times stable's rate plus `tolerated`.",
         ),
-        key("tolerated", "difference, 0pp to 100pp", "\"0.05pp\"", RefusedWhileOpen, "The extra share that is no harm."),
+        key(
+            "tolerated",
+            "difference, 0pp to 100pp",
+            "\"0.05pp\"",
+            RefusedWhileOpen,
+            "The extra share that is no harm.",
+        ),
         key(
             "margin",
             "difference, 0.001pp to 50pp",
@@ -359,7 +581,13 @@ pub const ERRORS: Keys = Keys {
             RefusedWhileOpen,
             "Proven good enough: all users together see at most this much more, or `margin_ratio`, whichever is larger.",
         ),
-        key("margin_ratio", "factor, 1 to 100", "1.5", RefusedWhileOpen, "Proven good enough: at most this many times stable's rate."),
+        key(
+            "margin_ratio",
+            "factor, 1 to 100",
+            "1.5",
+            RefusedWhileOpen,
+            "Proven good enough: at most this many times stable's rate.",
+        ),
     ],
 };
 
@@ -373,7 +601,13 @@ pub const SLOW: Keys = Keys {
             RefusedWhileOpen,
             "No harm up to this many times stable's rate plus `tolerated`.",
         ),
-        key("tolerated", "difference, 0pp to 100pp", "\"0.1pp\"", RefusedWhileOpen, "The extra share that is no harm."),
+        key(
+            "tolerated",
+            "difference, 0pp to 100pp",
+            "\"0.1pp\"",
+            RefusedWhileOpen,
+            "The extra share that is no harm.",
+        ),
         key(
             "margin",
             "difference, 0.001pp to 50pp",
@@ -381,16 +615,40 @@ pub const SLOW: Keys = Keys {
             RefusedWhileOpen,
             "Proven good enough: all users together see at most this much more, or `margin_ratio`, whichever is larger.",
         ),
-        key("margin_ratio", "factor, 1 to 100", "2", RefusedWhileOpen, "Proven good enough: at most this many times stable's rate."),
+        key(
+            "margin_ratio",
+            "factor, 1 to 100",
+            "2",
+            RefusedWhileOpen,
+            "Proven good enough: at most this many times stable's rate.",
+        ),
     ],
 };
 
 pub const WATCH: Keys = Keys {
     title: "[[analysis.watch]]",
     keys: &[
-        key("name", "text", "", RefusedWhileOpen, "What it is called in sentences and metrics; required."),
-        key("status", "list of statuses", "", RefusedWhileOpen, "The statuses that count: `\"302\"`, `\"4xx\"`; required."),
-        key("location", "pattern", "", RefusedWhileOpen, "The Location that an answer must have to count; `*` is any text."),
+        key(
+            "name",
+            "text",
+            "",
+            RefusedWhileOpen,
+            "What it is called in sentences and metrics; required.",
+        ),
+        key(
+            "status",
+            "list of statuses",
+            "",
+            RefusedWhileOpen,
+            "The statuses that count: `\"302\"`, `\"4xx\"`; required.",
+        ),
+        key(
+            "location",
+            "pattern",
+            "",
+            RefusedWhileOpen,
+            "The Location that an answer must have to count; `*` is any text.",
+        ),
         key(
             "on_fail",
             "`\"rollback\"` or `\"hold\"`",
@@ -405,14 +663,26 @@ pub const WATCH: Keys = Keys {
             RefusedWhileOpen,
             "No harm up to this many times stable's rate plus `tolerated`.",
         ),
-        key("tolerated", "difference, 0pp to 100pp", "\"0.05pp\"", RefusedWhileOpen, "The extra share that is no harm."),
+        key(
+            "tolerated",
+            "difference, 0pp to 100pp",
+            "\"0.05pp\"",
+            RefusedWhileOpen,
+            "The extra share that is no harm.",
+        ),
     ],
 };
 
 pub const IGNORE: Keys = Keys {
     title: "[analysis.ignore]",
     keys: &[
-        key("paths", "list of patterns", "[]", RefusedWhileOpen, "Paths without the query; `*` is any text."),
+        key(
+            "paths",
+            "list of patterns",
+            "[]",
+            RefusedWhileOpen,
+            "Paths without the query; `*` is any text.",
+        ),
         key("addresses", "list of networks", "[]", RefusedWhileOpen, "Client addresses."),
         key("agents", "list of patterns", "[]", RefusedWhileOpen, "User agents; `*` is any text."),
     ],
