@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use super::diagnostic::{Code, Level};
 use super::keys;
-use super::section::{At, Reader};
+use super::reader::Reader;
+use super::section::At;
 use super::tier::Draft;
 use super::values::{Mistake, quoted};
 use crate::traffic::{Address, Version};

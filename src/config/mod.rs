@@ -11,9 +11,11 @@ mod diagnostic;
 mod difference;
 mod judging;
 mod keys;
+mod kinds;
 mod mask;
 mod preview;
 mod program;
+mod reader;
 mod section;
 mod tier;
 mod values;
@@ -36,7 +38,8 @@ pub use without_file::{WithoutFileError, without_file};
 use crate::analysis;
 use crate::traffic::{Address, Tier, Version, Weight};
 use diagnostic::Source;
-use section::{Reader, Section};
+use reader::Reader;
+use section::Section;
 use tier::Draft;
 use values::Mistake;
 
@@ -215,7 +218,7 @@ pub fn load(path: &Path) -> Result<Config, Report> {
         Err(_) if bytes.len() > FILE_BYTES_MAX => parse(&name, &" ".repeat(bytes.len()), base),
         Err(error) => {
             let before = &bytes[..error.valid_up_to()];
-            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = before.split(|byte| *byte == b'\n').count();
             refuse(format!("{name} is not UTF-8 text: line {line}"), "write it as UTF-8")
         }
     }

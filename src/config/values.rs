@@ -59,7 +59,7 @@ pub(super) fn duration_text(span: Duration) -> String {
     ] {
         let count = rest.as_nanos() / nanos;
         if count > 0 {
-            text.push_str(&format!("{count}{unit}"));
+            text = format!("{text}{count}{unit}");
             rest -= Duration::from_nanos(u64::try_from(count * nanos).unwrap_or(u64::MAX));
         }
     }
