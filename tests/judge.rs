@@ -29,7 +29,7 @@ fn advancing() -> Settings {
 /// A judge in its first stage, with a calm hour behind it.
 fn calibrated(settings: Settings, next_weight: f64) -> Judge {
     let mut judge = Judge::new(settings);
-    (0..60).for_each(|_| judge.calibrate(&counts(3000, 3, 30)));
+    (0..60).for_each(|_| judge.calibrate(&counts(60_000, 60, 600)));
     judge.start_stage(0.0, next_weight, MINUTE);
     judge
 }

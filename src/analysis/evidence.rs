@@ -15,6 +15,9 @@ const X_GRID: [f64; 7] = [0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.95];
 /// Bets that it is within a multiple of stable's.
 const S_GRID: [f64; 5] = [0.02, 0.2, 0.4, 0.6, 0.8];
 
+/// Beyond this many times what there is, nothing is foretold.
+const GROWTH_MAX: f64 = 10_000.0;
+
 /// ln(sum exp), without leaving the range of numbers.
 fn log_sum(logs: &[f64]) -> f64 {
     let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -152,6 +155,32 @@ impl Proof {
         let sums = log_sum(&self.sums) - (X_GRID.len() as f64).ln();
         let ratios = log_sum(&self.ratios) - (S_GRID.len() as f64).ln();
         log_add(sums, ratios) - 2f64.ln()
+    }
+
+    /// How many times the evidence of this stage it takes to reach `needed`, if every bet goes
+    /// on growing as it did: each grows straight, so their mixture is known. None if none
+    /// grows, or not in this world.
+    pub(super) fn growth(&self, needed: f64) -> Option<f64> {
+        let reached = |times: f64| {
+            let (sums, ratios) = (self.sums.map(|a| a * times), self.ratios.map(|c| c * times));
+            Self { sums, ratios, ..self.clone() }.log_e() >= needed
+        };
+        let (mut low, mut high) = (1.0, 1.0);
+        while !reached(high) {
+            (low, high) = (high, 2.0 * high);
+            if high > GROWTH_MAX {
+                return None;
+            }
+        }
+        for _ in 0..20 {
+            let middle = 0.5 * (low + high);
+            if reached(middle) {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        Some(high)
     }
 
     /// The most the canary may be worse, at any time valid with confidence `1 - alpha`: the

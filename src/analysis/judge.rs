@@ -195,6 +195,12 @@ impl Judge {
         }
     }
 
+    /// Lets the stage bake anew from now on, with all evidence kept: after a downtime nobody knows
+    /// what the canary did meanwhile.
+    pub fn bake_anew(&mut self) {
+        self.clock.stage = self.clock.now;
+    }
+
     /// Takes one window (some 250 ms to 60 s) that ended at `now`, and decides. Time never goes
     /// backwards: an earlier `now` counts as the last one. Before the first stage nothing is
     /// judged.
@@ -270,7 +276,8 @@ impl Judge {
         }
     }
 
-    /// Learns the dispersion from the block; used from the next one on. The grace teaches none.
+    /// Learns the dispersion from the block; used from the next one on. The grace
+    /// teaches none, nor do cold caches: both are no burst.
     fn settle(&mut self, window: &Window) {
         let (now, metrics) = (self.clock.now, &mut self.metrics);
         if now - self.clock.began <= self.settings.grace.as_secs_f64() {
@@ -278,7 +285,9 @@ impl Judge {
         } else {
             self.bins.add(now, window, |h, bin| {
                 for (index, metric) in metrics.iter_mut().enumerate() {
-                    metric.spread.bin(h, bin.block(index));
+                    if index != SLOW || !bin.cold {
+                        metric.spread.bin(h, bin.block(index));
+                    }
                 }
             });
         }
@@ -424,20 +433,16 @@ impl Judge {
             phi: spread.phi(),
             needed_for_advance: index < WATCH,
             on_fail: settings.on_fail(index),
-            eta_seconds: self.proof_eta(proof.log_e()),
+            eta_seconds: self.proof_eta(proof),
         }
     }
 
-    /// Seconds until proof if evidence goes on growing as it did since the grace; proof is not
-    /// linear, so this is a guess.
-    fn proof_eta(&self, log_e: f64) -> Option<f64> {
-        let missing = self.settings.advance_at() - log_e;
-        if missing <= 0.0 {
-            return Some(0.0);
-        }
+    /// Seconds until proof if evidence goes on growing as it did since the grace: a guess.
+    fn proof_eta(&self, proof: &Proof) -> Option<f64> {
         let grace_end = self.clock.began + self.settings.grace.as_secs_f64();
-        let pace = log_e / (self.clock.now - self.clock.stage.max(grace_end)).max(1e-9);
-        (pace > 1e-9).then(|| (grace_end - self.clock.now).max(0.0) + missing / pace)
+        let so_far = (self.clock.now - self.clock.stage.max(grace_end)).max(0.0);
+        let growth = proof.growth(self.settings.advance_at())?;
+        Some((growth - 1.0) * so_far).filter(|seconds| seconds.is_finite())
     }
 
     /// Seconds until the stage may end: bake and all needed proofs.

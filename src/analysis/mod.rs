@@ -13,6 +13,7 @@ mod exact;
 mod history;
 mod judge;
 mod outage;
+mod replay;
 mod report;
 mod settings;
 mod trace;
@@ -22,13 +23,11 @@ mod words;
 
 pub use history::{History, MINUTES_MAX};
 pub use judge::Judge;
+pub use replay::{Ending, Ladder, Outcome, Replay, replay};
 pub use report::{MetricReport, Report};
 pub use settings::{
     MetricSettings, OnFail, Settings, SettingsError, WATCHES_MAX, WatchSettings, WhenUnproven,
 };
-pub use trace::{
-    Ending, LINE_BYTES_MAX, LINES_MAX, Ladder, Line, Outcome, Problem, Reader, Replay, TraceError,
-    replay,
-};
+pub use trace::{LINE_BYTES_MAX, LINES_MAX, Line, Problem, Reader, TraceError};
 pub use verdict::{Verdict, Why};
 pub use window::{Counts, Window};

@@ -8,8 +8,9 @@ use super::{exact, window::Counts};
 const RECENT: f64 = 60.0;
 /// What "usual" forgets by.
 const USUAL: f64 = 1800.0;
-/// Above this share of failures nothing advances, however usual it has become.
-const ALWAYS: f64 = 0.5;
+/// Above this share of failures nothing advances, however usual it has become: an outage that
+/// lasts would otherwise teach the judge that outages are usual.
+const ALWAYS: f64 = 0.25;
 
 /// Stable's error rate of the last minute beside that of the last half hour.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,7 +53,7 @@ impl Outage {
         if self.recent[0] > 0.0 { self.recent[1] / self.recent[0] } else { 0.0 }
     }
 
-    /// The last minute's rate is above `floor + 3 x usual`, or above one half.
+    /// The last minute's rate is above `floor + 3 x usual`, or above a quarter.
     pub(super) fn is_on(&self, floor: f64) -> bool {
         let usual = self.usual[1] / self.usual[0].max(1.0);
         self.recent() > (floor + 3.0 * usual).min(ALWAYS)
@@ -79,8 +80,8 @@ mod tests {
     }
 
     #[test]
-    fn what_lasts_becomes_usual_but_never_a_stable_that_mostly_fails() {
-        assert!(!seen(3600, 30).is_on(0.05));
-        assert!(seen(36_000, 60).is_on(0.05));
+    fn what_lasts_becomes_usual_but_never_a_stable_that_fails_often() {
+        assert!(!seen(3600, 20).is_on(0.05));
+        assert!(seen(36_000, 30).is_on(0.05));
     }
 }

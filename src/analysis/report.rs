@@ -121,7 +121,7 @@ impl Report {
         line(&mut text, "would change", &self.would_change());
         line(&mut text, "requests", &self.requests());
         for metric in &self.metrics {
-            let shown = [metric.counts(self), metric.harm(), metric.proof(self.next_weight)];
+            let shown = [metric.counts(self), metric.harm(self), metric.proof(self)];
             line(&mut text, &metric.name, &shown[0]);
             shown[1..].iter().for_each(|more| line(&mut text, "", more));
         }
@@ -197,8 +197,7 @@ impl Report {
         }
         if self.grace_left > 0.0 {
             let (left, delta) = (span(self.grace_left), points(self.grace_delta));
-            notes
-                .push(format!("grace for {left} more: {delta} forgiven, nothing proven meanwhile"));
+            notes.push(format!("grace for {left} more: {delta} is forgiven, nothing is proven"));
         }
         if self.calibration_minutes < CALIBRATION_MIN {
             notes.push(format!(
@@ -208,10 +207,8 @@ impl Report {
             ));
         }
         for metric in &self.metrics {
-            let bursts = bursts(metric);
-            if !bursts.is_empty() {
-                notes.push(format!("{}{bursts}", metric.name));
-            }
+            let said = bursts(metric).map(|said| format!("{}: {said}", metric.name));
+            notes.extend(said);
         }
         notes
     }
@@ -251,25 +248,26 @@ impl MetricReport {
         format!("{} {verb} worse on the canary", self.noun())
     }
 
-    fn harm(&self) -> String {
+    fn harm(&self, report: &Report) -> String {
         format!(
-            "odds {} against \"{}\"; {} ({} of the false roll backs)",
+            "odds {} against \"{}\"; {} ({} of the {} bound)",
             odds(self.log_e),
             self.tolerance(),
             threshold(self),
             percent(self.share),
+            percent(report.false_rollback),
         )
     }
 
-    fn proof(&self, next_weight: f64) -> String {
+    fn proof(&self, report: &Report) -> String {
         if !self.needed_for_advance {
-            return format!("{}; a watch, not needed to advance", bound(self));
+            return format!("{}; a watch, not needed to advance", bound(report, self));
         }
         let state = if self.is_proven() { "proven" } else { "not proven yet" };
         format!(
             "{}; {state} for {}: {}, needs {}",
-            bound(self),
-            percent(next_weight),
+            bound(report, self),
+            percent(report.next_weight),
             odds(self.log_e_advance),
             odds(self.advance_at),
         )

@@ -161,17 +161,15 @@ fn compared(report: &Report, metric: &MetricReport) -> String {
         metric.counts(report),
         odds(metric.log_e),
         metric.tolerance(),
-        bursts(metric),
+        bursts(metric).map(|said| format!(", {said}")).unwrap_or_default(),
         threshold(metric),
     )
 }
 
 /// Said when it matters that evidence was divided.
-pub(super) fn bursts(metric: &MetricReport) -> String {
-    if metric.phi <= 1.5 {
-        return String::new();
-    }
-    format!(", evidence divided by {} because {} come in bursts", short(metric.phi), metric.noun())
+pub(super) fn bursts(metric: &MetricReport) -> Option<String> {
+    let (phi, noun) = (short(metric.phi), metric.noun());
+    (metric.phi > 1.5).then(|| format!("evidence divided by {phi} because {noun} come in bursts"))
 }
 
 /// "roll back at 133:1" or, of a watch that only holds, "hold at 133:1".
@@ -186,20 +184,26 @@ pub(super) fn threshold(metric: &MetricReport) -> String {
 fn proven(report: &Report) -> String {
     let needed = report.metrics.iter().filter(|metric| metric.needed_for_advance);
     let parts: Vec<String> = needed
-        .map(|metric| format!("{}: {}, {}", metric.name, metric.counts(report), bound(metric)))
+        .map(|metric| {
+            format!("{}: {}, {}", metric.name, metric.counts(report), bound(report, metric))
+        })
         .collect();
     format!("ADVANCE to {} - {}", percent(report.next_weight), parts.join("; "))
 }
 
 /// What is known of the difference. Proof may come from the ratio instead of the sum; then the
 /// bound on the sum may be wider than its limit.
-pub(super) fn bound(metric: &MetricReport) -> String {
+pub(super) fn bound(report: &Report, metric: &MetricReport) -> String {
+    let sure = percent(1.0 - report.false_advance);
     let (most, limit) = (points(metric.upper_bound), points(metric.limit));
     if metric.is_proven() && metric.upper_bound > metric.limit {
         let ratio = short(metric.limit_ratio);
-        return format!("within {ratio} x stable or {limit} (95 %, anytime)");
+        return format!("within {ratio} x stable or {limit} ({sure}, anytime)");
     }
-    format!("at most {most} worse (95 %, anytime; limit here {limit})")
+    if metric.upper_bound >= 1.0 {
+        return format!("how much worse it may be is not known yet (limit here {limit})");
+    }
+    format!("at most {most} worse ({sure}, anytime; limit here {limit})")
 }
 
 fn unproven(report: &Report, metric: &MetricReport) -> String {

@@ -1,12 +1,14 @@
 //! Where a request goes: weights, buckets, the keys of clients, and the table that says all of it.
 
 pub mod affinity;
+mod board;
 pub mod matching;
 mod table;
 mod tier;
 mod weight;
 
 pub use affinity::Sticky;
+pub use board::Board;
 pub use table::{Table, TableTier};
 pub use tier::{
     Address, AddressError, HealthCheck, Ignore, Limits, NAME_BYTES_MAX, Preview, Release, Tier,

@@ -135,9 +135,7 @@ impl Bucket {
     /// 2012) of the key, scaled to 0..10 000 by multiply-and-shift. Nobody without the salt can
     /// compute it, so nobody can choose a key that lands on the canary.
     pub fn of(salt: &Salt, key: &[u8]) -> Self {
-        let mut hasher = SipHasher24::new_with_key(&salt.0);
-        hasher.write(key);
-        Self::scaled(hasher.finish())
+        Self::scaled(salt.number(key))
     }
 
     /// The bucket for a uniformly random `number`: for requests that stick to nothing.
@@ -159,6 +157,13 @@ impl Salt {
     /// A salt of 16 random bytes.
     pub const fn new(bytes: [u8; 16]) -> Self {
         Self(bytes)
+    }
+
+    /// SipHash-2-4 of `key` under this salt: the number a bucket is scaled from.
+    pub fn number(&self, key: &[u8]) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write(key);
+        hasher.finish()
     }
 }
 

@@ -1,0 +1,134 @@
+//! Where the table is published: control writes it, the workers read it and say that they did.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::table::Table;
+
+/// The table as it is published. Each publication has an epoch, counted from 1; a worker keeps the
+/// table it read last and compares epochs once a request, which costs one Acquire load.
+///
+/// The law: a worker acknowledges an epoch only when every request it places from then on is
+/// placed by that table or a later one. So of requests whose head arrives after
+/// [`acknowledged`](Self::acknowledged) said yes none is placed by an older table.
+pub struct Board {
+    epoch: AtomicU64,
+    table: Mutex<Arc<Table>>,
+    seats: Box<[Seat]>,
+}
+
+/// One worker's place at the board, on cache lines of its own.
+#[repr(align(128))]
+struct Seat {
+    acknowledged: AtomicU64,
+    waker: Mutex<Option<Waker>>,
+}
+
+/// What makes an idle worker look at the board.
+type Waker = Box<dyn Fn() + Send + Sync>;
+
+impl Board {
+    /// A board for `workers` workers with an empty table of epoch 0.
+    pub fn new(workers: usize) -> Self {
+        let seat = |_| Seat { acknowledged: AtomicU64::new(0), waker: Mutex::new(None) };
+        Self {
+            epoch: AtomicU64::new(0),
+            table: Mutex::default(),
+            seats: (0..workers).map(seat).collect(),
+        }
+    }
+
+    /// How many workers read this board.
+    pub fn workers(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Publishes `table`, wakes every worker, and returns the epoch of the publication.
+    pub fn publish(&self, table: Table) -> u64 {
+        let epoch = {
+            let mut current = self.lock();
+            *current = Arc::new(table);
+            // Inside the lock, so that epoch and table cannot be read in different order.
+            self.epoch.fetch_add(1, Ordering::Release) + 1
+        };
+        for seat in &self.seats {
+            let waker = seat.waker.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(wake) = waker.as_ref() {
+                wake();
+            }
+        }
+        epoch
+    }
+
+    /// Whether every worker serves the table of `epoch` or a later one.
+    pub fn acknowledged(&self, epoch: u64) -> bool {
+        self.seats.iter().all(|seat| seat.acknowledged.load(Ordering::Acquire) >= epoch)
+    }
+
+    /// The epoch of the last publication.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The table of the last publication and its epoch.
+    pub fn current(&self) -> (u64, Arc<Table>) {
+        let table = self.lock();
+        (self.epoch.load(Ordering::Acquire), Arc::clone(&table))
+    }
+
+    /// Says that `worker` places every further request by the table of `epoch` or a later one.
+    pub fn acknowledge(&self, worker: usize, epoch: u64) {
+        self.seats[worker].acknowledged.fetch_max(epoch, Ordering::Release);
+    }
+
+    /// Has `waker` called after each publication, so that an idle `worker` acknowledges too.
+    pub fn set_waker(&self, worker: usize, waker: Waker) {
+        *self.seats[worker].waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Table>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Board {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Board").field("epoch", &self.epoch()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_acknowledged_when_every_worker_serves_it_or_a_later_one() {
+        let board = Board::new(2);
+        assert!(board.acknowledged(0) && board.epoch() == 0);
+        let first = board.publish(Table::default());
+        assert!(!board.acknowledged(first));
+        board.acknowledge(0, first);
+        assert!(!board.acknowledged(first));
+        let second = board.publish(Table::default());
+        board.acknowledge(1, second);
+        assert!(board.acknowledged(first) && !board.acknowledged(second));
+        board.acknowledge(1, first);
+        board.acknowledge(0, second);
+        assert!(board.acknowledged(second), "an acknowledgement is never taken back");
+    }
+
+    #[test]
+    fn a_publication_is_read_whole_and_wakes_every_worker() {
+        let board = Board::new(2);
+        let woken = Arc::new(AtomicU64::new(0));
+        for worker in 0..2 {
+            let woken = Arc::clone(&woken);
+            let wake = move || _ = woken.fetch_add(1, Ordering::Relaxed);
+            board.set_waker(worker, Box::new(wake));
+        }
+        let epoch = board.publish(Table::default());
+        assert_eq!(board.current(), (epoch, Arc::new(Table::default())));
+        assert_eq!(woken.load(Ordering::Relaxed), 2);
+    }
+}
