@@ -4,5 +4,6 @@
 //! the control wing, the roof. `tests/house.rs` holds the table of who may use whom.
 
 pub mod metrics;
+pub mod proxy;
 pub mod time;
 pub mod traffic;
