@@ -13,6 +13,8 @@ pub mod clock;
 pub mod journal;
 pub mod metrics;
 
+pub mod proxy;
+
 pub mod control;
 
 pub mod config;
