@@ -1,5 +1,5 @@
 //! What goes over the wire: the shapes of the answers, for the program, the command line and the
-//! OpenAPI description alike.
+//! `OpenAPI` description alike.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -122,7 +122,7 @@ pub struct ReleaseStatus {
     pub fate: Option<Fate>,
     /// Its upstreams.
     pub upstreams: Vec<UpstreamStatus>,
-    /// Open upgraded connections (WebSockets).
+    /// Open upgraded connections (`WebSocket`s).
     pub upgraded_open: u64,
     /// Requests being served.
     pub in_flight: u64,

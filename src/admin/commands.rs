@@ -18,7 +18,7 @@ use super::views::bad_query;
 use super::{Admin, ReloadError};
 use crate::control::{Answer, OrderError};
 use crate::rollout::{REASON_CHARS_MAX, Command, Order, Refusal};
-use crate::traffic::{Address, Weight};
+use crate::traffic::{Address, Weight, WeightError};
 
 /// Largest body of a request.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -167,7 +167,7 @@ pub(super) async fn reload(
     }
 }
 
-fn bad(error: impl ToString) -> Trouble {
+fn bad(error: impl Into<String>) -> Trouble {
     Trouble::new(Kind::BadRequest, error)
 }
 
@@ -193,10 +193,11 @@ async fn read(body: Body) -> Result<(Order, Option<String>), Trouble> {
     })?;
     let because = reason(fields.remove("reason"))?;
     if let Some(Value::String(to)) = fields.get("to") {
-        let weight: Weight = to.parse().map_err(bad)?;
+        let weight: Weight = to.parse().map_err(|error: WeightError| bad(error.to_string()))?;
         fields.insert("to".into(), weight.points().into());
     }
-    let order: Order = serde_json::from_value(Value::Object(fields)).map_err(bad)?;
+    let order: Order = serde_json::from_value(Value::Object(fields))
+        .map_err(|error| bad(error.to_string()))?;
     if let Order::Start { upstreams, .. } = &order
         && upstreams.len() > UPSTREAMS_MAX
     {

@@ -30,7 +30,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(listen: SocketAddr, hosts: Vec<String>, tokens: Tokens) -> Self {
+    pub(super) fn new(listen: SocketAddr, hosts: &[String], tokens: Tokens) -> Self {
         let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         Self { listen, hosts, tokens, failures: Mutex::default() }
     }
@@ -164,8 +164,8 @@ mod tests {
     fn guard(listen: &str, hosts: &[&str]) -> (tempfile::TempDir, Guard) {
         let folder = tempfile::tempdir().unwrap();
         let tokens = Tokens::open(TokenFile::new(folder.path().join("weir.tokens"))).unwrap();
-        let hosts = hosts.iter().map(ToString::to_string).collect();
-        (folder, Guard::new(listen.parse().unwrap(), hosts, tokens))
+        let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        (folder, Guard::new(listen.parse().unwrap(), &hosts, tokens))
     }
 
     #[test]

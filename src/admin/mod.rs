@@ -137,7 +137,7 @@ pub async fn serve(
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (admin, tokens) = Admin::new(program);
-    let guard = guard::Guard::new(settings.listen, settings.hosts, tokens);
+    let guard = guard::Guard::new(settings.listen, &settings.hosts, tokens);
     let router = routes::router(Arc::new(admin), &Arc::new(guard));
     let (stop, stopping) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown);

@@ -73,8 +73,8 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
         made => return made,
     }
     let metadata = fs::symlink_metadata(path)?;
-    let private = metadata.is_dir() && metadata.mode() & 0o077 == 0 && metadata.uid() == user();
-    if private {
+    let shared = metadata.mode() & 0o077 != 0;
+    if metadata.is_dir() && !shared && metadata.uid() == user() {
         return Ok(());
     }
     let error = format!("{} is not a folder of this user alone; remove it", path.display());

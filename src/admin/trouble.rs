@@ -30,8 +30,8 @@ impl Kind {
 
 impl Trouble {
     /// Trouble of `kind`, in a sentence.
-    pub fn new(kind: Kind, error: impl ToString) -> Self {
-        Self { error: error.to_string(), kind }
+    pub fn new(kind: Kind, error: impl Into<String>) -> Self {
+        Self { error: error.into(), kind }
     }
 }
 
@@ -43,7 +43,7 @@ impl From<OrderError> for Trouble {
             OrderError::NoAnswer => Kind::NoAnswer,
             OrderError::Stopping => Kind::Stopping,
         };
-        Self::new(kind, error)
+        Self::new(kind, error.to_string())
     }
 }
 

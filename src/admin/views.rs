@@ -173,6 +173,7 @@ pub(super) async fn whoami(asker: Option<Extension<Asker>>) -> Result<Json<Whoam
     Ok(Json(Whoami { name: login.name.to_string(), role: login.role }))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "given to map_err")]
 pub(super) fn bad_query(rejection: QueryRejection) -> Trouble {
     Trouble::new(Kind::BadRequest, rejection.body_text())
 }

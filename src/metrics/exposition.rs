@@ -143,10 +143,10 @@ fn tracks<'s>(release: &ReleaseScene<'_>, shown: &'s Shown) -> Vec<(Track, &'s T
     let stands_as_stable = matches!(release.role, "stable" | "previous");
     let stable = (Track::Stable, &shown.stable);
     let canary = (Track::Canary, &shown.canary);
-    let shows = |(track, shown): &(Track, &TrackShown)| {
+    let is_shown = |(track, shown): &(Track, &TrackShown)| {
         (*track == Track::Stable) == stands_as_stable || did(shown)
     };
-    [stable, canary].into_iter().filter(shows).collect()
+    [stable, canary].into_iter().filter(is_shown).collect()
 }
 
 fn program(scene: &Scene<'_>) {
