@@ -15,3 +15,5 @@ pub mod journal;
 pub mod metrics;
 
 pub mod control;
+
+pub mod config;
