@@ -5,6 +5,7 @@
 
 pub mod time;
 
+pub mod admin;
 pub mod analysis;
 pub mod rollout;
 pub mod traffic;
