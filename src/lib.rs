@@ -5,6 +5,7 @@
 
 pub mod time;
 
+pub mod admin;
 pub mod analysis;
 pub mod rollout;
 pub mod traffic;
@@ -13,4 +14,8 @@ pub mod clock;
 pub mod journal;
 pub mod metrics;
 
+pub mod proxy;
+
 pub mod control;
+
+pub mod config;

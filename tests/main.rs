@@ -1,4 +1,6 @@
 //! One test binary.
 
+mod house;
 mod judge;
 mod rollouts;
+mod support;
