@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use weir::analysis::{OnFail, Settings, WhenUnproven};
-use weir::config::{Keys, SECTIONS, Stages, parse, without_file};
+use weir::config::{Keys, SECTIONS, parse, without_file};
+use weir::rollout::Stages;
 use weir::traffic::{HealthCheck, Limits, Sticky, Timeouts};
 
 use super::{FIRST_PAGE, SMALLEST, good};
@@ -24,7 +25,8 @@ fn the_file_of_the_first_page_works_as_it_stands() {
     let versions: Vec<_> = tier.releases.iter().map(|r| (r.version.as_str(), r.line)).collect();
     assert_eq!(versions, [("1.0.0", 13), ("1.1.0", 14)]);
     assert_eq!((tier.lines.tier, tier.lines.listen, tier.lines.stable), (8, 10, 11));
-    let Stages::Listed(stages) = &config.rollout.stages else { panic!("no stages") };
+    let Stages::Listed(plan) = &config.rollout.stages else { panic!("no stages") };
+    let stages = plan.stages();
     let weights: Vec<String> = stages.iter().map(|stage| stage.weight.to_string()).collect();
     assert_eq!(weights, ["1%", "5%", "25%", "50%"]);
     assert!(stages.iter().all(|stage| stage.bake == Duration::from_mins(1)));

@@ -70,6 +70,14 @@ fn a_large_file_of_mistakes_is_answered_in_time() {
     ] {
         survives(&unit.repeat((1 << 20) / unit.len()));
     }
+    let deep = "a.".repeat(500_000);
+    for text in
+        [format!("{deep}a = 1"), format!("[{deep}a]"), format!("[[tier]]\n[tier.{deep}a]\nx=1")]
+    {
+        survives(&text);
+    }
+    survives(&format!("x = {}", "[".repeat(500_000) + &"]".repeat(500_000)));
+    survives(&format!("x = {}1{}", "{a=".repeat(200_000), "}".repeat(200_000)));
     let unknown: String = (0..60_000).map(|n| format!("k{n} = 1\n")).collect();
     survives(&unknown);
     let inline: String = (0..60_000).map(|n| format!("k{n} = 1, ")).collect();

@@ -27,7 +27,75 @@ stages = [
 margin = "0.5%"
 "#;
 
-const PRINTED: &str = r#""#;
+const PRINTED: &str = r#"error: unknown key `lisen` in [admin]
+ --> weir.toml:2:1
+  |
+2 | lisen = "127.0.0.1:7700"
+  | ^^^^^ did you mean `listen`?
+
+error: `listen`: "localhost:8080" is no address to listen on
+ --> weir.toml:6:10
+  |
+6 | listen = "localhost:8080"
+  |          ^^^^^^^^^^^^^^^^ write "127.0.0.1:8080" or "[::1]:8080"
+
+error: `stable` is "1.2.0", and there is no such release
+ --> weir.toml:7:10
+  |
+7 | stable = "1.2.0"
+  |          ^^^^^^^ use one of "1.0.0", "1.1.0"; did you mean "1.0.0"?
+8 | releases = [
+9 |   { version = "1.0.0", upstreams = ["127.0.0.1:9101"] },
+  |               ------- the releases
+
+error: 127.0.0.1:9101 is in two releases
+  --> weir.toml:10:37
+   |
+ 9 |   { version = "1.0.0", upstreams = ["127.0.0.1:9101"] },
+   |                                     ---------------- the first
+10 |   { version = "1.1.0", upstreams = ["127.0.0.1:9101"] },
+   |                                     ^^^^^^^^^^^^^^^^ an address runs one version; two versions need two addresses
+
+error: `path`: "health" is no path
+  --> weir.toml:12:19
+   |
+12 | health = { path = "health", interval = 2 }
+   |                   ^^^^^^^^ write a path that starts with /, such as "/health"; or "none"
+
+error: `interval`: 2 has no unit
+  --> weir.toml:12:40
+   |
+12 | health = { path = "health", interval = 2 }
+   |                                        ^ write "2s" for seconds; "500ms", "1m30s" and "24h" are allowed too
+
+error: `sticky`: "cookies" is not known
+  --> weir.toml:13:10
+   |
+13 | sticky = "cookies"
+   |          ^^^^^^^^^ use { cookie = "uid" }, { header = "authorization" }, "address", "cookie" or "none"
+
+error: 5% does not rise above the 50% before it
+  --> weir.toml:18:14
+   |
+17 |   { weight = "50%" },
+   |              ----- the stage before
+18 |   { weight = "5%" },
+   |              ^^^^ weights rise from stage to stage
+
+error: `weight`: a stage of 100% has nobody left to compare with
+  --> weir.toml:19:14
+   |
+19 |   { weight = "100%" },
+   |              ^^^^^^ leave it out: after the last stage everybody has it
+
+error: `margin`: "0.5%" is a share, and a difference is wanted here
+  --> weir.toml:23:10
+   |
+23 | margin = "0.5%"
+   |          ^^^^^^ write a difference in percentage points, such as "0.5pp"; % is for shares
+
+weir.toml: 10 mistakes
+"#;
 
 #[test]
 fn ten_mistakes_are_ten_pictures() {

@@ -60,7 +60,7 @@ fn each_change_has_its_class() {
 
 #[test]
 fn a_release_may_come_but_not_leave_while_a_rollout_is_open() {
-    let more = with("]\n", "  { version = \"1.2.0\", upstreams = [\"127.0.0.1:9103\"] },\n]\n");
+    let more = with("\n]\n", "\n  { version = \"1.2.0\", upstreams = [\"127.0.0.1:9103\"] },\n]\n");
     let classes = |changes: &[Change]| changes.iter().map(|change| change.class).max();
     assert_eq!(classes(&changed(SMALLEST, &more)), Some(Class::Live));
     assert_eq!(classes(&changed(&more, SMALLEST)), Some(Class::RefusedWhileOpen));
