@@ -5,6 +5,7 @@
 
 pub mod time;
 
+pub mod admin;
 pub mod analysis;
 pub mod rollout;
 pub mod traffic;
@@ -12,6 +13,8 @@ pub mod traffic;
 pub mod clock;
 pub mod journal;
 pub mod metrics;
+
+pub mod proxy;
 
 pub mod control;
 

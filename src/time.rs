@@ -29,6 +29,7 @@ impl Timestamp {
     }
 
     /// This point moved later by `span`.
+    #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }

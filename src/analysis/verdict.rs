@@ -247,9 +247,10 @@ fn not_enough(report: &Report, metric: &MetricReport) -> String {
             "not enough evidence yet: {noun} within {limit} {found}, need {needed}; {pace}"
         );
     }
+    let noun = metric.noun();
     format!(
-        "not enough evidence yet: {} could still be up to {most} worse, need {limit} or less; {pace}",
-        metric.noun()
+        "not enough evidence yet: {noun} could still be up to {most} worse, need {limit} or less; \
+         {pace}"
     )
 }
 

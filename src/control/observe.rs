@@ -27,7 +27,7 @@ pub(super) struct Slow {
 
 impl Slow {
     /// The first bucket that counts as slow; none while too little is known.
-    pub(super) fn from_bucket(&self, rate: f64) -> Option<usize> {
+    pub(super) fn begins_at(&self, rate: f64) -> Option<usize> {
         let all: f64 = self.remembered.iter().sum();
         if all < LATENCY_ANSWERS_MIN {
             return None;
@@ -91,13 +91,13 @@ mod tests {
     #[test]
     fn slow_begins_above_the_bucket_that_holds_the_percentile() {
         let mut slow = Slow::default();
-        assert_eq!(slow.from_bucket(100.0), None);
+        assert_eq!(slow.begins_at(100.0), None);
         let mut latency = [0; BUCKETS];
         latency[10] = 970;
         latency[20] = 30;
         slow.add(&latency, Duration::from_secs(1));
-        assert_eq!(slow.from_bucket(100.0), Some(21));
-        assert_eq!(slow.from_bucket(1.0), Some(11));
+        assert_eq!(slow.begins_at(100.0), Some(21));
+        assert_eq!(slow.begins_at(1.0), Some(11));
     }
 
     #[test]

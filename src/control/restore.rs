@@ -84,7 +84,9 @@ impl Control {
                 vec![]
             }
         };
-        events.iter().for_each(|event| self.state.apply(event));
+        for event in &events {
+            self.state.apply(event);
+        }
         let table = super::publish::table(&self.state, &self.settings, &self.register, now);
         self.board.publish(table);
         self.settle(&events);

@@ -96,7 +96,7 @@ pub struct ReleaseView {
     pub fate: Option<Fate>,
     /// Its upstreams.
     pub upstreams: Vec<UpstreamView>,
-    /// Open upgraded connections (WebSockets).
+    /// Open upgraded connections (`WebSocket`s).
     pub upgraded_open: u64,
     /// Requests being served.
     pub in_flight: u64,

@@ -30,7 +30,7 @@ pub(super) struct Watched {
     memory: Memory,
     judge: Option<(RolloutId, Judge)>,
     /// Counters of stable and of the canary when the open window began.
-    base: Option<(usize, Totals, Option<(usize, Totals)>)>,
+    base: Option<Reading>,
     since: Instant,
     /// Requests per second of the canary in the last window.
     canary_rate: f64,
@@ -48,6 +48,13 @@ impl Default for Watched {
             down_since: None,
         }
     }
+}
+
+/// The counters of stable and of the canary at one moment, with their slots.
+#[derive(Clone)]
+struct Reading {
+    stable: (usize, Totals),
+    canary: Option<(usize, Totals)>,
 }
 
 /// The evidence row.
@@ -163,17 +170,15 @@ impl Watched {
         let span = self.since.elapsed();
         let whole = if self.canary_rate > BUSY_RATE { BUSY_WINDOW } else { WINDOW };
         let canary = table.canary.as_ref().map(|release| release.slot);
-        let same = |(stable, _, other): &(usize, _, Option<(usize, _)>)| {
-            *stable == table.stable.slot && other.as_ref().map(|(slot, _)| *slot) == canary
+        let same = |reading: &Reading| {
+            reading.stable.0 == table.stable.slot
+                && reading.canary.as_ref().map(|(slot, _)| *slot) == canary
         };
         if self.base.as_ref().is_some_and(same) && span < whole {
             return None;
         }
-        let now = (
-            table.stable.slot,
-            register.totals(table.stable.slot),
-            canary.map(|slot| (slot, register.totals(slot))),
-        );
+        let read = |slot| (slot, register.totals(slot));
+        let now = Reading { stable: read(table.stable.slot), canary: canary.map(read) };
         let base = self.base.replace(now.clone()).filter(same);
         self.since = Instant::now();
         let base = base.filter(|_| span <= WINDOW_MAX)?;
@@ -184,21 +189,21 @@ impl Watched {
 
     fn window(
         &mut self,
-        base: &(usize, Totals, Option<(usize, Totals)>),
-        now: &(usize, Totals, Option<(usize, Totals)>),
+        base: &Reading,
+        now: &Reading,
         file: &TierSettings,
         span: Duration,
         minute: u64,
     ) -> Window {
         let watches = file.tier.watches.len();
-        let from = self.memory.slow.from_bucket(self.memory.history.rate());
-        let stable = counts(&now.1, &base.1, watches, from);
-        let canary = match (&now.2, &base.2) {
+        let from = self.memory.slow.begins_at(self.memory.history.rate());
+        let stable = counts(&now.stable.1, &base.stable.1, watches, from);
+        let canary = match (&now.canary, &base.canary) {
             (Some((_, now)), Some((_, base))) => counts(now, base, watches, from),
             (None, _) | (_, None) => Counts::default(),
         };
         self.memory.history.add(minute, &stable);
-        self.memory.slow.add(&latency_since(&now.1, &base.1), span);
+        self.memory.slow.add(&latency_since(&now.stable.1, &base.stable.1), span);
         self.canary_rate = canary.requests as f64 / span.as_secs_f64();
         Window { stable, canary, cold: false }
     }

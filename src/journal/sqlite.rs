@@ -117,10 +117,12 @@ fn lock(path: &Path) -> Result<File, JournalError> {
 }
 
 fn cannot_open(path: &Path, error: &io::Error) -> JournalError {
-    let hint = match error.kind() {
-        io::ErrorKind::NotFound => "; make its folder, or set [state] path",
-        io::ErrorKind::PermissionDenied => "; give weir's user the right to write there",
-        _ => "",
+    let hint = if error.kind() == io::ErrorKind::NotFound {
+        "; make its folder, or set [state] path"
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        "; give weir's user the right to write there"
+    } else {
+        ""
     };
     JournalError::Open { path: path.into(), what: format!("{error}{hint}") }
 }

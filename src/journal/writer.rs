@@ -209,7 +209,7 @@ fn done(shared: &Shared, failure: Option<String>) {
     queue.busy_since = None;
     match (&failure, &queue.failure) {
         (Some(now), None) => {
-            tracing::error!(failure = now.as_str(), "the journal cannot be written")
+            tracing::error!(failure = now.as_str(), "the journal cannot be written");
         }
         (None, Some(_)) => tracing::info!("the journal can be written again"),
         (Some(_), Some(_)) | (None, None) => {}

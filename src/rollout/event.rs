@@ -111,7 +111,7 @@ pub enum Change {
         /// Its stages; the first is entered at once.
         plan: Plan,
         /// What the judge tolerates.
-        analysis: Settings,
+        analysis: Box<Settings>,
         /// The secret from which the buckets follow.
         salt: Salt,
         /// Where the canary runs.

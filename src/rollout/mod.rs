@@ -11,7 +11,8 @@ mod state;
 mod step;
 
 pub use command::{
-    Actor, ActorError, Command, Facts, Input, Order, Refusal, ReleaseFacts, TierFacts,
+    Actor, ActorError, Command, Facts, Input, Order, REASON_CHARS_MAX, Refusal, ReleaseFacts,
+    TierFacts,
 };
 pub use event::{Adoption, Blame, Cause, Change, Direction, Event, RolloutId};
 pub use plan::{Plan, PlanError, STAGES_MAX, Stage, Stages};

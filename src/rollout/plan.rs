@@ -104,7 +104,7 @@ impl Plan {
         };
         let first = LADDER.iter().position(enough).unwrap_or(LADDER.len() - 1);
         let rung = |points: &u16| Stage {
-            weight: Weight::basis_points(*points).expect("the ladder stays below 100 %"),
+            weight: Weight::basis_points(*points).unwrap_or(Weight::NONE),
             bake: AUTO_BAKE,
         };
         Self(LADDER[first..].iter().map(rung).collect())

@@ -250,7 +250,7 @@ impl Tier {
             release: release.clone(),
             attempt: *attempt,
             plan: plan.clone(),
-            analysis: analysis.clone(),
+            analysis: (**analysis).clone(),
             salt: *salt,
             weight,
             started: event.at,

@@ -22,8 +22,12 @@ pub fn step(
     match input {
         Input::Command(command) => Desk { state, facts, now, command }.decide(),
         Input::File { reload: true, .. } => {
+            // A tier without a rollout may leave the file as a whole.
+            let stays = |(name, tier): &(&TierName, &Tier)| {
+                tier.rollout.is_some() || facts.tier(name).is_some()
+            };
             let lost = |(name, tier)| missing_line(name, tier, facts);
-            match state.tiers.iter().find_map(lost) {
+            match state.tiers.iter().filter(stays).find_map(lost) {
                 Some(refusal) => Err(refusal),
                 None => read_file(state, facts, None, now),
             }
@@ -412,7 +416,7 @@ impl Desk<'_> {
         let Some(facts) = self.facts.tier(name) else {
             return Err(Refusal::LineMissing { tier: name.clone(), version: tier.stable.clone() });
         };
-        let release = self.chosen(name, tier, facts, version, upstreams)?;
+        let release = chosen(name, tier, facts, version, upstreams)?;
         if release == tier.stable {
             return Err(Refusal::AlreadyStable {
                 tier: name.clone(),
@@ -440,33 +444,32 @@ impl Desk<'_> {
             Stages::Auto => Plan::auto(facts.rate),
             Stages::Listed(plan) => plan.clone(),
         };
-        let (analysis, salt) = (facts.analysis.clone(), self.facts.salt);
+        let (analysis, salt) = (Box::new(facts.analysis.clone()), self.facts.salt);
         let change = Change::Started { release, attempt, plan, analysis, salt, addresses, listed };
         Ok(self.event(name, Some(self.state.latest + 1), change))
     }
+}
 
-    fn chosen(
-        &self,
-        name: &TierName,
-        tier: &Tier,
-        facts: &TierFacts,
-        version: Option<&Version>,
-        upstreams: &[Address],
-    ) -> Result<Version, Refusal> {
-        if let Some(version) = version {
-            return Ok(version.clone());
-        }
-        if !upstreams.is_empty() {
-            return Err(Refusal::UpstreamWithoutVersion { tier: name.clone() });
-        }
-        let new: Vec<&Version> = others(facts, tier).filter(|v| tier.is_new(v)).collect();
-        match new[..] {
-            [version] => Ok(version.clone()),
-            [] => Err(Refusal::NothingNew { tier: name.clone() }),
-            _ => {
-                let candidates = listed(new.into_iter());
-                Err(Refusal::Ambiguous { tier: name.clone(), candidates })
-            }
+fn chosen(
+    name: &TierName,
+    tier: &Tier,
+    facts: &TierFacts,
+    version: Option<&Version>,
+    upstreams: &[Address],
+) -> Result<Version, Refusal> {
+    if let Some(version) = version {
+        return Ok(version.clone());
+    }
+    if !upstreams.is_empty() {
+        return Err(Refusal::UpstreamWithoutVersion { tier: name.clone() });
+    }
+    let new: Vec<&Version> = others(facts, tier).filter(|v| tier.is_new(v)).collect();
+    match new[..] {
+        [version] => Ok(version.clone()),
+        [] => Err(Refusal::NothingNew { tier: name.clone() }),
+        _ => {
+            let candidates = listed(new.into_iter());
+            Err(Refusal::Ambiguous { tier: name.clone(), candidates })
         }
     }
 }

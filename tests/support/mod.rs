@@ -1,0 +1,4 @@
+//! What the tests drive.
+
+pub mod client;
+pub mod upstream;
