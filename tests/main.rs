@@ -1,4 +1,5 @@
 //! One test binary.
 
+mod config;
 mod judge;
 mod support;
