@@ -5,7 +5,6 @@
 
 pub mod time;
 
-pub mod admin;
 pub mod analysis;
 pub mod rollout;
 pub mod traffic;
@@ -18,4 +17,7 @@ pub mod proxy;
 
 pub mod control;
 
+pub mod admin;
+pub mod assembly;
 pub mod config;
+pub mod demo;

@@ -1,5 +1,6 @@
 //! One test binary.
 
+mod config;
 mod house;
 mod judge;
 mod rollouts;
