@@ -2,6 +2,7 @@
 
 mod config;
 mod house;
+mod journals;
 mod judge;
 mod rollouts;
 mod support;

@@ -140,7 +140,8 @@ fn may_reload(state: &State, facts: &Facts) -> Result<(), Refusal> {
 }
 
 fn changes_passed_stages(file: &TierFacts, rollout: &Rollout) -> bool {
-    matches!(&file.stages, Stages::Listed(plan) if !plan.agrees_up_to(rollout.weight, &rollout.plan))
+    let Stages::Listed(plan) = &file.stages else { return false };
+    !plan.agrees_up_to(rollout.weight, &rollout.plan)
 }
 
 /// Takes over what the file says: new tiers, moved releases, later stages, patience. At a start
