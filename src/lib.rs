@@ -5,7 +5,6 @@
 
 pub mod time;
 
-pub mod admin;
 pub mod analysis;
 pub mod rollout;
 pub mod traffic;
@@ -16,4 +15,8 @@ pub mod metrics;
 
 pub mod control;
 
+pub mod admin;
+pub mod alloc;
+pub mod app;
+pub mod cli;
 pub mod config;

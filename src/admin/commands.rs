@@ -17,7 +17,7 @@ use super::guard::Asker;
 use super::views::bad_query;
 use super::{Admin, ReloadError};
 use crate::control::{Answer, OrderError};
-use crate::rollout::{REASON_CHARS_MAX, Command, Order, Refusal};
+use crate::rollout::{Command, Order, REASON_CHARS_MAX, Refusal};
 use crate::traffic::{Address, Weight, WeightError};
 
 /// Largest body of a request.
@@ -196,8 +196,8 @@ async fn read(body: Body) -> Result<(Order, Option<String>), Trouble> {
         let weight: Weight = to.parse().map_err(|error: WeightError| bad(error.to_string()))?;
         fields.insert("to".into(), weight.points().into());
     }
-    let order: Order = serde_json::from_value(Value::Object(fields))
-        .map_err(|error| bad(error.to_string()))?;
+    let order: Order =
+        serde_json::from_value(Value::Object(fields)).map_err(|error| bad(error.to_string()))?;
     if let Order::Start { upstreams, .. } = &order
         && upstreams.len() > UPSTREAMS_MAX
     {

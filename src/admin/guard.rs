@@ -103,7 +103,11 @@ fn without_port(host: &str) -> &str {
 }
 
 /// On every request: the Host is one of ours.
-pub(super) async fn host(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub(super) async fn host(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Response {
     match guard.check_host(&request) {
         Ok(()) => next.run(request).await,
         Err(trouble) => trouble.into_response(),
@@ -175,7 +179,8 @@ mod tests {
             assert!(guard.is_ours(ours), "{ours}");
         }
         assert!(guard.is_ours("10.0.0.7:7700") && guard.is_ours("weir.example.com:7700"));
-        for strange in ["", "evil.example", "localhost.evil.example:7700", "127.0.0.1.evil", ":7700"]
+        for strange in
+            ["", "evil.example", "localhost.evil.example:7700", "127.0.0.1.evil", ":7700"]
         {
             assert!(!guard.is_ours(strange), "{strange}");
         }

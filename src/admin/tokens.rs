@@ -89,7 +89,8 @@ impl FromStr for Secret {
 
     fn from_str(text: &str) -> Result<Self, SecretError> {
         let digits = text.trim().strip_prefix(PREFIX).ok_or(SecretError)?;
-        let fits = digits.len() == 2 * SECRET_BYTES && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        let fits =
+            digits.len() == 2 * SECRET_BYTES && digits.bytes().all(|b| b.is_ascii_hexdigit());
         if fits { Ok(Self(format!("{PREFIX}{digits}"))) } else { Err(SecretError) }
     }
 }

@@ -156,6 +156,12 @@ pub struct Look {
 /// Everything but serving.
 #[derive(Debug, Subcommand)]
 pub enum Ask {
+    /// What changes something in the running program.
+    #[command(flatten)]
+    Give(Give),
+    /// What looks at the running program.
+    #[command(flatten)]
+    See(See),
     /// Read a file and say everything that is wrong with it
     Check {
         /// The file [default: ./weir.toml, then /etc/weir/weir.toml]
@@ -164,6 +170,26 @@ pub enum Ask {
         #[arg(long)]
         json: bool,
     },
+    /// Judge recorded traffic again
+    Replay {
+        /// Traces: a window of both versions a line
+        #[arg(required = true, value_name = "TRACE")]
+        traces: Vec<PathBuf>,
+        /// What happens to a stage that nothing speaks against but that is not proven
+        #[arg(long, value_name = "WHAT", default_value = "hold")]
+        when_unproven: Unproven,
+        /// A line of JSON a trace
+        #[arg(long)]
+        json: bool,
+    },
+    /// Names and secrets of those who may give orders
+    #[command(subcommand)]
+    Token(Token),
+}
+
+/// What changes something in the running program.
+#[derive(Debug, Subcommand)]
+pub enum Give {
     /// Open a rollout
     ///
     /// A single name is a tier if there is one of that name, else a version. Without a version:
@@ -228,6 +254,13 @@ pub enum Ask {
         #[command(flatten)]
         common: Common,
     },
+    /// Read the file again, without dropping a request
+    Reload(Look),
+}
+
+/// What looks at the running program.
+#[derive(Debug, Subcommand)]
+pub enum See {
     /// Wait for the end of a rollout: exit 0 promoted, 3 rolled back, 4 still open
     Wait {
         /// Where [default: all open rollouts]
@@ -267,23 +300,6 @@ pub enum Ask {
         #[command(flatten)]
         look: Look,
     },
-    /// Judge recorded traffic again
-    Replay {
-        /// Traces: a window of both versions a line
-        #[arg(required = true, value_name = "TRACE")]
-        traces: Vec<PathBuf>,
-        /// What happens to a stage that nothing speaks against but that is not proven
-        #[arg(long, value_name = "WHAT", default_value = "hold")]
-        when_unproven: Unproven,
-        /// A line of JSON a trace
-        #[arg(long)]
-        json: bool,
-    },
-    /// Read the file again, without dropping a request
-    Reload(Look),
-    /// Names and secrets of those who may give orders
-    #[command(subcommand)]
-    Token(Token),
 }
 
 /// Open a rollout.

@@ -9,9 +9,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use metrics::{
-    counter, describe_counter, describe_gauge, gauge, with_local_recorder,
-};
+use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::{BUCKETS, HealthState, Register, Shown, TrackShown, bucket_edges};
