@@ -12,6 +12,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("analysis", &["time"]),
     ("rollout", &["analysis", "time", "traffic"]),
     // First floor: one outside thing each.
+    ("alloc", &[]),
     ("clock", &["time"]),
     ("journal", &["rollout", "time", "traffic"]),
     ("metrics", &["analysis", "time", "traffic"]),
@@ -48,7 +49,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "proxy", "rollout", "time", "traffic",
         ],
     ),
-    ("main", &["app", "cli", "demo"]),
+    ("main", &["alloc", "app", "cli"]),
 ];
 
 /// The pure modules.

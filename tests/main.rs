@@ -1,6 +1,7 @@
 //! One test binary.
 
 mod config;
+mod control;
 mod house;
 mod journals;
 mod judge;

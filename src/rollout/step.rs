@@ -366,8 +366,8 @@ impl Desk<'_> {
         if !events.is_empty() {
             return Ok(events);
         }
-        let tiers = self.state.tiers.iter().filter(|(_, tier)| concerned(tier));
-        if let Some(taken) = tiers.filter_map(|(n, tier)| self.place_taken(n, tier)).next() {
+        let mut tiers = self.state.tiers.iter().filter(|(_, tier)| concerned(tier));
+        if let Some(taken) = tiers.find_map(|(n, tier)| self.place_taken(n, tier)) {
             return Err(taken);
         }
         // One tier that went back already is how things stand, and no refusal.
