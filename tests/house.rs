@@ -191,7 +191,8 @@ fn says(line: &str, word: &str) -> bool {
     let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let (first, last) = (word.chars().next(), word.chars().next_back());
     line.match_indices(word).any(|(at, _)| {
-        let (before, after) = (line[..at].chars().next_back(), line[at + word.len()..].chars().next());
+        let (before, after) =
+            (line[..at].chars().next_back(), line[at + word.len()..].chars().next());
         // `std::net::Tcp` stands for all names that begin like that.
         let ends = last.is_some_and(char::is_uppercase) || !part(last) || word.ends_with("Tcp");
         !(part(first) && part(before)) && (ends || word.ends_with("Udp") || !part(after))
@@ -266,8 +267,7 @@ fn arrows(source: &Source) -> Vec<String> {
     for (line, other) in named {
         let is_module = PLAN.iter().any(|(name, _)| *name == other);
         if is_module && other != module && !allowed.contains(&other.as_str()) {
-            let rule =
-                format!("`{module}` may use {}, not `{other}`", allowed.join(", "));
+            let rule = format!("`{module}` may use {}, not `{other}`", allowed.join(", "));
             wrong.push(source.broken(line, &rule));
         }
     }
@@ -386,7 +386,8 @@ fn the_plan_has_no_circle() {
         for other in *allowed {
             let there = PLAN.iter().position(|(name, _)| name == other);
             // `demo` starts what `app` starts, and both are the roof.
-            let below = there.is_some_and(|there| there < place) || (*module, *other) == ("demo", "app");
+            let below =
+                there.is_some_and(|there| there < place) || (*module, *other) == ("demo", "app");
             assert!(below, "{module} may use {other}, which is not below it");
         }
     }
@@ -407,7 +408,11 @@ fn the_two_wings_never_meet() {
 fn each_rule_can_be_broken() {
     let cases = [
         ("src/proxy/forward.rs", "use crate::rollout::State;", "not `rollout`"),
-        ("src/proxy/forward.rs", "use crate::{\n    traffic::Table,\n    control::{self},\n};", "not `control`"),
+        (
+            "src/proxy/forward.rs",
+            "use crate::{\n    traffic::Table,\n    control::{self},\n};",
+            "not `control`",
+        ),
         ("src/control/mod.rs", "fn f() { crate::proxy::go() }", "not `proxy`"),
         ("src/control/mod.rs", "use super::proxy::Go;", "say `crate::`"),
         ("src/control/hooks.rs", "use super::super::proxy::Go;", "say `crate::`"),

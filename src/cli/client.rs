@@ -1,5 +1,6 @@
 //! HTTP to the admin API of a running program.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -144,8 +145,7 @@ impl Client {
     ) -> Result<String, AskError> {
         let exchange = self.exchange(method, path, body, secret);
         let late = |_| self.nobody(&format!("no answer within {} s", answer_max.as_secs()));
-        let (status, bytes) =
-            tokio::time::timeout(answer_max, exchange).await.map_err(late)??;
+        let (status, bytes) = tokio::time::timeout(answer_max, exchange).await.map_err(late)??;
         let text = String::from_utf8(bytes.to_vec())
             .map_err(|_| self.stranger("its answer is no text"))?;
         if status == StatusCode::OK {
@@ -200,11 +200,9 @@ impl Client {
 /// `text` as a value of a query.
 pub(super) fn escaped(text: &str) -> String {
     text.bytes().fold(String::new(), |mut all, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            all.push(char::from(byte));
-        } else {
-            all.push_str(&format!("%{byte:02X}"));
-        }
+        let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        let _ =
+            if plain { write!(all, "{}", char::from(byte)) } else { write!(all, "%{byte:02X}") };
         all
     })
 }

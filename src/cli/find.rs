@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use super::verbs::{Place, TokenPlace};
 use crate::admin::{Secret, TokenFile, Tokens};
@@ -48,7 +48,7 @@ pub(super) struct Key {
 #[derive(Debug, Default, PartialEq)]
 struct Hints {
     listen: Option<String>,
-    journal: Option<PathBuf>,
+    tokens: Option<TokenFile>,
 }
 
 /// Finds the program.
@@ -63,14 +63,18 @@ pub(super) fn program(place: &Place) -> anyhow::Result<Found> {
         bail!("{address:?} is not an address; write host:port, such as 127.0.0.1:7700");
     }
     let address = reachable(&address);
-    let key = key(&address, hints.journal.as_deref())?;
+    let key = key(&address, hints.tokens.as_ref())?;
     Ok(Found { address, key })
 }
 
-/// The file of `place`, or the first that is there.
+/// The file that was named, or the first that is there.
 pub(super) fn file(config: Option<&Path>) -> Option<PathBuf> {
-    let usual = || FILES.iter().map(PathBuf::from).find(|path| path.is_file());
-    config.map(Path::to_owned).or_else(usual)
+    config.map(Path::to_owned).or_else(usual_file)
+}
+
+/// The file where nobody names one: ./weir.toml, then /etc/weir/weir.toml, if it is there.
+pub fn usual_file() -> Option<PathBuf> {
+    FILES.iter().map(PathBuf::from).find(|path| path.is_file())
 }
 
 /// The file of tokens.
@@ -79,10 +83,12 @@ pub(super) fn tokens(place: &TokenPlace) -> anyhow::Result<TokenFile> {
         return Ok(TokenFile::beside(state));
     }
     let Some(path) = file(place.config.as_deref()) else {
-        bail!("no file at {}; name it with --config, or the journal with --state", FILES.join(", "));
+        bail!(
+            "no file at {}; name it with --config, or the journal with --state",
+            FILES.join(", ")
+        );
     };
-    let journal = hints(&path)?.journal.unwrap_or_else(|| JOURNAL.into());
-    Ok(TokenFile::beside(&journal))
+    Ok(hints(&path)?.tokens.unwrap_or_else(|| TokenFile::beside(Path::new(JOURNAL))))
 }
 
 /// One cannot connect to "any address": the program is on this machine then.
@@ -111,20 +117,22 @@ fn hints(path: &Path) -> anyhow::Result<Hints> {
 fn parse(text: &str, folder: &Path) -> Hints {
     let (table, _mistakes) = DeTable::parse_recoverable(text);
     let table = table.into_inner();
-    let word = |section: &str, key: &str| match table.get(section)?.get_ref() {
-        DeValue::Table(section) => match section.get(key)?.get_ref() {
-            DeValue::String(text) => Some(text.to_string()),
-            _ => None,
-        },
-        _ => None,
+    let word = |section: &str, key: &str| {
+        let section = table.get(section)?.get_ref().as_table()?;
+        Some(section.get(key)?.get_ref().as_str()?.to_owned())
     };
-    let journal = word("state", "path").unwrap_or_else(|| JOURNAL.into());
-    Hints { listen: word("admin", "listen"), journal: Some(folder.join(journal)) }
+    let tokens = if let Some(file) = word("admin", "tokens_file") {
+        TokenFile::new(folder.join(file))
+    } else {
+        let journal = word("state", "path").unwrap_or_else(|| JOURNAL.into());
+        TokenFile::beside(&folder.join(journal))
+    };
+    Hints { listen: word("admin", "listen"), tokens: Some(tokens) }
 }
 
 /// The token: what the environment says, else what lies beside the journal, else what a program
 /// without a journal left in the runtime place.
-fn key(address: &str, journal: Option<&Path>) -> anyhow::Result<Key> {
+fn key(address: &str, tokens: Option<&TokenFile>) -> anyhow::Result<Key> {
     if let Some(path) = env::var_os("WEIR_TOKEN_FILE") {
         let from = PathBuf::from(path);
         let text = std::fs::read_to_string(&from)
@@ -138,7 +146,7 @@ fn key(address: &str, journal: Option<&Path>) -> anyhow::Result<Key> {
     }
     let tried = vec!["WEIR_TOKEN_FILE".to_owned(), "WEIR_TOKEN".to_owned()];
     let mut key = Key { secrets: Vec::new(), tried };
-    let beside = journal.map(|journal| TokenFile::beside(journal).plain("operator"));
+    let beside = tokens.map(|tokens| tokens.plain("operator"));
     let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     let fleeting = port.map(Tokens::fleeting_plain);
     for path in [beside, fleeting].into_iter().flatten() {
@@ -163,8 +171,11 @@ mod tests {
                     [analysis]\nmargin = = 3\n[[tier]\n";
         let hints = parse(text, Path::new("/etc/weir"));
         assert_eq!(hints.listen.as_deref(), Some("127.0.0.1:7799"));
-        assert_eq!(hints.journal.as_deref(), Some(Path::new("/etc/weir/x/weir.db")));
-        assert_eq!(parse("", Path::new("a")).journal.as_deref(), Some(Path::new("a/weir.db")));
+        let tokens = |hints: Hints| hints.tokens.map(|tokens| tokens.path().to_owned());
+        assert_eq!(tokens(hints).as_deref(), Some(Path::new("/etc/weir/x/weir.tokens")));
+        let other = parse("[admin]\ntokens_file = \"t\"", Path::new("a"));
+        assert_eq!(tokens(other).as_deref(), Some(Path::new("a/t")));
+        assert_eq!(tokens(parse("", Path::new("a"))).as_deref(), Some(Path::new("a/weir.tokens")));
     }
 
     #[test]

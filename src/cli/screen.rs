@@ -51,7 +51,12 @@ fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
         if rollout.attempt > 1 {
             let _ = write!(since, ", attempt {}", rollout.attempt);
         }
-        rows.push(Row::of("canary", tier.release(&rollout.release), rollout.release.as_str(), since));
+        rows.push(Row::of(
+            "canary",
+            tier.release(&rollout.release),
+            rollout.release.as_str(),
+            since,
+        ));
     }
     let others = tier.releases.iter().filter(|r| !["stable", "canary"].contains(&r.role.as_str()));
     rows.extend(others.map(|release| {
@@ -120,9 +125,8 @@ impl Row {
 }
 
 fn table(text: &mut String, rows: &[Row]) {
-    let width = |column: usize| {
-        rows.iter().map(|row| row.cells[column].chars().count()).max().unwrap_or(0)
-    };
+    let width =
+        |column: usize| rows.iter().map(|row| row.cells[column].chars().count()).max().unwrap_or(0);
     let widths = [9, width(1), width(2), width(3)];
     for row in rows {
         let [role, version, health, counts, since] = &row.cells;

@@ -1,5 +1,6 @@
 //! The verbs of the command line and their arguments.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -44,7 +45,7 @@ pub enum Verb {
 /// With a file: `weir run --config weir.toml`. Without one, two versions are enough; they are
 /// called "old" and "new" unless you name them, the journal is in memory unless --state keeps it,
 /// and the rollout starts at once.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Run {
     /// The file; left out: ./weir.toml, then /etc/weir/weir.toml
     #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "stable", "canary", "state"])]
@@ -82,6 +83,15 @@ pub struct Named {
     pub version: Option<Version>,
     /// Where it runs.
     pub address: Address,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            Some(version) => write!(out, "{version}={}", self.address),
+            None => self.address.fmt(out),
+        }
+    }
 }
 
 impl FromStr for Named {
@@ -156,6 +166,12 @@ pub struct Look {
 /// Everything but serving.
 #[derive(Debug, Subcommand)]
 pub enum Ask {
+    /// What changes something in the running program.
+    #[command(flatten)]
+    Give(Give),
+    /// What looks at the running program.
+    #[command(flatten)]
+    See(See),
     /// Read a file and say everything that is wrong with it
     Check {
         /// The file [default: ./weir.toml, then /etc/weir/weir.toml]
@@ -164,6 +180,26 @@ pub enum Ask {
         #[arg(long)]
         json: bool,
     },
+    /// Judge recorded traffic again
+    Replay {
+        /// Traces: a window of both versions a line
+        #[arg(required = true, value_name = "TRACE")]
+        traces: Vec<PathBuf>,
+        /// What happens to a stage that nothing speaks against but that is not proven
+        #[arg(long, value_name = "WHAT", default_value = "hold")]
+        when_unproven: Unproven,
+        /// A line of JSON a trace
+        #[arg(long)]
+        json: bool,
+    },
+    /// Names and secrets of those who may give orders
+    #[command(subcommand)]
+    Token(Token),
+}
+
+/// What changes something in the running program.
+#[derive(Debug, Subcommand)]
+pub enum Give {
     /// Open a rollout
     ///
     /// A single name is a tier if there is one of that name, else a version. Without a version:
@@ -228,6 +264,13 @@ pub enum Ask {
         #[command(flatten)]
         common: Common,
     },
+    /// Read the file again, without dropping a request
+    Reload(Look),
+}
+
+/// What looks at the running program.
+#[derive(Debug, Subcommand)]
+pub enum See {
     /// Wait for the end of a rollout: exit 0 promoted, 3 rolled back, 4 still open
     Wait {
         /// Where [default: all open rollouts]
@@ -267,23 +310,6 @@ pub enum Ask {
         #[command(flatten)]
         look: Look,
     },
-    /// Judge recorded traffic again
-    Replay {
-        /// Traces: a window of both versions a line
-        #[arg(required = true, value_name = "TRACE")]
-        traces: Vec<PathBuf>,
-        /// What happens to a stage that nothing speaks against but that is not proven
-        #[arg(long, value_name = "WHAT", default_value = "hold")]
-        when_unproven: Unproven,
-        /// A line of JSON a trace
-        #[arg(long)]
-        json: bool,
-    },
-    /// Read the file again, without dropping a request
-    Reload(Look),
-    /// Names and secrets of those who may give orders
-    #[command(subcommand)]
-    Token(Token),
 }
 
 /// Open a rollout.

@@ -76,9 +76,10 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
-        assert_eq!([thousands(7), thousands(1_234), thousands(1_234_567)], [
-            "7", "1 234", "1 234 567"
-        ]);
+        assert_eq!(
+            [thousands(7), thousands(1_234), thousands(1_234_567)],
+            ["7", "1 234", "1 234 567"]
+        );
         let said = [(0, 0), (0, 9), (1, 100_000), (1, 300), (25, 1_000), (31, 100)];
         let said = said.map(|(events, requests)| percent(events, requests));
         assert_eq!(said, ["-", "0 %", "< 0.01 %", "0.33 %", "2.5 %", "31 %"]);

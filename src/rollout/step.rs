@@ -22,23 +22,11 @@ pub fn step(
     match input {
         Input::Command(command) => Desk { state, facts, now, command }.decide(),
         Input::File { reload: true, .. } => {
-<<<<<<< HEAD
             may_reload(state, facts)?;
             Ok(read_file(state, facts, None, now))
         }
         Input::File { journal_lost, .. } => {
             Ok(read_file(state, facts, journal_lost.as_deref(), now))
-=======
-            // A tier without a rollout may leave the file as a whole.
-            let stays = |(name, tier): &(&TierName, &Tier)| {
-                tier.rollout.is_some() || facts.tier(name).is_some()
-            };
-            let lost = |(name, tier)| missing_line(name, tier, facts);
-            match state.tiers.iter().filter(stays).find_map(lost) {
-                Some(refusal) => Err(refusal),
-                None => read_file(state, facts, None, now),
-            }
->>>>>>> main
         }
         Input::Unhealthy { tier, reason } => {
             let blame = Blame::Unhealthy { reason: reason.clone() };

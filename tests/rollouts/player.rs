@@ -151,7 +151,8 @@ fn standing(name: &TierName, tier: &Tier) -> String {
         let held = if rollout.held { " held" } else { "" };
         format!("{} {}{paused}{held}", rollout.release, rollout.weight)
     });
-    let previous = tier.previous.as_ref().map_or("-".to_owned(), |(version, _)| version.to_string());
+    let previous =
+        tier.previous.as_ref().map_or("-".to_owned(), |(version, _)| version.to_string());
     let doubt = if tier.unconfirmed.is_some() { " unconfirmed" } else { "" };
     format!("= {name}: stable {}{doubt} canary {canary} previous {previous}", tier.stable)
 }
@@ -202,4 +203,3 @@ fn command(words: &[&str]) -> Command {
     };
     Command { order, by, because }
 }
-
