@@ -194,7 +194,7 @@ pub fn load(path: &Path) -> Result<Config, Report> {
     let limit = FILE_BYTES_MAX as u64 + 1;
     let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
     if let Err(error) = read {
-        return refuse(format!("{name} cannot be read: {error}"), "name the file with --config");
+        return refuse(format!("{name} cannot be read: {error}"), "is the path right?");
     }
     let base = path.parent().unwrap_or(Path::new(""));
     match std::str::from_utf8(&bytes) {
