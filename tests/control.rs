@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use weir::assembly::control_settings;
 use weir::config;
 use weir::control::{Answer, Control, Handle, OrderError, Settings};
 use weir::journal::Journal;
@@ -51,7 +52,8 @@ struct World {
 
 fn settings(file: &str) -> Settings {
     let parsed = config::parse("weir.toml", file, std::path::Path::new(""));
-    parsed.unwrap_or_else(|report| panic!("{report}")).control_settings()
+    let config = parsed.unwrap_or_else(|report| panic!("{report}"));
+    control_settings(&config, false, None, vec![])
 }
 
 fn name() -> TierName {
@@ -368,8 +370,13 @@ async fn a_roll_back_while_nothing_can_be_written_is_written_when_the_journal_is
     world.roll_back_at_once().await;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(world.remembered().weight(), weight("5%"), "it is not written yet");
-    let trouble = world.handle.view().journal_trouble.clone().expect("trouble is shown");
-    assert!(trouble.contains("1 events wait"), "{trouble}");
+    let since = Instant::now();
+    while world.handle.view().journal_trouble.is_none() {
+        assert!(since.elapsed() < Duration::from_secs(3), "trouble is shown");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let trouble = world.handle.view().journal_trouble.clone().unwrap();
+    assert!(trouble.ends_with("1 events wait to be written"), "{trouble}");
     drop(lock);
     world.written(&["adopted", "started", "rolled_back"]).await;
     world.agrees();
@@ -479,7 +486,7 @@ async fn a_canary_that_fails_is_rolled_back_by_the_judge_even_while_paused() {
     world.written(&["adopted", "started", "paused", "rolled_back"]).await;
     let view = world.handle.view();
     let record = &view.records.last().unwrap().event;
-    assert!(record.sentence().contains("ROLL BACK at 5%"), "{}", record.sentence());
+    assert!(record.sentence().contains("ROLL BACK at 5 % of requests"), "{}", record.sentence());
     world.agrees();
 }
 
