@@ -6,4 +6,5 @@ mod house;
 mod journals;
 mod judge;
 mod rollouts;
+mod simulation;
 mod support;
