@@ -13,10 +13,14 @@ pub mod clock;
 pub mod journal;
 pub mod metrics;
 
+pub mod proxy;
+
 pub mod control;
 
 pub mod admin;
 pub mod alloc;
 pub mod app;
+pub mod assembly;
 pub mod cli;
 pub mod config;
+pub mod demo;

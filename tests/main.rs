@@ -1,3 +1,5 @@
 //! One test binary.
 
+mod config;
 mod judge;
+mod support;

@@ -1,5 +1,6 @@
 //! The verbs of the command line and their arguments.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -44,7 +45,7 @@ pub enum Verb {
 /// With a file: `weir run --config weir.toml`. Without one, two versions are enough; they are
 /// called "old" and "new" unless you name them, the journal is in memory unless --state keeps it,
 /// and the rollout starts at once.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Run {
     /// The file; left out: ./weir.toml, then /etc/weir/weir.toml
     #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "stable", "canary", "state"])]
@@ -82,6 +83,15 @@ pub struct Named {
     pub version: Option<Version>,
     /// Where it runs.
     pub address: Address,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(version) = &self.version {
+            write!(out, "{version}=")?;
+        }
+        self.address.fmt(out)
+    }
 }
 
 impl FromStr for Named {

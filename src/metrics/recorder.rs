@@ -375,6 +375,16 @@ impl UpstreamCells {
         }
     }
 
+    /// Whether the checks have said nothing of it so far.
+    pub fn is_unknown(&self) -> bool {
+        self.checked.load(Ordering::Acquire) == HealthState::Unknown as u8
+    }
+
+    /// For how long it has been known.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start)
+    }
+
     /// What was last wrong with it.
     pub fn failed(&self, error: &str) {
         let end = error.floor_char_boundary(ERROR_BYTES_MAX);
@@ -438,7 +448,6 @@ impl TierCells {
 /// table is read and when counts are, never for a request.
 #[derive(Debug)]
 pub struct Register {
-    start: Instant,
     workers: usize,
     slots: RwLock<Slots>,
 }
@@ -460,7 +469,7 @@ struct ReleaseSlot {
 impl Register {
     /// An empty register for `workers` workers.
     pub fn new(workers: usize) -> Self {
-        Self { start: Instant::now(), workers, slots: RwLock::default() }
+        Self { workers, slots: RwLock::default() }
     }
 
     /// The slot of `version` of `tier`; the same for ever.
@@ -571,11 +580,6 @@ impl Register {
         let cells = self.upstream_cells(upstream);
         let (since, error) = cells.story().clone();
         Health { state: cells.state(Instant::now()), since, error }
-    }
-
-    /// How long the register has existed.
-    pub fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.start)
     }
 }
 

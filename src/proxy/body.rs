@@ -1,0 +1,236 @@
+//! Bodies on their way: they stream with back-pressure, and tell the exchange what they do.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use thiserror::Error as Failure;
+
+use super::line::{Cut, Exchange, Fault, Line};
+use super::pool::{Busy, Connection};
+
+/// Why a body ended before its end.
+#[derive(Clone, Copy, Debug, Failure)]
+pub enum BodyError {
+    /// The other side broke off.
+    #[error("the body was cut short")]
+    Broken,
+    /// The client sent more than allowed.
+    #[error("the body is larger than allowed")]
+    TooLarge,
+    /// It took too long.
+    #[error("the body took too long")]
+    TooLate,
+}
+
+type Polled<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
+
+/// The body of a request on its way to an upstream.
+#[derive(Debug)]
+pub struct RequestBody {
+    incoming: Option<Incoming>,
+    exchange: Rc<Exchange>,
+    left: Option<u64>,
+}
+
+impl RequestBody {
+    /// No body.
+    pub const fn none(exchange: Rc<Exchange>) -> Self {
+        Self { incoming: None, exchange, left: None }
+    }
+
+    /// A body that the client sends, of at most `most` bytes.
+    pub fn of(incoming: Incoming, exchange: Rc<Exchange>, most: Option<u64>) -> Self {
+        let incoming = Some(incoming).filter(|incoming| !incoming.is_end_stream());
+        Self { incoming, exchange, left: most }
+    }
+
+    /// Whether there is no body.
+    pub const fn is_none(&self) -> bool {
+        self.incoming.is_none()
+    }
+
+    fn fault(&self, fault: Fault, error: BodyError) -> Polled<BodyError> {
+        self.exchange.fault.set(Some(fault));
+        Poll::Ready(Some(Err(error)))
+    }
+
+    fn done(&mut self) {
+        self.incoming = None;
+        self.exchange.hand_over(Instant::now());
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<BodyError> {
+        let this = &mut *self;
+        let Some(incoming) = &mut this.incoming else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(incoming).poll_frame(cx);
+        this.exchange.client_owes.set(polled.is_pending());
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                this.done();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(_))) => this.fault(Fault::Broken, BodyError::Broken),
+            Poll::Ready(Some(Ok(frame))) => {
+                this.exchange.moved.set(true);
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                match this.left.map(|left| left.checked_sub(length)) {
+                    Some(None) => return this.fault(Fault::TooLarge, BodyError::TooLarge),
+                    Some(left) => this.left = left,
+                    None => {}
+                }
+                if frame.is_trailers() || this.incoming.as_ref().is_some_and(Body::is_end_stream) {
+                    this.done();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// The body of an answer on its way to the client. When it is dropped the request is over.
+#[derive(Debug)]
+pub struct ResponseBody {
+    content: Content,
+    line: Rc<Line>,
+    exchange: Option<Rc<Exchange>>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Page(Option<Bytes>),
+    Upstream { incoming: Incoming, whole: bool, lease: Option<Lease> },
+}
+
+/// The connection that an answer comes from, and where it goes afterwards.
+#[derive(Debug)]
+pub struct Lease {
+    /// The connection.
+    pub connection: Connection,
+    /// Its upstream, busy as long as the answer lasts.
+    pub busy: Busy,
+    /// Idle connections that are kept at most.
+    pub most: usize,
+}
+
+impl ResponseBody {
+    /// An answer of our own.
+    pub const fn page(page: Bytes, line: Rc<Line>, exchange: Option<Rc<Exchange>>) -> Self {
+        Self { content: Content::Page(Some(page)), line, exchange }
+    }
+
+    /// The answer of an upstream.
+    pub const fn of(
+        incoming: Incoming,
+        lease: Lease,
+        line: Rc<Line>,
+        exchange: Rc<Exchange>,
+    ) -> Self {
+        let content = Content::Upstream { incoming, whole: false, lease: Some(lease) };
+        Self { content, line, exchange: Some(exchange) }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<BodyError> {
+        let this = &mut *self;
+        let (incoming, whole, exchange) = match (&mut this.content, &this.exchange) {
+            (Content::Page(page), _) => {
+                let page = page.take().filter(|page| !page.is_empty());
+                return Poll::Ready(page.map(|page| Ok(Frame::data(page))));
+            }
+            (Content::Upstream { .. }, None) => return Poll::Ready(None),
+            (Content::Upstream { incoming, whole, .. }, Some(exchange)) => {
+                (incoming, whole, exchange)
+            }
+        };
+        match exchange.cut.get() {
+            None => {}
+            Some(Cut::Stream) => return Poll::Ready(None),
+            Some(cut) => {
+                if cut == Cut::Upstream {
+                    exchange.tally.ends(false);
+                }
+                return Poll::Ready(Some(Err(BodyError::TooLate)));
+            }
+        }
+        let polled = Pin::new(incoming).poll_frame(cx);
+        exchange.upstream_owes.set(polled.is_pending());
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                *whole = true;
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                exchange.moved.set(true);
+                *whole = frame.is_trailers();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => {
+                exchange.tally.ends(false);
+                Poll::Ready(Some(Err(BodyError::Broken)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Page(page) => page.as_ref().is_none_or(Bytes::is_empty),
+            Content::Upstream { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Page(page) => {
+                SizeHint::with_exact(page.as_ref().map_or(0, |page| page.len() as u64))
+            }
+            Content::Upstream { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        let Some(exchange) = self.exchange.take() else {
+            return;
+        };
+        let now = Instant::now();
+        if let Content::Upstream { incoming, whole, lease } = &mut self.content {
+            let whole = *whole || incoming.is_end_stream();
+            if whole {
+                exchange.tally.ends(true);
+            }
+            if let Some(Lease { connection, busy, most }) = lease.take()
+                && whole
+                && exchange.handed.get().is_some()
+            {
+                busy.upstream.keep(connection, now, most);
+            }
+        }
+        self.line.ends(&exchange, now);
+    }
+}

@@ -1,0 +1,328 @@
+//! From a request to an answer: which upstream, which connection, and what if that fails.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::header::HOST;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use tower::Service;
+
+use super::body::{Lease, RequestBody};
+use super::headers::{self, WEIR_VERSION};
+use super::line::{Cut, Exchange, Fault, Stage};
+use super::place::Place;
+use super::pool::{Broken, Busy, Connection};
+use super::view::UpstreamView;
+use super::worker::Worker;
+use crate::metrics::{HealthState, Outcome};
+use crate::traffic::Track;
+
+/// Upstreams of one release that a request is sent to at most.
+const UPSTREAMS_TRIED_MAX: usize = 2;
+
+/// An answer, where it comes from, and the connection it comes on.
+#[derive(Debug)]
+pub struct Answer {
+    /// The answer, as the upstream sent it.
+    pub response: Response<Incoming>,
+    /// Its connection.
+    pub lease: Lease,
+    /// Who answered.
+    pub place: Place,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The client's body is at fault.
+    Fault(Fault),
+    /// The client did not go on with its body.
+    ClientLate,
+    /// The upstream did not answer in time.
+    Late,
+    /// No upstream is healthy.
+    Nobody,
+    /// The upstream cannot be reached, broke off, or does not speak HTTP.
+    Unreachable,
+}
+
+/// An attempt that failed.
+struct Failed {
+    failure: Failure,
+    outcome: Outcome,
+    /// The request, if it may be sent again.
+    request: Option<Request<RequestBody>>,
+    upstream: Option<Rc<UpstreamView>>,
+    /// Whether it failed because the release has only just started.
+    excused: bool,
+}
+
+/// Sends `request` to `place`, and if that fails, to another upstream of the release; and from a
+/// failing canary to stable, so that the user is spared while the judge still learns.
+pub async fn forward(
+    worker: &Worker,
+    exchange: &Rc<Exchange>,
+    mut place: Place,
+    mut request: Request<RequestBody>,
+) -> Result<Answer, Failure> {
+    let mut tried: Option<Rc<UpstreamView>> = None;
+    let mut count = 0;
+    loop {
+        let failed = match attempt(worker, exchange, &mut place, request, tried.as_ref()).await {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        if matches!(failed.failure, Failure::Fault(_) | Failure::ClientLate) {
+            exchange.tally.forget();
+            return Err(failed.failure);
+        }
+        exchange.tally.fails(failed.outcome, failed.excused);
+        count += 1;
+        let other = |upstream: &Rc<UpstreamView>| {
+            count < UPSTREAMS_TRIED_MAX && place.release.has_other(upstream, Instant::now())
+        };
+        let next = match (failed.request, failed.upstream) {
+            (Some(again), Some(upstream)) if other(&upstream) => {
+                tried = Some(upstream);
+                again
+            }
+            (Some(again), _) if place.track == Track::Canary && !place.preview => {
+                place.rescue();
+                (tried, count) = (None, 0);
+                again
+            }
+            _ => {
+                exchange.tally.gives_up();
+                return Err(failed.failure);
+            }
+        };
+        request = next;
+        exchange.cut.set(None);
+        exchange.handed.set(None);
+    }
+}
+
+/// Sends `request` to one upstream of the release at `place`.
+async fn attempt(
+    worker: &Worker,
+    exchange: &Rc<Exchange>,
+    place: &mut Place,
+    mut request: Request<RequestBody>,
+    tried: Option<&Rc<UpstreamView>>,
+) -> Result<Answer, Failed> {
+    let mut fresh = false;
+    loop {
+        // From here to the choice nothing waits: a table that is acknowledged is obeyed.
+        place.renew(&worker.view());
+        exchange.tally.tries(place);
+        let now = Instant::now();
+        let last_resort = place.track == Track::Stable;
+        let Some(upstream) = place.release.choose(now, tried, last_resort).cloned() else {
+            return Err(Failed::nobody(request));
+        };
+        let busy = Busy::new(&place.release, &upstream);
+        let (mut connection, reused) =
+            match connection(exchange, place, &request, &upstream, fresh).await {
+                Ok(found) => found,
+                Err(failure) => return Err(unreachable(place, upstream, request, &failure)),
+            };
+        if worker.has_moved(&place.tier) {
+            upstream.keep(connection, Instant::now(), usize::MAX);
+            continue;
+        }
+        let spare = (repeats(&request) && (reused || place.track == Track::Canary))
+            .then(|| copy(&request, exchange));
+        address(&mut request, place, &upstream);
+        let now = Instant::now();
+        exchange.enters(Stage::Waiting, now);
+        if request.body().is_none() {
+            exchange.hand_over(now);
+        }
+        match exchange.unless_cut(connection.call(request)).await {
+            Ok(Ok(response)) => {
+                let most = place.tier.table.tier.limits.upstream_idle;
+                let lease = Lease { connection, busy, most };
+                return answered(place, response, lease, spare);
+            }
+            Ok(Err(broken)) => {
+                if let Some(fault) = exchange.fault.get() {
+                    return Err(Failed::by_client(Failure::Fault(fault)));
+                }
+                let Broken { error, request: unsent } = *broken;
+                let again = unsent.or(spare);
+                match again {
+                    // The kept-alive connection had died: Weir's matter, not an outcome.
+                    Some(again) if reused => {
+                        place.release.writer.stale_connection();
+                        place.release.writer.retried();
+                        exchange.handed.set(None);
+                        request = again;
+                        fresh = true;
+                    }
+                    again => return Err(broke(place, upstream, again, &error)),
+                }
+            }
+            Err(Cut::Client) => return Err(Failed::by_client(Failure::ClientLate)),
+            Err(Cut::Upstream | Cut::Total | Cut::Stream) => return Err(late(place, upstream)),
+        }
+    }
+}
+
+/// A connection to `upstream`, and whether it was used before.
+async fn connection(
+    exchange: &Exchange,
+    place: &Place,
+    request: &Request<RequestBody>,
+    upstream: &UpstreamView,
+    fresh: bool,
+) -> Result<(Connection, bool), String> {
+    let tier = &place.tier.table.tier;
+    let late = |_| "took too long to connect".to_owned();
+    exchange.enters(Stage::Connecting, Instant::now());
+    while !fresh && let Some(mut kept) = upstream.take() {
+        let doubtful = kept.idle(Instant::now()) > tier.timeouts.reuse_idle && !repeats(request);
+        let open = (!doubtful || kept.look().await)
+            && (kept.is_ready() || exchange.unless_cut(kept.ready()).await.map_err(late)?);
+        if open {
+            return Ok((kept, true));
+        }
+        place.release.writer.stale_connection();
+    }
+    match exchange.unless_cut(Connection::open(upstream, &tier.limits)).await.map_err(late)? {
+        Ok(opened) => Ok((opened, false)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Whether the request may be sent twice: it means the same, and has no body that is gone.
+fn repeats(request: &Request<RequestBody>) -> bool {
+    request.method().is_idempotent() && request.body().is_none()
+}
+
+fn copy(request: &Request<RequestBody>, exchange: &Rc<Exchange>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::none(Rc::clone(exchange)));
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    *copy.version_mut() = request.version();
+    copy
+}
+
+/// Writes on the request which release it goes to.
+fn address(request: &mut Request<RequestBody>, place: &Place, upstream: &UpstreamView) {
+    let headers = request.headers_mut();
+    headers.insert(WEIR_VERSION, place.release.version.clone());
+    if let Some(host) = &place.release.host {
+        headers.insert(HOST, host.clone());
+    } else if !headers.contains_key(HOST) {
+        // HTTP/1.0 knows no Host, HTTP/1.1 needs one.
+        let host = HeaderValue::try_from(upstream.address.to_string());
+        headers.insert(HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
+    }
+    *request.version_mut() = Version::HTTP_11;
+}
+
+/// What an upstream's answer says of it.
+fn answered(
+    place: &Place,
+    mut response: Response<Incoming>,
+    lease: Lease,
+    spare: Option<Request<RequestBody>>,
+) -> Result<Answer, Failed> {
+    let status = response.status();
+    let upgrade = status == StatusCode::SWITCHING_PROTOCOLS;
+    if !headers::to_client(response.headers_mut(), upgrade) {
+        let upstream = Rc::clone(&lease.busy.upstream);
+        hurt(place, &upstream, "its answer is not HTTP that can be passed on");
+        return Err(Failed {
+            failure: Failure::Unreachable,
+            outcome: Outcome::Other,
+            request: spare,
+            upstream: Some(upstream),
+            excused: false,
+        });
+    }
+    *response.version_mut() = Version::HTTP_11;
+    let unwell =
+        [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+    if unwell.contains(&status) {
+        hurt(place, &lease.busy.upstream, status.as_str());
+    } else {
+        lease.busy.upstream.cells.success();
+    }
+    Ok(Answer { response, lease, place: place.clone() })
+}
+
+/// A failure of `upstream`; after some in a row it is left out, unless nobody else could serve.
+fn hurt(place: &Place, upstream: &Rc<UpstreamView>, error: &str) {
+    let now = Instant::now();
+    let health = &place.tier.table.tier.health;
+    upstream.cells.failed(error);
+    let spared = place.track == Track::Stable && !place.release.has_other(upstream, now);
+    if upstream.cells.failure() >= health.eject_after && !spared {
+        upstream.cells.eject(now, now + health.eject_for);
+    }
+}
+
+fn unreachable(
+    place: &Place,
+    upstream: Rc<UpstreamView>,
+    request: Request<RequestBody>,
+    error: &str,
+) -> Failed {
+    let excused = upstream.cells.state(Instant::now()) == HealthState::Unknown;
+    hurt(place, &upstream, error);
+    Failed {
+        failure: Failure::Unreachable,
+        outcome: Outcome::Refused,
+        request: Some(request),
+        upstream: Some(upstream),
+        excused,
+    }
+}
+
+fn broke(
+    place: &Place,
+    upstream: Rc<UpstreamView>,
+    request: Option<Request<RequestBody>>,
+    error: &hyper::Error,
+) -> Failed {
+    hurt(place, &upstream, &error.to_string());
+    let outcome = if error.is_parse() { Outcome::Other } else { Outcome::Reset };
+    Failed {
+        failure: Failure::Unreachable,
+        outcome,
+        request,
+        upstream: Some(upstream),
+        excused: false,
+    }
+}
+
+fn late(place: &Place, upstream: Rc<UpstreamView>) -> Failed {
+    hurt(place, &upstream, "took too long to answer");
+    Failed {
+        failure: Failure::Late,
+        outcome: Outcome::TimedOut,
+        request: None,
+        upstream: Some(upstream),
+        excused: false,
+    }
+}
+
+impl Failed {
+    fn nobody(request: Request<RequestBody>) -> Self {
+        Self {
+            failure: Failure::Nobody,
+            outcome: Outcome::Refused,
+            request: Some(request),
+            upstream: None,
+            excused: false,
+        }
+    }
+
+    fn by_client(failure: Failure) -> Self {
+        let outcome = Outcome::Other;
+        Self { failure, outcome, request: None, upstream: None, excused: false }
+    }
+}

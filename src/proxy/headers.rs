@@ -1,0 +1,502 @@
+//! What is refused of a request's head, what is removed, and what is added on the way.
+
+use std::net::IpAddr;
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST,
+    HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
+
+use super::line::Line;
+use super::random;
+use crate::traffic::{Preview, Tier};
+
+/// Which instances of Weir a request passed; one that comes back to us runs in a circle.
+pub const HOP: HeaderName = HeaderName::from_static("x-weir-hop");
+/// The version that a request goes to or an answer comes from.
+pub const WEIR_VERSION: HeaderName = HeaderName::from_static("x-weir-version");
+/// The identifier of a request.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Longest identifier of a request that is taken over from outside, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Longest list of hops in bytes; a request with a longer one runs in a circle of others.
+const HOPS_BYTES_MAX: usize = 512;
+
+/// Fields that Connection may not name: to remove them would change what the request means, or
+/// who it seems to come from.
+const PROTECTED: [HeaderName; 14] = [
+    AUTHORIZATION,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    COOKIE,
+    FORWARDED,
+    FORWARDED_FOR,
+    FORWARDED_HOST,
+    FORWARDED_PROTO,
+    HOST,
+    REAL_IP,
+    REQUEST_ID,
+    SET_COOKIE,
+    TRACEPARENT,
+    TRANSFER_ENCODING,
+];
+
+/// Why a request is refused: what the client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status.
+    pub status: StatusCode,
+    /// The reason.
+    pub reason: &'static str,
+}
+
+const fn refuse(status: StatusCode, reason: &'static str) -> Refusal {
+    Refusal { status, reason }
+}
+
+/// Refuses what has more than one meaning, or none, and brings the rest into one form: target in
+/// origin-form, one Host. hyper has refused before what is no HTTP at all.
+pub fn check<B>(request: &mut Request<B>) -> Result<(), Refusal> {
+    let bad = |reason| Err(refuse(StatusCode::BAD_REQUEST, reason));
+    if *request.method() == Method::CONNECT || *request.method() == Method::TRACE {
+        return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "this method is not served here"));
+    }
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        || codings.next().is_some()
+    {
+        return bad("Transfer-Encoding must be \"chunked\", once");
+    }
+    if let Some(expectation) = request.headers().get(EXPECT)
+        && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(refuse(StatusCode::EXPECTATION_FAILED, "Expect must be \"100-continue\""));
+    }
+    if request.uri().authority().is_some() {
+        from_absolute(request)?;
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return bad("there must be one Host"),
+        (None, None) if request.version() >= Version::HTTP_11 => return bad("Host is missing"),
+        (Some(host), None) if !is_host(host.as_bytes()) => return bad("Host is no host"),
+        (None | Some(_), None) => {}
+    }
+    let path = request.uri().path();
+    let asterisk = path == "*" && *request.method() == Method::OPTIONS;
+    if asterisk || path.starts_with('/') { Ok(()) } else { bad("the target must be a path") }
+}
+
+/// An absolute target: its authority is the Host, whatever Host says (RFC 9112, section 3.2.2).
+fn from_absolute<B>(request: &mut Request<B>) -> Result<(), Refusal> {
+    let wrong = || refuse(StatusCode::BAD_REQUEST, "the target is not allowed");
+    let parts = request.uri().clone().into_parts();
+    let authority = parts.authority.ok_or_else(wrong)?;
+    let path = parts.path_and_query.ok_or_else(wrong)?;
+    let host = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?;
+    *request.uri_mut() = Uri::from(path);
+    request.headers_mut().insert(HOST, host);
+    Ok(())
+}
+
+fn is_host(host: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_:[]~!$&'()*+;=%".contains(byte);
+    host.iter().all(allowed)
+}
+
+/// Whether the request has been here before, or in too many places.
+pub fn is_loop(headers: &HeaderMap, instance: &str) -> bool {
+    headers.get_all(HOP).iter().any(|hops| {
+        let text = hops.to_str().unwrap_or_default();
+        text.len() > HOPS_BYTES_MAX || text.split(", ").any(|hop| hop == instance)
+    })
+}
+
+/// The address of the client: the peer's, or what trusted peers say of it.
+pub fn client(line: &Line, tier: &Tier, headers: &HeaderMap) -> IpAddr {
+    let trusts = |address| tier.trusted_proxies.iter().any(|network| network.contains(address));
+    let mut client = line.peer;
+    if tier.trusted_proxies.is_empty() || !trusts(client) {
+        return client;
+    }
+    let lines: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
+    let hops = lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+    for hop in hops {
+        let text = std::str::from_utf8(hop.trim_ascii()).unwrap_or_default();
+        match text.parse() {
+            Ok(address) => client = address,
+            Err(_) => break,
+        }
+        if !trusts(client) {
+            break;
+        }
+    }
+    client
+}
+
+/// What is known of a request beside its head.
+#[derive(Debug)]
+pub struct Way<'a> {
+    /// The connection it came on.
+    pub line: &'a Line,
+    /// The tier it came to.
+    pub tier: &'a Tier,
+    /// Whether the peer's word about the client counts.
+    pub trusted: bool,
+    /// Whether the client asks for another protocol and may have it.
+    pub upgrade: bool,
+    /// This instance of Weir.
+    pub instance: &'a str,
+}
+
+/// Makes of the head that came in the head that goes to an upstream. Returns the request's
+/// identifier.
+pub fn to_upstream(headers: &mut HeaderMap, way: &Way<'_>) -> HeaderValue {
+    let rare = rare(headers);
+    let hops = rare.ours.then(|| take_ours(headers)).flatten();
+    if rare.hop_by_hop {
+        let trailers = headers.get(TE).is_some_and(|te| has_token(te, "trailers"));
+        strip(headers, way.upgrade);
+        headers.remove(EXPECT);
+        if trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+            headers.append(CONNECTION, HeaderValue::from_static("TE"));
+        }
+    }
+    if let Some(preview) = &way.tier.preview {
+        remove_preview(headers, preview);
+    }
+    forwarded(headers, way, rare.forwarded);
+    let hop = match hops {
+        Some(before) => format!("{before}, {}", way.instance),
+        None => way.instance.to_owned(),
+    };
+    if let Ok(hop) = HeaderValue::from_maybe_shared(bytes::Bytes::from(hop)) {
+        headers.insert(HOP, hop);
+    }
+    trace(headers);
+    request_id(headers)
+}
+
+/// What of the rare things a head has; one walk says it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rare {
+    hop_by_hop: bool,
+    ours: bool,
+    forwarded: bool,
+}
+
+fn rare(headers: &HeaderMap) -> Rare {
+    let mut rare = Rare::default();
+    for name in headers.keys() {
+        let text = name.as_str().as_bytes();
+        match text[0] {
+            b'c' => rare.hop_by_hop |= *name == CONNECTION,
+            b'e' => rare.hop_by_hop |= *name == EXPECT,
+            b'f' => rare.forwarded |= *name == FORWARDED,
+            b'k' => rare.hop_by_hop |= *name == KEEP_ALIVE,
+            b'p' => rare.hop_by_hop |= text.starts_with(b"proxy-"),
+            b't' => rare.hop_by_hop |= *name == TE,
+            b'u' => rare.hop_by_hop |= *name == UPGRADE,
+            b'x' => {
+                rare.ours |= text.starts_with(b"x-weir-");
+                rare.forwarded |= text.starts_with(b"x-forwarded-") || *name == REAL_IP;
+                // An app that reads them through CGI cannot tell `_` from `-`.
+                rare.forwarded |= text.contains(&b'_');
+            }
+            _ => {}
+        }
+    }
+    rare
+}
+
+fn take_ours(headers: &mut HeaderMap) -> Option<String> {
+    let hops = headers.get(HOP).and_then(|hops| hops.to_str().ok()).map(str::to_owned);
+    remove_where(headers, |name| name.starts_with("x-weir-"));
+    hops
+}
+
+fn remove_where(headers: &mut HeaderMap, wrong: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> =
+        headers.keys().filter(|name| wrong(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Removes what is meant for one hop only (RFC 9110, section 7.6.1).
+pub fn strip(headers: &mut HeaderMap, upgrade: bool) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .filter(|name| !PROTECTED.contains(name) && *name != UPGRADE)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    headers.remove(CONNECTION);
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE] {
+        headers.remove(name);
+    }
+    if upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    } else {
+        headers.remove(UPGRADE);
+    }
+}
+
+/// Whether a list such as Connection has `token`.
+pub fn has_token(line: &HeaderValue, token: &str) -> bool {
+    let parts = line.as_bytes().split(|byte| *byte == b',');
+    parts.into_iter().any(|part| {
+        let part = part.split(|byte| *byte == b';').next().unwrap_or_default();
+        part.trim_ascii().eq_ignore_ascii_case(token.as_bytes())
+    })
+}
+
+/// Whether the client asks for another protocol.
+pub fn asks_upgrade<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    headers.contains_key(UPGRADE)
+        && request.version() == Version::HTTP_11
+        && headers.get_all(CONNECTION).iter().any(|line| has_token(line, "upgrade"))
+}
+
+fn remove_preview(headers: &mut HeaderMap, preview: &Preview) {
+    if let Some(name) = &preview.header {
+        headers.remove(name.as_str());
+    }
+    if let Some(name) = &preview.cookie
+        && crate::traffic::affinity::cookie(headers, name.as_bytes()).is_some()
+    {
+        remove_cookie(headers, name.as_bytes());
+    }
+}
+
+fn remove_cookie(headers: &mut HeaderMap, name: &[u8]) {
+    let other = |pair: &&[u8]| {
+        let pair = pair.trim_ascii_start();
+        !(pair.starts_with(name) && pair.get(name.len()) == Some(&b'='))
+    };
+    let kept: Vec<Vec<u8>> = headers
+        .get_all(COOKIE)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';').filter(other))
+        .map(|pair| pair.trim_ascii().to_vec())
+        .filter(|pair| !pair.is_empty())
+        .collect();
+    headers.remove(COOKIE);
+    if !kept.is_empty()
+        && let Ok(line) = HeaderValue::from_bytes(&kept.join(b"; ".as_slice()))
+    {
+        headers.insert(COOKIE, line);
+    }
+}
+
+/// X-Forwarded-For, -Proto and -Host: continued where the peer is trusted, else begun anew.
+fn forwarded(headers: &mut HeaderMap, way: &Way<'_>, present: bool) {
+    let mut peers = way.line.peer_text.clone();
+    if present && way.trusted {
+        let before: Vec<&[u8]> =
+            headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+        if !before.is_empty() {
+            let joined =
+                [before.join(b", ".as_slice()).as_slice(), peers.as_bytes()].join(&b", "[..]);
+            peers = HeaderValue::from_bytes(&joined).unwrap_or(peers);
+        }
+    } else if present {
+        remove_where(headers, |name| {
+            name.starts_with("x-forwarded-")
+                || name == "forwarded"
+                || name == "x-real-ip"
+                || (name.contains('_')
+                    && ["x_forwarded", "x_weir", "x_real"]
+                        .iter()
+                        .any(|start| name.replace('-', "_").starts_with(start)))
+        });
+    }
+    headers.insert(FORWARDED_FOR, peers);
+    if !(way.trusted && headers.contains_key(FORWARDED_PROTO)) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !(way.trusted && headers.contains_key(FORWARDED_HOST))
+        && let Some(host) = headers.get(HOST).cloned()
+    {
+        headers.insert(FORWARDED_HOST, host);
+    }
+}
+
+/// Whether a trusted peer says that the client came by HTTPS.
+pub fn is_https(headers: &HeaderMap, trusted: bool) -> bool {
+    trusted && headers.get(FORWARDED_PROTO).is_some_and(|proto| proto == "https")
+}
+
+fn request_id(headers: &mut HeaderMap) -> HeaderValue {
+    let valid = |id: &&HeaderValue| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+            && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    if let Some(id) = headers.get(REQUEST_ID).filter(valid) {
+        return id.clone();
+    }
+    let id = value(&random::identifier());
+    headers.insert(REQUEST_ID, id.clone());
+    id
+}
+
+/// Keeps a well-formed traceparent (W3C Trace Context, level 1), else begins a trace.
+fn trace(headers: &mut HeaderMap) {
+    let digits = |text: &[u8]| {
+        text.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte))
+            && text.iter().any(|byte| *byte != b'0')
+    };
+    let valid = |parent: &HeaderValue| {
+        let text = parent.as_bytes();
+        text.len() == 55
+            && text.starts_with(b"00-")
+            && digits(&text[3..35])
+            && text[35] == b'-'
+            && digits(&text[36..52])
+            && text[52] == b'-'
+            && text[53..].iter().all(u8::is_ascii_hexdigit)
+    };
+    if headers.get(TRACEPARENT).is_some_and(valid) {
+        return;
+    }
+    let mut parent = *b"00-................................-................-00";
+    parent[3..35].copy_from_slice(&random::identifier());
+    parent[36..52].copy_from_slice(&random::hexadecimal(random::number() | 1));
+    headers.insert(TRACEPARENT, value(&parent));
+    headers.remove("tracestate");
+}
+
+fn value(ascii: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(ascii).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Makes of an upstream's head the head that goes to the client. False if it is not HTTP that can
+/// be passed on.
+pub fn to_client(headers: &mut HeaderMap, upgrade: bool) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coded = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        (Some(_), _) => return false,
+    };
+    if coded {
+        // The body is framed anew; a length beside the coding would contradict it.
+        headers.remove(TRANSFER_ENCODING);
+        headers.remove(CONTENT_LENGTH);
+    }
+    if rare(headers).hop_by_hop {
+        strip(headers, upgrade);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        lines.iter().map(pair).collect()
+    }
+
+    fn request(target: &str, lines: &[(&'static str, &'static str)]) -> Request<()> {
+        let mut request = Request::builder().uri(target).body(()).unwrap();
+        *request.headers_mut() = map(lines);
+        request
+    }
+
+    #[test]
+    fn an_absolute_target_overrules_the_host() {
+        let mut request = request("http://one.example/path?q", &[("host", "two.example")]);
+        assert_eq!(check(&mut request), Ok(()));
+        assert_eq!(request.headers()[HOST], "one.example");
+        assert_eq!(request.uri(), "/path?q");
+    }
+
+    #[test]
+    fn what_is_ambiguous_is_refused() {
+        let refused = |lines| check(&mut request("/", lines)).is_err();
+        assert!(refused(&[]));
+        assert!(refused(&[("host", "a"), ("host", "a")]));
+        assert!(refused(&[("host", "a/b")]) && refused(&[("host", "a b")]));
+        assert!(refused(&[("host", "a"), ("transfer-encoding", "chunked, chunked")]));
+        assert!(refused(&[("host", "a"), ("transfer-encoding", "gzip, chunked")]));
+        assert!(!refused(&[("host", "[::1]:80"), ("transfer-encoding", "Chunked")]));
+    }
+
+    #[test]
+    fn connection_removes_what_it_names_but_nothing_that_matters() {
+        let mut headers = map(&[
+            ("connection", "x-one, host, cookie, keep-alive"),
+            ("x-one", "1"),
+            ("host", "a"),
+            ("cookie", "b=c"),
+            ("keep-alive", "5"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+        ]);
+        strip(&mut headers, false);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["cookie", "host"]);
+    }
+
+    #[test]
+    fn a_preview_cookie_is_taken_out_of_its_line() {
+        let mut headers = map(&[("cookie", "a=1; weir-preview=s3cret; b=2"), ("cookie", "c=3")]);
+        remove_cookie(&mut headers, b"weir-preview");
+        assert_eq!(headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
+        let mut headers = map(&[("cookie", "weir-preview=s3cret")]);
+        remove_cookie(&mut headers, b"weir-preview");
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn traces_and_identifiers_are_kept_if_well_formed() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut headers = map(&[("traceparent", parent), ("x-request-id", "abc-1")]);
+        trace(&mut headers);
+        assert_eq!(headers[TRACEPARENT], parent);
+        assert_eq!(request_id(&mut headers), "abc-1");
+        let mut headers = map(&[("traceparent", "00-zz"), ("x-request-id", "a b")]);
+        trace(&mut headers);
+        assert_eq!(headers[TRACEPARENT].len(), 55);
+        assert_eq!(request_id(&mut headers).len(), 32);
+        let made = headers[TRACEPARENT].clone();
+        trace(&mut headers);
+        assert_eq!(headers[TRACEPARENT], made, "what we make is well-formed");
+    }
+
+    #[test]
+    fn an_answer_is_framed_anew() {
+        let mut headers = map(&[("transfer-encoding", "chunked"), ("content-length", "3")]);
+        assert!(to_client(&mut headers, false) && headers.is_empty());
+        assert!(!to_client(&mut map(&[("transfer-encoding", "gzip, chunked")]), false));
+    }
+
+    #[test]
+    fn a_circle_is_noticed() {
+        assert!(is_loop(&map(&[("x-weir-hop", "one, two")]), "two"));
+        assert!(!is_loop(&map(&[("x-weir-hop", "one, two")]), "tw"));
+    }
+}

@@ -1,0 +1,154 @@
+//! Active health checks: each upstream is asked now and then whether it is well.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use super::io::Socket;
+use super::pool;
+use super::random;
+use crate::metrics::{HealthState, Register, UpstreamCells};
+use crate::traffic::{Address, HealthCheck, Table};
+
+/// Bytes of an answer in which its status must stand.
+const STATUS_LINE_BYTES_MAX: usize = 256;
+
+/// The checks under way, by the slot of their upstream.
+#[derive(Debug, Default)]
+pub struct Checks {
+    running: BTreeMap<usize, (Check, AbortHandle)>,
+}
+
+/// One upstream and how it is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Check {
+    address: Address,
+    host: Option<String>,
+    settings: HealthCheck,
+}
+
+impl Checks {
+    /// Begins the checks that `table` wants, and ends the others. Must be called inside a local
+    /// runtime.
+    pub fn follow(&mut self, table: &Table, register: &Register) {
+        let mut wanted = BTreeMap::new();
+        for tier in &table.tiers {
+            for release in tier.releases() {
+                for upstream in &release.upstreams {
+                    let check = Check {
+                        address: upstream.address.clone(),
+                        host: release.host.clone(),
+                        settings: tier.tier.health.clone(),
+                    };
+                    wanted.insert(upstream.slot, check);
+                }
+            }
+        }
+        self.running.retain(|slot, (check, task)| {
+            let stays = wanted.get(slot) == Some(check);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for (slot, check) in wanted {
+            self.running.entry(slot).or_insert_with(|| {
+                let cells = register.upstream_cells(slot);
+                let task = tokio::task::spawn_local(check.clone().run(cells));
+                (check, task.abort_handle())
+            });
+        }
+    }
+}
+
+impl Check {
+    async fn run(self, cells: Arc<UpstreamCells>) {
+        let (mut passed, mut failed) = (0_u32, 0_u32);
+        loop {
+            match self.ask().await {
+                Ok(()) => (passed, failed) = (passed.saturating_add(1), 0),
+                Err(error) => {
+                    (passed, failed) = (0, failed.saturating_add(1));
+                    cells.failed(&error.to_string());
+                }
+            }
+            self.judge(&cells, passed, failed);
+            // A tenth of chance, so that many upstreams are not asked in step.
+            sleep(self.settings.interval + random::part_of(self.settings.interval / 10)).await;
+        }
+    }
+
+    fn judge(&self, cells: &UpstreamCells, passed: u32, failed: u32) {
+        let now = Instant::now();
+        let starting = cells.is_unknown() && cells.age(now) < self.settings.boot_grace;
+        if passed >= self.settings.rise.max(1) {
+            cells.checked(HealthState::Healthy, now);
+        } else if failed >= self.settings.fall.max(1) && !starting {
+            cells.checked(HealthState::Unhealthy, now);
+        }
+    }
+
+    async fn ask(&self) -> io::Result<()> {
+        let late = |_| io::Error::new(ErrorKind::TimedOut, "the health check took too long");
+        timeout(self.settings.timeout, self.ask_patiently()).await.map_err(late)?
+    }
+
+    async fn ask_patiently(&self) -> io::Result<()> {
+        let mut socket = pool::connect(&self.address, None).await?.0;
+        match &self.settings.path {
+            None => Ok(()),
+            Some(path) => self.get(&mut socket, path).await,
+        }
+    }
+
+    async fn get(&self, socket: &mut Socket, path: &str) -> io::Result<()> {
+        let address = self.address.to_string();
+        let host = self.host.as_deref().unwrap_or(match self.address {
+            Address::Unix(_) => "localhost",
+            Address::Name(..) | Address::Socket(_) => &address,
+        });
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: weir-health\r\naccept: */*\r\n\
+             connection: close\r\n\r\n"
+        );
+        socket.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        while !answer.contains(&b'\n') && answer.len() < STATUS_LINE_BYTES_MAX {
+            if socket.read_buf(&mut answer).await? == 0 {
+                break;
+            }
+        }
+        match status(&answer) {
+            Some(200..400) => Ok(()),
+            Some(status) => Err(io::Error::other(format!("{path} answered {status}"))),
+            None => Err(io::Error::other(format!("{path} did not answer in HTTP"))),
+        }
+    }
+}
+
+/// The status in a status line.
+fn status(answer: &[u8]) -> Option<u16> {
+    let text = answer.strip_prefix(b"HTTP/1.")?.get(2..5)?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// How long one upstream's checks may be out of step with a table; the keeper looks that often.
+pub const FOLLOW: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_from_its_line() {
+        assert_eq!(status(b"HTTP/1.1 204 No Content\r\n"), Some(204));
+        assert_eq!(status(b"HTTP/1.0 503\r\n"), Some(503));
+        assert_eq!(status(b"SSH-2.0-OpenSSH\r\n"), None);
+        assert_eq!(status(b"HTTP/1.1"), None);
+    }
+}

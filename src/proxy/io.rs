@@ -1,0 +1,199 @@
+//! A socket as hyper reads and writes it: TCP or Unix, small writes joined into one `send`.
+//!
+//! The only unsafe lines of the proxy are here: hyper lends memory that is not yet initialised.
+
+use std::cell::RefCell;
+use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use hyper::rt::ReadBufCursor;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Heads and bodies up to this size together go out in one `send`, which is a cheaper system call
+/// than `writev`; the copy is tiny.
+const JOIN_BYTES_MAX: usize = 4 * 1024;
+
+thread_local! {
+    static JOINED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(JOIN_BYTES_MAX));
+}
+
+/// A connected socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP, with `TCP_NODELAY` set.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    fn try_write(&self, bytes: &[u8]) -> Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.try_write(bytes),
+            Self::Unix(socket) => socket.try_write(bytes),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bytes),
+            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bytes),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+}
+
+/// What the sweep wants to know of a socket. Atomic only because hyper asks for `Send`; all of it
+/// stays on one thread.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    read: AtomicBool,
+    written: AtomicBool,
+}
+
+impl Pulse {
+    /// Whether bytes came in since the last look.
+    pub fn take_read(&self) -> bool {
+        let read = self.read.load(Ordering::Relaxed);
+        self.read.store(false, Ordering::Relaxed);
+        read
+    }
+
+    /// Whether bytes went out since the last look.
+    pub fn take_written(&self) -> bool {
+        let written = self.written.load(Ordering::Relaxed);
+        self.written.store(false, Ordering::Relaxed);
+        written
+    }
+}
+
+/// A socket as hyper uses it.
+#[derive(Debug)]
+pub struct Io {
+    /// The socket.
+    pub socket: Socket,
+    /// What moved on it.
+    pub pulse: Arc<Pulse>,
+}
+
+impl Io {
+    /// Wraps `socket`.
+    pub fn new(socket: Socket) -> Self {
+        Self { socket, pulse: Arc::default() }
+    }
+}
+
+impl hyper::rt::Read for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<Result<()>> {
+        // SAFETY: `ReadBuf` writes to this memory and never takes initialised bytes away from it.
+        let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled().len();
+        if read > 0 {
+            self.pulse.read.store(true, Ordering::Relaxed);
+        }
+        // SAFETY: `ReadBuf` says that the first `read` bytes are filled, thus initialised.
+        unsafe { cursor.advance(read) };
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl hyper::rt::Write for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize>> {
+        let written = match self.socket.try_write(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))
+            }
+            done => done,
+        };
+        self.pulse.written.store(true, Ordering::Relaxed);
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        if let [only] = slices {
+            return self.poll_write(cx, only);
+        }
+        if slices.iter().map(|slice| slice.len()).sum::<usize>() <= JOIN_BYTES_MAX {
+            return JOINED.with(|joined| {
+                let Ok(mut joined) = joined.try_borrow_mut() else {
+                    return Poll::Ready(Err(Error::other("nested write")));
+                };
+                joined.clear();
+                slices.iter().for_each(|slice| joined.extend_from_slice(slice));
+                self.poll_write(cx, &joined)
+            });
+        }
+        let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, slices));
+        self.pulse.written.store(true, Ordering::Relaxed);
+        Poll::Ready(written)
+    }
+}

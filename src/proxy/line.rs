@@ -1,0 +1,300 @@
+//! A client's connection and the request on it, as the sweep sees them.
+//!
+//! No request has a timer of its own. Handler and bodies write down here what goes on; the sweep
+//! looks at every line a few times a second, and cuts what has taken too long.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use http::HeaderValue;
+
+use super::io::Pulse;
+use super::tally::Tally;
+use super::view::TierView;
+use crate::metrics::TierCells;
+use crate::traffic::{Limits, TierName, Timeouts};
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Line {
+    /// The tier it came in at.
+    pub tier: TierName,
+    /// The address at its other end.
+    pub peer: IpAddr,
+    /// The same as X-Forwarded-For wants it.
+    pub peer_text: HeaderValue,
+    /// What moves on its socket.
+    pub pulse: Arc<Pulse>,
+    /// Its place in the worker's list.
+    pub place: Cell<usize>,
+    /// Requests so far.
+    pub requests: Cell<u64>,
+    /// The request under way.
+    pub exchange: RefCell<Option<Rc<Exchange>>>,
+    /// Whether it became a tunnel.
+    pub upgraded: Cell<bool>,
+    /// The table shall close it after the request under way.
+    pub last: Cell<bool>,
+    cells: Arc<TierCells>,
+    heading: Cell<bool>,
+    since: Cell<Instant>,
+    shut: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Line {
+    /// A connection that was just accepted, and counted in `cells`.
+    pub fn new(tier: TierName, peer: IpAddr, pulse: Arc<Pulse>, cells: Arc<TierCells>) -> Self {
+        let peer = peer.to_canonical();
+        Self {
+            tier,
+            peer,
+            peer_text: HeaderValue::from_str(&peer.to_string())
+                .unwrap_or(HeaderValue::from_static("unknown")),
+            pulse,
+            place: Cell::new(0),
+            requests: Cell::new(0),
+            exchange: RefCell::default(),
+            upgraded: Cell::new(false),
+            last: Cell::new(false),
+            cells,
+            heading: Cell::new(true),
+            since: Cell::new(Instant::now()),
+            shut: Cell::new(false),
+            waker: RefCell::default(),
+        }
+    }
+
+    /// Keeps the waker of the task that serves this line; says whether it shall end at once.
+    pub fn attend(&self, waker: &Waker) -> bool {
+        let mut kept = self.waker.borrow_mut();
+        if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+            *kept = Some(waker.clone());
+        }
+        self.shut.get()
+    }
+
+    /// Has the task look at what was written down here.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Ends the connection.
+    pub fn shut(&self) {
+        self.shut.set(true);
+        self.wake();
+    }
+
+    /// Ends the connection after the request under way.
+    pub fn close_soon(&self) {
+        self.last.set(true);
+        self.wake();
+    }
+
+    /// A request begins.
+    pub fn begins(&self, exchange: &Rc<Exchange>) {
+        self.requests.set(self.requests.get() + 1);
+        *self.exchange.borrow_mut() = Some(Rc::clone(exchange));
+    }
+
+    /// `exchange` is over.
+    pub fn ends(&self, exchange: &Rc<Exchange>, now: Instant) {
+        let mut current = self.exchange.borrow_mut();
+        if current.as_ref().is_some_and(|current| Rc::ptr_eq(current, exchange)) {
+            *current = None;
+            self.pulse.take_read();
+            self.heading.set(false);
+            self.since.set(now);
+        }
+    }
+
+    /// Looks whether something took too long.
+    pub fn sweep(&self, now: Instant, timeouts: &Timeouts) {
+        let exchange = self.exchange.borrow().clone();
+        match exchange {
+            Some(exchange) => {
+                if exchange.sweep(now, &self.pulse) {
+                    self.wake();
+                }
+            }
+            None if !self.upgraded.get() => self.sweep_idle(now, timeouts),
+            None => {}
+        }
+    }
+
+    fn sweep_idle(&self, now: Instant, timeouts: &Timeouts) {
+        if self.pulse.take_read() && !self.heading.replace(true) {
+            self.since.set(now);
+        }
+        let limit = if self.heading.get() { timeouts.request_head } else { timeouts.client_idle };
+        if now.saturating_duration_since(self.since.get()) > limit {
+            self.shut();
+        }
+    }
+
+    /// Whether this was the last request that the line may carry.
+    pub fn is_used_up(&self, limits: &Limits) -> bool {
+        self.requests.get() >= limits.requests_per_connection
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.cells.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A connection to the upstream is being made.
+    Connecting,
+    /// It is with the upstream, or on its way there.
+    Waiting,
+    /// The answer is on its way to the client.
+    Answering,
+}
+
+/// Why a request was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The upstream took too long to connect, to answer, or to go on.
+    Upstream,
+    /// The client did not go on.
+    Client,
+    /// It took too long as a whole.
+    Total,
+    /// An event stream of a release that lost ends here.
+    Stream,
+}
+
+/// What the client did wrong in the body of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not HTTP, or it ended early.
+    Broken,
+    /// It is larger than allowed.
+    TooLarge,
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub struct Exchange {
+    /// When its head had been read.
+    pub begun: Instant,
+    /// When all of it had been given to the upstream.
+    pub handed: Cell<Option<Instant>>,
+    /// Where it stands.
+    pub stage: Cell<Stage>,
+    /// When it came there, or when bytes of a body last moved.
+    pub since: Cell<Instant>,
+    /// Whether bytes of a body moved since the last sweep.
+    pub moved: Cell<bool>,
+    /// Whether the request's body waits for the client.
+    pub client_owes: Cell<bool>,
+    /// Whether the answer's body waits for the upstream.
+    pub upstream_owes: Cell<bool>,
+    /// Whether the answer is an event stream.
+    pub is_stream: Cell<bool>,
+    /// What the client did wrong.
+    pub fault: Cell<Option<Fault>>,
+    /// When it is to end, because its release has lost.
+    pub close_at: Cell<Option<Instant>>,
+    /// Why it was cut, if it was.
+    pub cut: Cell<Option<Cut>>,
+    /// How it is counted.
+    pub tally: Tally,
+    tier: Rc<TierView>,
+}
+
+impl Exchange {
+    /// A request whose head was read at `begun`.
+    pub fn new(begun: Instant, tally: Tally, tier: Rc<TierView>) -> Self {
+        Self {
+            begun,
+            handed: Cell::new(None),
+            stage: Cell::new(Stage::Connecting),
+            since: Cell::new(begun),
+            moved: Cell::new(false),
+            client_owes: Cell::new(false),
+            upstream_owes: Cell::new(false),
+            is_stream: Cell::new(false),
+            fault: Cell::new(None),
+            close_at: Cell::new(None),
+            cut: Cell::new(None),
+            tally,
+            tier,
+        }
+    }
+
+    /// It comes to `stage`.
+    pub fn enters(&self, stage: Stage, now: Instant) {
+        self.stage.set(stage);
+        self.since.set(now);
+    }
+
+    /// All of the request was given to the upstream.
+    pub fn hand_over(&self, now: Instant) {
+        self.handed.set(Some(now));
+    }
+
+    /// Waits for `future`, but not beyond a cut.
+    pub async fn unless_cut<F: Future>(&self, future: F) -> Result<F::Output, Cut> {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| match self.cut.get() {
+            Some(cut) => Poll::Ready(Err(cut)),
+            None => future.as_mut().poll(cx).map(Ok),
+        })
+        .await
+    }
+
+    /// Cuts what took too long; says whether it did. Counts what hangs and what streams.
+    fn sweep(&self, now: Instant, pulse: &Pulse) -> bool {
+        let read = pulse.take_read();
+        if pulse.take_written() | read | self.moved.take() {
+            self.since.set(now);
+        }
+        let still = now.saturating_duration_since(self.since.get());
+        let timeouts = &self.tier.table.tier.timeouts;
+        let cut = match self.stage.get() {
+            Stage::Connecting => (still > timeouts.connect).then_some(Cut::Upstream),
+            Stage::Waiting => self.sweep_waiting(now),
+            Stage::Answering => {
+                if now.saturating_duration_since(self.begun) > timeouts.stream_after {
+                    self.tally.streams();
+                }
+                let owing = if self.upstream_owes.get() { Cut::Upstream } else { Cut::Client };
+                (still > timeouts.body_idle).then_some(owing)
+            }
+        };
+        let age = now.saturating_duration_since(self.begun);
+        let overdue = timeouts.total.is_some_and(|total| age > total).then_some(Cut::Total);
+        let parted = self.close_at.get().is_some_and(|at| now >= at).then_some(Cut::Stream);
+        let cut = cut.or(overdue).or(parted).filter(|_| self.cut.get().is_none());
+        if cut.is_some() {
+            self.cut.set(cut);
+        }
+        cut.is_some()
+    }
+
+    fn sweep_waiting(&self, now: Instant) -> Option<Cut> {
+        let Some(handed) = self.handed.get() else {
+            let owing = if self.client_owes.get() { Cut::Client } else { Cut::Upstream };
+            let still = now.saturating_duration_since(self.since.get());
+            return (still > self.tier.table.tier.timeouts.body_idle).then_some(owing);
+        };
+        let waiting = now.saturating_duration_since(handed);
+        let timeouts = &self.tier.table.tier.timeouts;
+        if waiting > timeouts.first_byte {
+            self.tally.hangs();
+        }
+        (waiting > timeouts.response_head).then_some(Cut::Upstream)
+    }
+}

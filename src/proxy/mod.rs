@@ -1,0 +1,237 @@
+//! The data wing: takes requests in, splits them between two releases, and counts how they fare.
+//!
+//! N workers, each a thread with its own runtime, listeners (`SO_REUSEPORT`), connections to
+//! upstreams and cells; they read the table from the board and never wait for control. A keeper
+//! thread opens listeners and checks the health of upstreams.
+
+mod body;
+mod cookies;
+mod forward;
+mod handler;
+mod headers;
+mod health;
+mod io;
+mod line;
+mod listener;
+mod place;
+mod pool;
+mod random;
+mod respond;
+mod stack;
+mod tally;
+mod upgrade;
+mod view;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, mpsc as channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::metrics::Register;
+use crate::traffic::{Board, TierName};
+use health::Checks;
+use listener::{Opened, Ports};
+use worker::{Birth, Order};
+
+/// How the proxy runs. What it serves is in the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Worker threads; 0: one a core. Board and register are made for as many.
+    pub workers: usize,
+}
+
+impl Settings {
+    /// The number of workers these settings mean.
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            workers => workers,
+        }
+    }
+}
+
+/// Why the proxy cannot start.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// An address cannot be bound.
+    #[error("cannot listen at {listen}: {source}; {hint}")]
+    Bind {
+        /// The address.
+        listen: SocketAddr,
+        /// What to do.
+        hint: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The lock of an address cannot be had.
+    #[error("cannot lock {listen} against a second weir: {source}; choose another `listen`")]
+    Lock {
+        /// The address.
+        listen: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another Weir has the address.
+    #[error(
+        "{listen} is already served by another weir{holder}; stop it, or choose another `listen`"
+    )]
+    Taken {
+        /// The address.
+        listen: SocketAddr,
+        /// The other's process.
+        holder: String,
+    },
+    /// A thread cannot be had.
+    #[error("cannot start a thread of the proxy: {0}; raise the limit of threads or memory")]
+    Thread(std::io::Error),
+}
+
+/// The proxy, running. It stops at once when it is dropped; [`drain`](Self::drain) stops gently.
+#[derive(Debug)]
+pub struct Proxy {
+    orders: Vec<mpsc::UnboundedSender<Order>>,
+    workers: Vec<JoinHandle<()>>,
+    keeper: Option<(channel::Sender<()>, JoinHandle<()>)>,
+    ports: Arc<Mutex<Ports>>,
+}
+
+/// Starts the proxy: listens where the published table says, and follows the tables to come.
+///
+/// # Errors
+/// An address that cannot be bound, or that another Weir serves.
+pub fn start(
+    settings: &Settings,
+    board: Arc<Board>,
+    register: Arc<Register>,
+) -> Result<Proxy, Error> {
+    let count = settings.worker_count().min(board.workers());
+    let (epoch, table) = board.current();
+    let mut ports = Ports::default();
+    let opened = ports.follow(&table, count)?;
+    let instance = String::from_utf8_lossy(&random::identifier()[..16]).into_owned();
+    let mut proxy = Proxy {
+        orders: Vec::with_capacity(count),
+        workers: Vec::with_capacity(count),
+        keeper: None,
+        ports: Arc::new(Mutex::new(ports)),
+    };
+    for index in 0..count {
+        let (sender, orders) = mpsc::unbounded_channel();
+        let birth = Birth {
+            index,
+            instance: instance.clone(),
+            board: Arc::clone(&board),
+            register: Arc::clone(&register),
+            orders,
+        };
+        proxy.orders.push(sender);
+        proxy.workers.push(spawn(format!("weir-{index}"), move || {
+            if let Err(error) = worker::run(birth) {
+                tracing::error!(%error, "a worker cannot run");
+            }
+        })?);
+    }
+    hand_out(&proxy.orders, opened);
+    let keeper = Keeper {
+        epoch,
+        board,
+        register,
+        orders: proxy.orders.clone(),
+        ports: Arc::clone(&proxy.ports),
+    };
+    let (stop, stopped) = channel::channel();
+    let thread = spawn("weir-keeper".to_owned(), move || keeper.run(&stopped))?;
+    proxy.keeper = Some((stop, thread));
+    Ok(proxy)
+}
+
+fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    std::thread::Builder::new().name(name).spawn(run).map_err(Error::Thread)
+}
+
+fn hand_out(orders: &[mpsc::UnboundedSender<Order>], opened: Vec<Opened>) {
+    for Opened { tier, listen, sockets } in opened {
+        for (worker, socket) in orders.iter().zip(sockets) {
+            _ = worker.send(Order::Listen { tier: tier.clone(), listen, socket });
+        }
+    }
+}
+
+impl Proxy {
+    /// Where each tier is listened for; the port is the real one where the table says 0.
+    pub fn local_addresses(&self) -> Vec<(TierName, SocketAddr)> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner).local()
+    }
+
+    /// Stops: accepts nothing more, lets requests go on for up to `limit`, closes what is idle and
+    /// what was upgraded. Returns how many connections were cut. Blocks the thread.
+    pub fn drain(mut self, limit: Duration) -> usize {
+        self.stop(limit)
+    }
+
+    fn stop(&mut self, limit: Duration) -> usize {
+        if let Some((stop, thread)) = self.keeper.take() {
+            drop(stop);
+            _ = thread.join();
+        }
+        let mut replies = Vec::new();
+        for worker in self.orders.drain(..) {
+            let (reply, answer) = oneshot::channel();
+            _ = worker.send(Order::Drain { limit, reply });
+            replies.push(answer);
+        }
+        for worker in self.workers.drain(..) {
+            _ = worker.join();
+        }
+        replies.into_iter().map(|mut reply| reply.try_recv().unwrap_or(0)).sum()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+/// The thread that does what is no worker's: opening listeners and checking health.
+struct Keeper {
+    epoch: u64,
+    board: Arc<Board>,
+    register: Arc<Register>,
+    orders: Vec<mpsc::UnboundedSender<Order>>,
+    ports: Arc<Mutex<Ports>>,
+}
+
+impl Keeper {
+    fn run(mut self, stopped: &channel::Receiver<()>) {
+        let runtime =
+            Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        match runtime {
+            Ok(runtime) => runtime.block_on(self.keep(stopped)),
+            Err(error) => tracing::error!(%error, "health checks cannot run"),
+        }
+    }
+
+    async fn keep(&mut self, stopped: &channel::Receiver<()>) {
+        let mut checks = Checks::default();
+        checks.follow(&self.board.current().1, &self.register);
+        while stopped.try_recv() == Err(channel::TryRecvError::Empty) {
+            if self.board.epoch() != self.epoch {
+                let (epoch, table) = self.board.current();
+                self.epoch = epoch;
+                checks.follow(&table, &self.register);
+                let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+                match ports.follow(&table, self.orders.len()) {
+                    Ok(opened) => hand_out(&self.orders, opened),
+                    Err(error) => tracing::error!(%error, "a tier is not served"),
+                }
+            }
+            tokio::time::sleep(health::FOLLOW).await;
+        }
+    }
+}

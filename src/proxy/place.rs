@@ -1,0 +1,164 @@
+//! Where a request goes: the client's key, its bucket, the track, the release.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use http::HeaderMap;
+
+use super::random;
+use super::view::{ReleaseView, TierView, View};
+use crate::traffic::affinity::{address_key, cookie, own_cookie};
+use crate::traffic::{Bucket, Preview, Sticky, Track, Version};
+
+/// Where a request goes, and why.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The tier, as the table says that placed it.
+    pub tier: Rc<TierView>,
+    /// The release it goes to.
+    pub release: Rc<ReleaseView>,
+    /// The track it is counted under.
+    pub track: Track,
+    /// The number of the client's key, if anything keeps it on its version.
+    pub key: Option<u64>,
+    /// Whether a tester asked for the release.
+    pub preview: bool,
+    /// Whether the client has no key of its own and would get Weir's cookie.
+    pub newcomer: bool,
+    /// Whether the client's key changed at login, and its track with it.
+    pub switched: bool,
+    bucket: Bucket,
+}
+
+impl Place {
+    /// Places a request of `client`. Nothing here waits: between reading the table and this choice
+    /// no other may come.
+    pub fn of(tier: &Rc<TierView>, headers: &HeaderMap, client: IpAddr) -> Self {
+        let (key, newcomer) = key(tier, headers, client);
+        let bucket = Bucket::scaled(key.unwrap_or_else(random::number));
+        let track = tier.table.track(bucket);
+        let mut place = Self {
+            tier: Rc::clone(tier),
+            release: Rc::clone(tier.on(track)),
+            track,
+            key,
+            preview: false,
+            newcomer,
+            switched: switched(tier, headers, track),
+            bucket,
+        };
+        if let Some(preview) = &tier.table.tier.preview
+            && let Some(wish) = wish(preview, headers)
+        {
+            place.preview = true;
+            let release = wished(tier, &wish).unwrap_or_else(|| Rc::clone(&place.release));
+            place.go(release);
+        }
+        place
+    }
+
+    /// The same request by a later table, before it is sent anywhere: a release that has lost
+    /// meanwhile gets nothing more.
+    pub fn renew(&mut self, view: &View) {
+        if view.epoch == self.tier.epoch {
+            return;
+        }
+        let Some(tier) = view.tier(&self.tier.table.tier.name) else {
+            return self.go(Rc::clone(&self.tier.stable));
+        };
+        let tier = Rc::clone(tier);
+        let slot = self.release.release.slot;
+        let same = |release: &&Rc<ReleaseView>| release.release.slot == slot;
+        let kept = if self.preview {
+            tier.releases().find(same)
+        } else {
+            let admitted = tier.table.track(self.bucket) == Track::Canary;
+            tier.canary.as_ref().filter(|_| admitted && self.track == Track::Canary).filter(same)
+        };
+        let release = Rc::clone(kept.unwrap_or(&tier.stable));
+        self.tier = tier;
+        self.go(release);
+    }
+
+    /// Sends the request to stable instead.
+    pub fn rescue(&mut self) {
+        self.go(Rc::clone(&self.tier.stable));
+    }
+
+    fn go(&mut self, release: Rc<ReleaseView>) {
+        let stable = release.release.slot == self.tier.stable.release.slot;
+        self.track = if stable { Track::Stable } else { Track::Canary };
+        self.release = release;
+    }
+}
+
+/// The number of the client's key, and whether it has none of its own.
+fn key(tier: &TierView, headers: &HeaderMap, client: IpAddr) -> (Option<u64>, bool) {
+    let sticky = &tier.table.tier.sticky;
+    let number = |key: &[u8]| Some(tier.table.salt.number(key));
+    if *sticky == Sticky::Nothing {
+        return (None, false);
+    }
+    if let Some(key) = sticky.key(headers) {
+        return (number(key), false);
+    }
+    let own = if sticky.uses_own_cookie() { own_cookie(headers) } else { None };
+    match own {
+        Some(key) => (number(key), false),
+        None => (number(&address_key(client)), sticky.uses_own_cookie()),
+    }
+}
+
+/// Whether the request carries both the app's key and Weir's cookie, and they disagree.
+fn switched(tier: &TierView, headers: &HeaderMap, track: Track) -> bool {
+    if tier.canary.is_none() || tier.table.tier.sticky.key(headers).is_none() {
+        return false;
+    }
+    let before = own_cookie(headers).map(|own| Bucket::of(&tier.table.salt, own));
+    before.is_some_and(|bucket| tier.table.track(bucket) != track)
+}
+
+/// What a tester asks for: nothing but the secret, or the text behind it.
+fn wish(preview: &Preview, headers: &HeaderMap) -> Option<Vec<u8>> {
+    let header = preview.header.as_deref().and_then(|name| headers.get(name));
+    let cookie = preview.cookie.as_deref().and_then(|name| cookie(headers, name.as_bytes()));
+    let texts = [header.map(http::HeaderValue::as_bytes), cookie];
+    texts.into_iter().flatten().find_map(|text| secret_and_wish(preview, text)).map(<[u8]>::to_vec)
+}
+
+fn secret_and_wish<'a>(preview: &Preview, text: &'a [u8]) -> Option<&'a [u8]> {
+    let (secret, rest) = text.split_at_checked(preview.secret.len())?;
+    if !preview.secret.is(secret) {
+        return None;
+    }
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b":") }
+}
+
+fn wished(tier: &TierView, wish: &[u8]) -> Option<Rc<ReleaseView>> {
+    let release = match wish {
+        b"" | b"canary" => tier.canary.as_ref().or(tier.others.last()),
+        b"stable" => Some(&tier.stable),
+        version => {
+            let version: Version = std::str::from_utf8(version).ok()?.parse().ok()?;
+            tier.version(&version)
+        }
+    };
+    release.cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::traffic::TokenBytes;
+
+    #[test]
+    fn a_wish_stands_behind_the_secret() {
+        let preview = Preview { header: None, cookie: None, secret: TokenBytes::new("s3cret") };
+        let wish = |text: &'static str| secret_and_wish(&preview, text.as_bytes());
+        assert_eq!(wish("s3cret"), Some(b"".as_slice()));
+        assert_eq!(wish("s3cret:stable"), Some(b"stable".as_slice()));
+        for wrong in ["", "s3cre", "s3cretx", "S3cret", "x:s3cret"] {
+            assert_eq!(wish(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! How one request is counted: once, with its outcome, when the outcome is known.
+//!
+//! - The first attempt is the outcome. If a later attempt serves the request, the first one still
+//!   counts as an error of its release, and the release that helped out counts nothing. If stable
+//!   fails too what it was to rescue, it counts for neither: the request itself is at fault.
+//! - An answer counts at its end, so that one that is cut short is an error; one that streams for
+//!   longer than `stream_after` counts by its head, and never as slow. So does an upgrade.
+//! - A request without an answer after `first_byte` is an error at that moment.
+//! - A client that goes away before the head of the answer counts for nobody, since its patience
+//!   is no property of the release (it is shown as abandoned); one that goes away later counts by
+//!   the head it got.
+//! - Previewers and ignored requests are shown, not judged.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::place::Place;
+use super::view::ReleaseView;
+use crate::metrics::keys::ErrorKeys;
+use crate::metrics::{Outcome, WATCHES_MAX};
+use crate::traffic::{Track, Watch};
+
+/// How one request is counted.
+#[derive(Debug)]
+pub struct Tally {
+    error_keys: Rc<RefCell<ErrorKeys>>,
+    judged: bool,
+    preview: bool,
+    key: Option<u64>,
+    state: RefCell<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    release: Rc<ReleaseView>,
+    track: Track,
+    first: Option<First>,
+    head: Option<Head>,
+    settled: bool,
+}
+
+/// The first attempt, which failed.
+#[derive(Clone, Debug)]
+struct First {
+    release: Rc<ReleaseView>,
+    judged: bool,
+}
+
+/// The head of the answer.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    status: u16,
+    latency: Duration,
+    watches: u8,
+}
+
+impl Tally {
+    /// A request that goes to `place`.
+    pub fn new(error_keys: &Rc<RefCell<ErrorKeys>>, place: &Place, judged: bool) -> Self {
+        let state = State {
+            release: Rc::clone(&place.release),
+            track: place.track,
+            first: None,
+            head: None,
+            settled: false,
+        };
+        Self {
+            error_keys: Rc::clone(error_keys),
+            judged: judged && !place.preview,
+            preview: place.preview,
+            key: place.key,
+            state: RefCell::new(state),
+        }
+    }
+
+    /// An attempt goes to `place`.
+    pub fn tries(&self, place: &Place) {
+        let mut state = self.state.borrow_mut();
+        if state.release.release.slot != place.release.release.slot {
+            state.release = Rc::clone(&place.release);
+        }
+        state.track = place.track;
+    }
+
+    /// The attempt failed. `excused`: its release has only just started, so it is not judged.
+    pub fn fails(&self, outcome: Outcome, excused: bool) {
+        let mut state = self.state.borrow_mut();
+        state.release.writer.attempt(state.track, outcome);
+        if state.first.is_none() {
+            let release = Rc::clone(&state.release);
+            state.first = Some(First { release, judged: !excused });
+        }
+    }
+
+    /// The request has waited for too long: an error now, whatever comes later.
+    pub fn hangs(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.settled || state.head.is_some() {
+            return;
+        }
+        state.settled = true;
+        if state.first.is_none() {
+            self.judge(&state.release, true, 0, None);
+        }
+    }
+
+    /// The head of the answer that the user will see. `location` is its Location.
+    pub fn answers(
+        &self,
+        status: u16,
+        latency: Duration,
+        location: Option<&[u8]>,
+        watches: &[Watch],
+    ) {
+        let mut state = self.state.borrow_mut();
+        state.release.writer.attempt(state.track, Outcome::Answered(status));
+        state.release.writer.response(state.track, status, latency);
+        if let Some(first) = state.first.clone() {
+            let same = Rc::ptr_eq(&first.release, &state.release);
+            if !same {
+                first.release.writer.rescued();
+            }
+            if first.judged && !state.settled && (same || status < 500) {
+                self.judge(&first.release, true, 0, None);
+            }
+            state.settled = true;
+            return;
+        }
+        let matches = |(_, watch): &(usize, &Watch)| watch.matches(status, location);
+        let watches = watches.iter().take(WATCHES_MAX).enumerate().filter(matches);
+        let watches = watches.fold(0, |bits, (place, _)| bits | 1 << place);
+        state.head = Some(Head { status, latency, watches });
+    }
+
+    /// The answer goes on for long: it counts by its head.
+    pub fn streams(&self) {
+        self.settle_by_head(false, false);
+    }
+
+    /// The answer is over, `whole` or cut short by the upstream.
+    pub fn ends(&self, whole: bool) {
+        if !whole {
+            let state = self.state.borrow();
+            state.release.writer.attempt(state.track, Outcome::Reset);
+        }
+        self.settle_by_head(!whole, true);
+    }
+
+    /// The client went away in the middle of the answer.
+    pub fn leaves(&self) {
+        self.settle_by_head(false, true);
+    }
+
+    /// Nothing answered.
+    pub fn gives_up(&self) {
+        let mut state = self.state.borrow_mut();
+        if let Some(first) = state.first.clone()
+            && first.judged
+            && !state.settled
+            && Rc::ptr_eq(&first.release, &state.release)
+        {
+            self.judge(&first.release, true, 0, None);
+        }
+        state.settled = true;
+    }
+
+    /// Nothing to count: the client itself is at fault.
+    pub fn forget(&self) {
+        self.state.borrow_mut().settled = true;
+    }
+
+    /// The slot of the release that the request is at.
+    pub fn release(&self) -> usize {
+        self.state.borrow().release.release.slot
+    }
+
+    /// Whether a tester asked for it.
+    pub const fn is_preview(&self) -> bool {
+        self.preview
+    }
+
+    fn settle_by_head(&self, cut_short: bool, may_be_slow: bool) {
+        let mut state = self.state.borrow_mut();
+        if let Some(head) = state.head
+            && !state.settled
+        {
+            let error = cut_short || Outcome::Answered(head.status).is_error();
+            let latency = Some(head.latency).filter(|_| may_be_slow);
+            self.judge(&state.release, error, head.watches, latency);
+            state.settled = true;
+        }
+    }
+
+    fn judge(&self, release: &ReleaseView, error: bool, watches: u8, latency: Option<Duration>) {
+        if !self.judged {
+            return;
+        }
+        if error && let Some(key) = self.key {
+            let counts =
+                self.error_keys.borrow_mut().counts(key, release.release.slot, Instant::now());
+            if !counts {
+                return;
+            }
+        }
+        release.writer.judged(error, watches, latency);
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.leaves();
+        let state = self.state.get_mut();
+        if !state.settled && state.head.is_none() {
+            state.release.writer.abandoned();
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The table as one worker holds it: with its own connections, cells and counters beside it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::HeaderValue;
+
+use super::pool::Connection;
+use crate::metrics::keys::Sketch;
+use crate::metrics::{HealthState, Register, TierCells, UpstreamCells, Writer};
+use crate::traffic::{Address, Release, Table, TableTier, TierName, Track, Version};
+
+/// The table of one epoch.
+#[derive(Debug, Default)]
+pub struct View {
+    /// The epoch of its publication.
+    pub epoch: u64,
+    /// Its tiers.
+    pub tiers: Vec<Rc<TierView>>,
+}
+
+/// One tier.
+#[derive(Debug)]
+pub struct TierView {
+    /// The epoch of its publication.
+    pub epoch: u64,
+    /// What the table says of it.
+    pub table: TableTier,
+    /// The cells of the tier as a whole.
+    pub cells: Arc<TierCells>,
+    /// The keys seen lately; kept over tables.
+    pub sketch: Rc<RefCell<Sketch>>,
+    /// The release that serves.
+    pub stable: Rc<ReleaseView>,
+    /// The release of the open rollout.
+    pub canary: Option<Rc<ReleaseView>>,
+    /// Further releases, for testers.
+    pub others: Vec<Rc<ReleaseView>>,
+}
+
+/// One release.
+#[derive(Debug)]
+pub struct ReleaseView {
+    /// What the table says of it.
+    pub release: Arc<Release>,
+    /// Where this worker counts.
+    pub writer: Writer,
+    /// Its version as a header.
+    pub version: HeaderValue,
+    /// The Host it wants to see, if not the client's.
+    pub host: Option<HeaderValue>,
+    /// Its upstreams.
+    pub upstreams: Vec<Rc<UpstreamView>>,
+    rotation: Cell<usize>,
+}
+
+/// One upstream, with this worker's connections to it. Kept over tables as long as one names it.
+#[derive(Debug)]
+pub struct UpstreamView {
+    /// Where it listens.
+    pub address: Address,
+    /// What is known of it.
+    pub cells: Arc<UpstreamCells>,
+    /// Idle connections; the one used last is on top.
+    pub idle: RefCell<Vec<Connection>>,
+    /// This worker's requests on their way to it.
+    pub busy: Cell<usize>,
+    /// The last good answer of the resolver, for a name.
+    pub resolved: Cell<Option<SocketAddr>>,
+}
+
+/// What outlives a table: connections and sketches.
+#[derive(Debug, Default)]
+pub struct Kept {
+    upstreams: BTreeMap<usize, Rc<UpstreamView>>,
+    sketches: BTreeMap<TierName, Rc<RefCell<Sketch>>>,
+}
+
+impl View {
+    /// The view of `worker` on a table, with what was `kept` of the one before.
+    pub fn new(
+        table: &Table,
+        epoch: u64,
+        register: &Register,
+        worker: usize,
+        kept: &mut Kept,
+    ) -> Self {
+        let before = std::mem::take(kept);
+        let mut build = |release: &Arc<Release>| {
+            let upstreams = release.upstreams.iter().map(|upstream| {
+                let new = || Rc::new(UpstreamView::new(&upstream.address, register, upstream.slot));
+                let view = before.upstreams.get(&upstream.slot).cloned().unwrap_or_else(new);
+                Rc::clone(kept.upstreams.entry(upstream.slot).or_insert(view))
+            });
+            let upstreams = upstreams.collect();
+            let writer = register.writer(release.slot, worker);
+            Rc::new(ReleaseView::new(Arc::clone(release), writer, upstreams))
+        };
+        let mut tiers = Vec::with_capacity(table.tiers.len());
+        for tier in &table.tiers {
+            let name = &tier.tier.name;
+            let sketch = before.sketches.get(name).cloned().unwrap_or_default();
+            tiers.push(Rc::new(TierView {
+                epoch,
+                cells: register.tier(name),
+                sketch,
+                stable: build(&tier.stable),
+                canary: tier.canary.as_ref().map(&mut build),
+                others: tier.others.iter().map(&mut build).collect(),
+                table: tier.clone(),
+            }));
+        }
+        for tier in &tiers {
+            kept.sketches.insert(tier.table.tier.name.clone(), Rc::clone(&tier.sketch));
+        }
+        Self { epoch, tiers }
+    }
+
+    /// The tier called `name`.
+    pub fn tier(&self, name: &TierName) -> Option<&Rc<TierView>> {
+        self.tiers.iter().find(|tier| tier.table.tier.name == *name)
+    }
+
+    /// Every upstream, some of them twice.
+    pub fn upstreams(&self) -> impl Iterator<Item = (&Rc<TierView>, &Rc<UpstreamView>)> {
+        self.tiers.iter().flat_map(|tier| {
+            let upstreams = tier.releases().flat_map(|release| &release.upstreams);
+            upstreams.map(move |upstream| (tier, upstream))
+        })
+    }
+}
+
+impl TierView {
+    /// Every release, stable first.
+    pub fn releases(&self) -> impl Iterator<Item = &Rc<ReleaseView>> {
+        std::iter::once(&self.stable).chain(&self.canary).chain(&self.others)
+    }
+
+    /// The release that serves `track`; stable where there is no canary.
+    pub fn on(&self, track: Track) -> &Rc<ReleaseView> {
+        match (track, &self.canary) {
+            (Track::Canary, Some(canary)) => canary,
+            (Track::Canary, None) | (Track::Stable, _) => &self.stable,
+        }
+    }
+
+    /// The release of `version`.
+    pub fn version(&self, version: &Version) -> Option<&Rc<ReleaseView>> {
+        self.releases().find(|release| release.release.version == *version)
+    }
+
+    /// Whether the release in `slot` is stable or canary.
+    pub fn serves(&self, slot: usize) -> bool {
+        let is = |release: &Rc<ReleaseView>| release.release.slot == slot;
+        is(&self.stable) || self.canary.as_ref().is_some_and(is)
+    }
+}
+
+impl ReleaseView {
+    fn new(release: Arc<Release>, writer: Writer, upstreams: Vec<Rc<UpstreamView>>) -> Self {
+        // A version has only letters, digits and marks; the configuration checks hosts.
+        let header = |text: &str| HeaderValue::from_str(text).ok();
+        Self {
+            version: header(release.version.as_str()).unwrap_or(HeaderValue::from_static("?")),
+            host: release.host.as_deref().and_then(header),
+            release,
+            writer,
+            upstreams,
+            rotation: Cell::new(0),
+        }
+    }
+
+    /// The least busy upstream among the healthiest, other than `but`. `last_resort` also takes
+    /// one that is ejected or fails its checks: better to try than to send everybody away.
+    pub fn choose(
+        &self,
+        now: Instant,
+        but: Option<&Rc<UpstreamView>>,
+        last_resort: bool,
+    ) -> Option<&Rc<UpstreamView>> {
+        let turn = self.rotation.get();
+        self.rotation.set(turn.wrapping_add(1));
+        let count = self.upstreams.len();
+        let mut best: Option<(u8, usize, &Rc<UpstreamView>)> = None;
+        for step in 0..count {
+            let upstream = &self.upstreams[turn.wrapping_add(step) % count];
+            if but.is_some_and(|but| Rc::ptr_eq(but, upstream)) {
+                continue;
+            }
+            let rank = match upstream.cells.state(now) {
+                HealthState::Healthy => 0,
+                HealthState::Unknown => 1,
+                HealthState::Ejected if last_resort => 2,
+                HealthState::Unhealthy if last_resort => 3,
+                HealthState::Ejected | HealthState::Unhealthy => continue,
+            };
+            let busy = upstream.busy.get();
+            if best.is_none_or(|(other, least, _)| (rank, busy) < (other, least)) {
+                best = Some((rank, busy, upstream));
+            }
+        }
+        best.map(|(_, _, upstream)| upstream)
+    }
+
+    /// Whether an upstream other than `but` could serve.
+    pub fn has_other(&self, but: &Rc<UpstreamView>, now: Instant) -> bool {
+        self.upstreams.iter().any(|upstream| {
+            !Rc::ptr_eq(upstream, but)
+                && matches!(upstream.cells.state(now), HealthState::Healthy | HealthState::Unknown)
+        })
+    }
+}
+
+impl UpstreamView {
+    fn new(address: &Address, register: &Register, slot: usize) -> Self {
+        Self {
+            address: address.clone(),
+            cells: register.upstream_cells(slot),
+            idle: RefCell::default(),
+            busy: Cell::new(0),
+            resolved: Cell::new(None),
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! One worker: a thread with its own runtime, listeners, connections and cells. It shares nothing
+//! with its siblings but the board and the register.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::io::{Io, Socket};
+use super::line::{Cut, Line};
+use super::random;
+use super::stack;
+use super::upgrade::Tunnel;
+use super::view::{Kept, TierView, View};
+use crate::metrics::Register;
+use crate::metrics::keys::ErrorKeys;
+use crate::traffic::{Board, TierName, Timeouts};
+
+/// Time between two looks at everything that may take too long. Deadlines are late by it at most,
+/// which matters to nobody, and a request needs no timer.
+const SWEEP: Duration = Duration::from_millis(250);
+
+/// Sweeps after which the keys seen lately are published and forgotten: ten seconds.
+const SWEEPS_PER_SKETCH: u32 = 40;
+
+/// How long a worker rests when it cannot accept, for example for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Order {
+    /// Serve the clients of a tier that come in at this socket.
+    Listen {
+        /// The tier.
+        tier: TierName,
+        /// The address as the table has it.
+        listen: SocketAddr,
+        /// The socket.
+        socket: std::net::TcpListener,
+    },
+    /// Finish, and say how many connections were cut.
+    Drain {
+        /// How long requests may go on.
+        limit: Duration,
+        /// Where to say it.
+        reply: oneshot::Sender<usize>,
+    },
+}
+
+/// What happens to a worker beside its connections.
+enum Occasion {
+    Changed,
+    Ordered(Option<Order>),
+    Swept,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// This instance of Weir, for requests that come back.
+    pub instance: String,
+    /// Keys whose errors have been counted lately.
+    pub error_keys: Rc<RefCell<ErrorKeys>>,
+    /// The tunnels that are open.
+    pub tunnels: RefCell<Vec<Rc<Tunnel>>>,
+    index: usize,
+    board: Arc<Board>,
+    register: Arc<Register>,
+    view: RefCell<Rc<View>>,
+    kept: RefCell<Kept>,
+    lines: RefCell<Vec<Rc<Line>>>,
+    draining: Cell<bool>,
+}
+
+/// What a worker is made from.
+#[derive(Debug)]
+pub struct Birth {
+    /// Its number.
+    pub index: usize,
+    /// This instance of Weir.
+    pub instance: String,
+    /// Where the table is published.
+    pub board: Arc<Board>,
+    /// Where it counts.
+    pub register: Arc<Register>,
+    /// What it is told.
+    pub orders: mpsc::UnboundedReceiver<Order>,
+}
+
+/// Runs a worker on this thread until it has been drained.
+pub fn run(birth: Birth) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(Worker::live(birth));
+    Ok(())
+}
+
+impl Worker {
+    async fn live(birth: Birth) {
+        let Birth { index, instance, board, register, mut orders } = birth;
+        let changed = Arc::new(Notify::new());
+        let waker = Arc::clone(&changed);
+        board.set_waker(index, Box::new(move || waker.notify_one()));
+        let worker = Rc::new(Self {
+            instance,
+            error_keys: Rc::new(RefCell::new(ErrorKeys::new(Instant::now()))),
+            tunnels: RefCell::default(),
+            index,
+            board,
+            register,
+            view: RefCell::default(),
+            kept: RefCell::default(),
+            lines: RefCell::default(),
+            draining: Cell::new(false),
+        });
+        worker.follow();
+        let mut doors = BTreeMap::new();
+        let mut ticks = interval(SWEEP);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweeps = 0_u32;
+        loop {
+            match Self::next(&changed, &mut orders, &mut ticks).await {
+                Occasion::Changed => {
+                    worker.view();
+                    worker.close_doors(&mut doors);
+                }
+                Occasion::Ordered(Some(Order::Listen { tier, listen, socket })) => {
+                    worker.open_door(&mut doors, tier, listen, socket);
+                }
+                Occasion::Ordered(Some(Order::Drain { limit, reply })) => {
+                    let cut = worker.drain(&mut doors, limit).await;
+                    _ = reply.send(cut);
+                    return;
+                }
+                Occasion::Ordered(None) => return,
+                Occasion::Swept => {
+                    sweeps = sweeps.wrapping_add(1);
+                    worker.sweep(Instant::now());
+                    if sweeps % SWEEPS_PER_SKETCH == 0 {
+                        worker.publish_keys();
+                    }
+                }
+            }
+        }
+    }
+
+    async fn next(
+        changed: &Notify,
+        orders: &mut mpsc::UnboundedReceiver<Order>,
+        ticks: &mut Interval,
+    ) -> Occasion {
+        tokio::select! {
+            biased;
+            () = changed.notified() => Occasion::Changed,
+            order = orders.recv() => Occasion::Ordered(order),
+            _ = ticks.tick() => Occasion::Swept,
+        }
+    }
+
+    /// The table of the latest epoch.
+    pub fn view(&self) -> Rc<View> {
+        if self.board.epoch() != self.view.borrow().epoch {
+            self.follow();
+        }
+        Rc::clone(&self.view.borrow())
+    }
+
+    /// Whether a later table than that of `tier` was published.
+    pub fn has_moved(&self, tier: &TierView) -> bool {
+        self.board.epoch() != tier.epoch
+    }
+
+    /// Reads the table, says so, and parts with what has lost by it.
+    fn follow(&self) {
+        let (epoch, table) = self.board.current();
+        let view =
+            View::new(&table, epoch, &self.register, self.index, &mut self.kept.borrow_mut());
+        *self.view.borrow_mut() = Rc::new(view);
+        self.board.acknowledge(self.index, epoch);
+        self.part(Instant::now());
+    }
+
+    /// Gives tunnels and event streams on releases that serve no more an end.
+    fn part(&self, now: Instant) {
+        let view = Rc::clone(&self.view.borrow());
+        for tunnel in self.tunnels.borrow().iter() {
+            tunnel.follow(&view, now);
+        }
+        for line in self.lines.borrow().iter() {
+            let exchange = line.exchange.borrow().clone();
+            let Some(exchange) = exchange.filter(|exchange| exchange.is_stream.get()) else {
+                continue;
+            };
+            let slot = exchange.tally.release();
+            if let Some(tier) = view.tier(&line.tier)
+                && !tier.serves(slot)
+                && !exchange.tally.is_preview()
+                && exchange.close_at.get().is_none()
+            {
+                let over = tier.table.close_over;
+                exchange.close_at.set(Some(now + random::part_of(over)));
+                if over.is_zero() {
+                    exchange.cut.set(Some(Cut::Stream));
+                    line.wake();
+                }
+            }
+        }
+    }
+
+    fn sweep(&self, now: Instant) {
+        let view = self.view();
+        let fallback = Timeouts::default();
+        let lines = self.lines.borrow().clone();
+        for line in lines {
+            let tier = view.tier(&line.tier);
+            line.sweep(now, tier.map_or(&fallback, |tier| &tier.table.tier.timeouts));
+        }
+        let tunnels = self.tunnels.borrow().clone();
+        for tunnel in tunnels {
+            tunnel.sweep(now);
+        }
+        for (tier, upstream) in view.upstreams() {
+            upstream.sweep(now, tier.table.tier.timeouts.upstream_idle);
+        }
+    }
+
+    fn publish_keys(&self) {
+        for tier in &self.view().tiers {
+            tier.cells.publish_keys(self.index, tier.sketch.take());
+        }
+    }
+
+    fn open_door(
+        self: &Rc<Self>,
+        doors: &mut Doors,
+        tier: TierName,
+        listen: SocketAddr,
+        socket: std::net::TcpListener,
+    ) {
+        let listener = match TcpListener::from_std(socket) {
+            Ok(listener) => Rc::new(listener),
+            Err(error) => {
+                tracing::error!(%tier, %listen, %error, "cannot listen");
+                return;
+            }
+        };
+        let (worker, name, inner) = (Rc::clone(self), tier.clone(), Rc::clone(&listener));
+        let task = tokio::task::spawn_local(async move { worker.accept(name, &inner).await });
+        if let Some(before) = doors.insert((tier, listen), Door { task, listener }) {
+            before.task.abort();
+        }
+    }
+
+    /// Stops to listen where the table has no tier any more.
+    fn close_doors(&self, doors: &mut Doors) {
+        let view = self.view();
+        doors.retain(|(name, listen), door| {
+            let stays = view.tier(name).is_some_and(|tier| tier.table.tier.listen == *listen);
+            if !stays {
+                door.task.abort();
+            }
+            stays
+        });
+    }
+
+    async fn accept(self: &Rc<Self>, tier: TierName, listener: &TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((socket, peer)) => self.admit(&tier, socket, peer),
+                Err(error) => {
+                    tracing::warn!(%tier, %error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Rc<Self>, name: &TierName, socket: TcpStream, peer: SocketAddr) {
+        let view = self.view();
+        let Some(tier) = view.tier(name) else {
+            return;
+        };
+        let limits = tier.table.tier.limits.clone();
+        let cells = Arc::clone(&tier.cells);
+        if cells.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections {
+            cells.connections.fetch_sub(1, Ordering::Relaxed);
+            let refused = cells.refused_connections.fetch_add(1, Ordering::Relaxed) + 1;
+            // At 1, 2, 4, 8 ..: seen at once, and never a flood.
+            if refused.is_power_of_two() {
+                tracing::warn!(tier = %name, refused, "too many connections; limits.connections");
+            }
+            return;
+        }
+        let io = Io::new(Socket::Tcp(socket));
+        let line = Rc::new(Line::new(name.clone(), peer.ip(), Arc::clone(&io.pulse), cells));
+        if self.draining.get() {
+            line.close_soon();
+        }
+        let listed = Listed::new(self, &line);
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            stack::serve(&worker, &line, io, &limits).await;
+            drop(listed);
+        });
+    }
+
+    /// Accepts what already waits, then nothing more; waits for requests and tunnels to end.
+    async fn drain(self: &Rc<Self>, doors: &mut Doors, limit: Duration) -> usize {
+        self.draining.set(true);
+        let end = Instant::now() + limit;
+        for ((name, _), door) in std::mem::take(doors) {
+            door.task.abort();
+            while let Some(Ok((socket, peer))) = try_accept(&door.listener).await {
+                self.admit(&name, socket, peer);
+            }
+        }
+        self.lines.borrow().iter().for_each(|line| line.close_soon());
+        for tunnel in self.tunnels.borrow().iter() {
+            tunnel.close_within(limit, Instant::now());
+        }
+        let mut ticks = interval(Duration::from_millis(10));
+        while self.open() > 0 && Instant::now() < end {
+            ticks.tick().await;
+            self.sweep(Instant::now());
+        }
+        let cut = self.open();
+        self.lines.borrow().iter().for_each(|line| line.shut());
+        self.tunnels.borrow().iter().for_each(|tunnel| tunnel.close());
+        // Once more around, so that the tasks can close what they hold.
+        ticks.tick().await;
+        cut
+    }
+
+    fn open(&self) -> usize {
+        self.lines.borrow().len() + self.tunnels.borrow().len()
+    }
+}
+
+/// Where clients come in.
+type Doors = BTreeMap<(TierName, SocketAddr), Door>;
+
+#[derive(Debug)]
+struct Door {
+    task: JoinHandle<()>,
+    listener: Rc<TcpListener>,
+}
+
+/// A connection that already waits at `listener`.
+async fn try_accept(listener: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    let mut accept = std::pin::pin!(listener.accept());
+    std::future::poll_fn(|cx| match accept.as_mut().poll(cx) {
+        std::task::Poll::Ready(done) => std::task::Poll::Ready(Some(done)),
+        std::task::Poll::Pending => std::task::Poll::Ready(None),
+    })
+    .await
+}
+
+/// A line's place in its worker's list, given up when its task ends, however it ends.
+struct Listed {
+    worker: Rc<Worker>,
+    line: Rc<Line>,
+}
+
+impl Listed {
+    fn new(worker: &Rc<Worker>, line: &Rc<Line>) -> Self {
+        let mut lines = worker.lines.borrow_mut();
+        line.place.set(lines.len());
+        lines.push(Rc::clone(line));
+        Self { worker: Rc::clone(worker), line: Rc::clone(line) }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut lines = self.worker.lines.borrow_mut();
+        let place = self.line.place.get();
+        if place < lines.len() {
+            lines.swap_remove(place);
+        }
+        if let Some(moved) = lines.get(place) {
+            moved.place.set(place);
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! A small HTTP/1.1 server that does what its path says, well or badly.
+//!
+//! `/` and any other path answer 200 with the version and the head that came in. Others: see
+//! [`serve`]. A dial makes a share of all answers fail.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// A server that runs until it is dropped.
+pub struct Upstream {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it has seen, and its dials.
+    pub state: Arc<State>,
+}
+
+/// What an upstream has seen, and its dials.
+#[derive(Default)]
+pub struct State {
+    /// Its version.
+    pub version: String,
+    /// Requests so far.
+    pub requests: AtomicU64,
+    /// Connections so far.
+    pub connections: AtomicU64,
+    /// Bytes of bodies so far.
+    pub body_bytes: AtomicU64,
+    /// Connections that ended while a request was under way.
+    pub cancelled: AtomicU64,
+    /// Of 100 answers, how many are 500.
+    pub failing: AtomicU64,
+    /// Milliseconds before each answer.
+    pub delay: AtomicU64,
+    /// Closes connections after an answer without having said so, when milliseconds have gone by.
+    pub close_after: AtomicU64,
+    /// Heads of the requests, as they came.
+    pub heads: Mutex<Vec<String>>,
+    stopped: AtomicBool,
+}
+
+impl Upstream {
+    /// Starts one that calls itself `version`.
+    pub fn start(version: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State { version: version.to_owned(), ..State::default() });
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if shared.stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (stream, shared) = (stream.unwrap(), Arc::clone(&shared));
+                shared.connections.fetch_add(1, Ordering::SeqCst);
+                thread::spawn(move || Connection::new(stream, shared).run());
+            }
+        });
+        Self { address, state }
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> u64 {
+        self.state.requests.load(Ordering::SeqCst)
+    }
+
+    /// The head of the last request.
+    pub fn last_head(&self) -> String {
+        self.state.heads.lock().unwrap().last().cloned().unwrap_or_default()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.state.stopped.store(true, Ordering::SeqCst);
+        _ = TcpStream::connect(self.address);
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    state: Arc<State>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, state: Arc<State>) -> Self {
+        stream.set_nodelay(true).unwrap();
+        Self { stream, buffer: Vec::new(), state }
+    }
+
+    fn run(mut self) {
+        while let Some(head) = self.head() {
+            let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
+            if path != "/health" {
+                self.state.requests.fetch_add(1, Ordering::SeqCst);
+                self.state.heads.lock().unwrap().push(head.clone());
+            }
+            if !self.serve(&path, &head) {
+                return;
+            }
+            let close_after = self.state.close_after.load(Ordering::SeqCst);
+            if close_after > 0 {
+                thread::sleep(Duration::from_millis(close_after));
+                return;
+            }
+        }
+    }
+
+    /// The next head, without its empty line.
+    fn head(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                let head: Vec<u8> = self.buffer.drain(..end + 4).collect();
+                return Some(String::from_utf8_lossy(&head[..end]).into_owned());
+            }
+            self.fill()?;
+        }
+    }
+
+    fn fill(&mut self) -> Option<()> {
+        let mut chunk = vec![0; 64 * 1024];
+        let read = self.stream.read(&mut chunk).ok().filter(|read| *read > 0)?;
+        self.buffer.extend_from_slice(&chunk[..read]);
+        Some(())
+    }
+
+    fn write(&mut self, text: &str) -> bool {
+        self.stream.write_all(text.as_bytes()).is_ok()
+    }
+
+    /// Answers; false ends the connection.
+    fn serve(&mut self, path: &str, head: &str) -> bool {
+        thread::sleep(Duration::from_millis(self.state.delay.load(Ordering::SeqCst)));
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let number = query.parse::<usize>().unwrap_or(0);
+        match path {
+            // Never answers; notices when the connection is closed.
+            "/hang" => {
+                while self.fill().is_some() {}
+                self.state.cancelled.fetch_add(1, Ordering::SeqCst);
+                false
+            }
+            "/slow" => {
+                thread::sleep(Duration::from_millis(number as u64));
+                self.plain(200, "slow")
+            }
+            "/status" => self.plain(u16::try_from(number).unwrap(), "as asked"),
+            "/close" => false,
+            "/garbage" => self.write("SSH-2.0-OpenSSH_9.2\r\n\r\n") && false,
+            "/redirect" => {
+                self.write("HTTP/1.1 302 Found\r\nlocation: /login?x\r\ncontent-length: 0\r\n\r\n")
+            }
+            "/cut" => self.write("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf") && false,
+            "/cut-chunk" => {
+                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+                self.write(head) && self.write("5\r\nhello\r\n") && false
+            }
+            "/chunked" => {
+                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+                self.write(head)
+                    && self.write("5\r\nhello\r\n")
+                    && self.write("6\r\n world\r\n0\r\n\r\n")
+            }
+            "/trailers" => self.write(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
+                 2\r\nok\r\n0\r\nx-sum: 42\r\n\r\n",
+            ),
+            "/eof" => self.write("HTTP/1.1 200 OK\r\n\r\nuntil the end") && false,
+            "/empty" => self.write("HTTP/1.1 204 No Content\r\n\r\n"),
+            "/unmodified" => self.write("HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\n\r\n"),
+            "/early" => {
+                self.write("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")
+                    && self.plain(200, "ok")
+            }
+            "/both" => self.write(
+                "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
+                 5\r\nhello\r\n0\r\n\r\n",
+            ),
+            "/cookie" => self.write(
+                "HTTP/1.1 200 OK\r\nset-cookie: a=1\r\nset-cookie: b=2\r\nconnection: x-hop\r\n\
+                 x-hop: 1\r\nkeep-alive: timeout=5\r\ncontent-length: 0\r\n\r\n",
+            ),
+            "/public" => self.write(
+                "HTTP/1.1 200 OK\r\ncache-control: Public, max-age=60\r\ncontent-length: 0\r\n\r\n",
+            ),
+            // An event every so many milliseconds.
+            "/events" => {
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                            transfer-encoding: chunked\r\n\r\n";
+                let mut open = self.write(head);
+                while open {
+                    open = self.write("9\r\ndata: 1\n\n\r\n");
+                    thread::sleep(Duration::from_millis(number as u64));
+                }
+                self.state.cancelled.fetch_add(1, Ordering::SeqCst);
+                false
+            }
+            "/big" => self.big(number),
+            "/sink" => self.sink(head),
+            "/refuse-body" => {
+                self.write("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n") && false
+            }
+            "/tunnel" => {
+                self.write(
+                    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                     upgrade: websocket\r\n\r\n",
+                );
+                self.echo()
+            }
+            _ => {
+                let requests = self.state.requests.load(Ordering::SeqCst);
+                let fails = requests % 100 < self.state.failing.load(Ordering::SeqCst);
+                let text = format!("{}\n{head}\n", self.state.version);
+                self.body(head).is_some()
+                    && self.answer(if fails { 500 } else { 200 }, &text, head.starts_with("HEAD"))
+            }
+        }
+    }
+
+    fn plain(&mut self, status: u16, text: &str) -> bool {
+        self.answer(status, text, false)
+    }
+
+    fn answer(&mut self, status: u16, text: &str, without_body: bool) -> bool {
+        let length = text.len();
+        let version = self.state.version.clone();
+        let head = format!(
+            "HTTP/1.1 {status} As Asked\r\nx-version: {version}\r\ncontent-length: {length}\r\n\r\n"
+        );
+        self.write(&if without_body { head } else { head + text })
+    }
+
+    fn big(&mut self, bytes: usize) -> bool {
+        let chunk = vec![b'x'; 64 * 1024];
+        let mut open = self.write(&format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n"));
+        let mut left = bytes;
+        while open && left > 0 {
+            let part = left.min(chunk.len());
+            open = self.stream.write_all(&chunk[..part]).is_ok();
+            left -= part;
+            if open {
+                self.state.body_bytes.fetch_add(part as u64, Ordering::SeqCst);
+            }
+        }
+        open
+    }
+
+    /// Reads the body and says how long it was, and its trailers.
+    fn sink(&mut self, head: &str) -> bool {
+        let Some((bytes, trailers)) = self.body(head) else {
+            self.state.cancelled.fetch_add(1, Ordering::SeqCst);
+            return false;
+        };
+        self.plain(200, &format!("{bytes} {trailers}"))
+    }
+
+    fn body(&mut self, head: &str) -> Option<(usize, String)> {
+        let field = |name: &str| {
+            let line = head.lines().find(|line| line.to_lowercase().starts_with(name))?;
+            line.split_once(':').map(|(_, value)| value.trim().to_owned())
+        };
+        if let Some(length) = field("content-length:") {
+            let length: usize = length.parse().unwrap();
+            let mut read = 0;
+            while read < length {
+                if self.buffer.is_empty() {
+                    self.fill()?;
+                }
+                let part = self.buffer.len().min(length - read);
+                self.buffer.drain(..part);
+                read += part;
+                self.state.body_bytes.fetch_add(part as u64, Ordering::SeqCst);
+            }
+            return Some((length, String::new()));
+        }
+        if field("transfer-encoding:").is_none() {
+            return Some((0, String::new()));
+        }
+        self.chunks()
+    }
+
+    fn chunks(&mut self) -> Option<(usize, String)> {
+        let mut total = 0;
+        loop {
+            let size = usize::from_str_radix(self.line()?.trim(), 16).unwrap();
+            if size == 0 {
+                let mut trailers = String::new();
+                loop {
+                    match self.line()?.trim() {
+                        "" => return Some((total, trailers)),
+                        line => trailers.push_str(line),
+                    }
+                }
+            }
+            while self.buffer.len() < size + 2 {
+                self.fill()?;
+            }
+            self.buffer.drain(..size + 2);
+            total += size;
+        }
+    }
+
+    fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(String::from_utf8_lossy(&line).into_owned());
+            }
+            self.fill()?;
+        }
+    }
+
+    fn echo(&mut self) -> bool {
+        loop {
+            let bytes = std::mem::take(&mut self.buffer);
+            if self.stream.write_all(&bytes).is_err() || self.fill().is_none() {
+                self.state.cancelled.fetch_add(1, Ordering::SeqCst);
+                return false;
+            }
+        }
+    }
+}
