@@ -61,7 +61,7 @@ async fn program(run: &Run, config: Config) -> anyhow::Result<()> {
         Some(path) => Store::open(path)?,
     };
     let api = Api::bind(&config).await?;
-    let settings = control_settings(&config, run.observe, run.record.clone(), remarks(run))?;
+    let settings = control_settings(&config, run.observe, run.record.clone(), remarks(run));
     let weir = Weir::start(settings, store, workers(&config))?;
     let handle = weir.handle().clone();
     let reloading = Arc::new(Reloading::new(run.clone(), config.clone(), handle.clone()));
@@ -280,8 +280,7 @@ impl Reloading {
         let changes = config::differences(&current, &wanted);
         self.may_change(&changes).map_err(ReloadError::File)?;
         let (run, record) = (&self.run, self.run.record.clone());
-        let settings = control_settings(&wanted, run.observe, record, remarks(run))
-            .map_err(|error| ReloadError::File(error.to_string()))?;
+        let settings = control_settings(&wanted, run.observe, record, remarks(run));
         let mut answer = self.handle.reload(settings).await?;
         *current = wanted;
         let lines = changes.iter().map(ToString::to_string);

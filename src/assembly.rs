@@ -14,7 +14,6 @@ use crate::control::{self, Control, Handle};
 use crate::journal::{self, Journal, Kept};
 use crate::metrics::Register;
 use crate::proxy::{self, Proxy};
-use crate::rollout::{Plan, Stage, Stages};
 use crate::traffic::Board;
 
 /// A running Weir without its admin: what `run` and the demo share.
@@ -111,22 +110,12 @@ impl Weir {
 }
 
 /// What the control wing needs of the file.
-///
-/// # Errors
-/// Stages that are no plan; the configuration refuses them before.
 pub fn control_settings(
     config: &Config,
     observe: bool,
     record: Option<PathBuf>,
     remarks: Vec<String>,
-) -> anyhow::Result<control::Settings> {
-    let stages = match &config.rollout.stages {
-        config::Stages::Auto => Stages::Auto,
-        config::Stages::Listed(stages) => {
-            let stage = |stage: &config::Stage| Stage { weight: stage.weight, bake: stage.bake };
-            Stages::Listed(Plan::new(stages.iter().map(stage).collect())?)
-        }
-    };
+) -> control::Settings {
     let release = |release: &config::ReleaseConfig| control::ReleaseSettings {
         version: release.version.clone(),
         upstreams: release.upstreams.clone(),
@@ -141,5 +130,6 @@ pub fn control_settings(
         analysis: tier.analysis.clone(),
     };
     let tiers = config.tiers.iter().map(tier).collect();
-    Ok(control::Settings { tiers, stages, observe, record, remarks })
+    let stages = config.rollout.stages.clone();
+    control::Settings { tiers, stages, observe, record, remarks }
 }

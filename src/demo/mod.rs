@@ -107,7 +107,7 @@ async fn play(settings: Settings, tell: &mut dyn FnMut(&str)) -> anyhow::Result<
 }
 
 fn start(config: &Config) -> anyhow::Result<Weir> {
-    let settings = control_settings(config, false, None, vec![])?;
+    let settings = control_settings(config, false, None, vec![]);
     Weir::start(settings, Store::memory(), config.workers.unwrap_or(2))
 }
 
