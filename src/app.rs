@@ -39,7 +39,7 @@ pub fn serve(run: &Run) -> anyhow::Result<()> {
     let config = configured(run).map_err(anyhow::Error::msg)?;
     logging(&config)?;
     for warning in &config.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", warning.picture(false));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(SIDE_THREADS)
