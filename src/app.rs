@@ -1,5 +1,6 @@
 //! The program: config, journal, control, wings, admin; signals; drain.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,12 +13,12 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Program, Reload, ReloadError, TokenFile, Tokens};
 use crate::assembly::{Store, Weir, control_settings};
-use crate::cli::Run;
-use crate::clock;
+use crate::cli::{self, Run};
 use crate::config::{self, Config, LogFormat};
 use crate::control::{Answer, Handle, OrderError};
 use crate::metrics::exposition::Reloads;
 use crate::rollout::{Actor, Command, Order, Refusal};
+use crate::{clock, demo};
 
 /// How long `--listen --stable --canary` waits for the canary's health before it gives up.
 const CANARY_WAIT_MAX: Duration = Duration::from_mins(5);
@@ -35,11 +36,13 @@ const SIDE_THREADS: usize = 2;
 ///
 /// # Errors
 /// The configuration is wrong, a port or the journal cannot be had.
-pub fn serve(run: &Run) -> anyhow::Result<()> {
+pub fn serve(run: Run) -> anyhow::Result<()> {
+    let run = &run;
     let config = configured(run).map_err(anyhow::Error::msg)?;
     logging(&config)?;
     for warning in &config.warnings {
-        tracing::warn!("{}", warning.picture(false));
+        let line = warning.line().unwrap_or_default();
+        tracing::warn!("{}:{line}: {}; {}", warning.file(), warning.message(), warning.help());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(SIDE_THREADS)
@@ -50,6 +53,20 @@ pub fn serve(run: &Run) -> anyhow::Result<()> {
     let outcome = runtime.block_on(program(run, config));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
+}
+
+/// Shows Weir at work.
+///
+/// # Errors
+/// A port cannot be had, a rollout does not end as it should, or nobody reads.
+pub fn demo(demo: cli::Demo) -> anyhow::Result<()> {
+    let settings = demo::Settings {
+        seed: demo.seed.unwrap_or_else(|| rand::random_range(0..10_000)),
+        bad: demo.bad || !demo.good,
+        good: demo.good || !demo.bad,
+        json: demo.json,
+    };
+    demo::run(settings, &mut |line| cli::print::line(line))
 }
 
 async fn program(run: &Run, config: Config) -> anyhow::Result<()> {
@@ -147,7 +164,7 @@ impl ServingApi {
 
 /// The file of this run; none for a run with `--listen`.
 fn file(run: &Run) -> Option<PathBuf> {
-    if run.listen.is_some() { None } else { crate::cli::file(run.config.as_deref()) }
+    if run.listen.is_some() { None } else { run.config.clone().or_else(cli::usual_file) }
 }
 
 fn configured(run: &Run) -> Result<Config, String> {
@@ -180,7 +197,11 @@ fn logging(config: &Config) -> anyhow::Result<()> {
     let level = std::env::var("WEIR_LOG").unwrap_or_else(|_| config.log.level.clone());
     let filter = tracing_subscriber::EnvFilter::try_new(&level)
         .with_context(|| format!("log level {level:?}; use error, warn, info, debug or trace"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(coloured)
+        .with_writer(std::io::stderr);
     match config.log.format {
         LogFormat::Json => lines.json().init(),
         LogFormat::Text => lines.init(),

@@ -1,5 +1,7 @@
 //! One test binary.
 
 mod config;
+mod house;
 mod judge;
+mod rollouts;
 mod support;

@@ -68,9 +68,13 @@ pub(super) fn program(place: &Place) -> anyhow::Result<Found> {
 }
 
 /// The file that was named, or the first that is there.
-pub fn file(config: Option<&Path>) -> Option<PathBuf> {
-    let usual = || FILES.iter().map(PathBuf::from).find(|path| path.is_file());
-    config.map(Path::to_owned).or_else(usual)
+pub(super) fn file(config: Option<&Path>) -> Option<PathBuf> {
+    config.map(Path::to_owned).or_else(usual_file)
+}
+
+/// The file where nobody names one: ./weir.toml, then /etc/weir/weir.toml, if it is there.
+pub fn usual_file() -> Option<PathBuf> {
+    FILES.iter().map(PathBuf::from).find(|path| path.is_file())
 }
 
 /// The file of tokens.

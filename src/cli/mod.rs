@@ -17,17 +17,13 @@ use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::admin::api::{Explanations, Log, LogRecord, Status};
-use crate::demo;
 use crate::traffic::TierName;
 use client::{Client, escaped};
-pub use find::file;
+pub use find::usual_file;
 pub use verbs::{
     Ask, Common, Demo, Give, Line, Look, Named, Place, Run, See, Start, Token, TokenPlace,
     Unproven, Verb,
 };
-
-/// The day that the demo shows unless another one is asked for.
-const DEMO_SEED: u64 = 1;
 
 /// Exit codes of `wait`; 1 is trouble and 2 usage, as everywhere.
 const ROLLED_BACK: u8 = 3;
@@ -37,29 +33,6 @@ const STILL_OPEN: u8 = 4;
 /// What was typed. Prints help or what is wrong with it, and ends the program then.
 pub fn parse() -> Line {
     Line::parse()
-}
-
-/// Shows Weir at work.
-///
-/// # Errors
-/// A port cannot be had, or a rollout does not end as it should.
-pub fn demo(demo: &Demo) -> anyhow::Result<()> {
-    let settings = demo::Settings {
-        seed: demo.seed.unwrap_or(DEMO_SEED),
-        bad: !demo.good,
-        good: !demo.bad,
-        json: demo.json,
-    };
-    let mut gone = None;
-    let told = demo::run(settings, &mut |line| {
-        if gone.is_none() {
-            gone = print::line(line).err();
-        }
-    });
-    match gone {
-        Some(error) if !error.is::<print::ReaderGone>() => Err(error),
-        _ => told,
-    }
 }
 
 /// Does what needs no serving; the exit code.

@@ -87,10 +87,10 @@ pub struct Named {
 
 impl fmt::Display for Named {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(version) = &self.version {
-            write!(out, "{version}=")?;
+        match &self.version {
+            Some(version) => write!(out, "{version}={}", self.address),
+            None => self.address.fmt(out),
         }
-        self.address.fmt(out)
     }
 }
 

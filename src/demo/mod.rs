@@ -33,6 +33,11 @@ const ROLLOUT_MAX: Duration = Duration::from_secs(120);
 /// How often the story goes on.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
+/// How a rollout can end, as `--json` says it.
+const PROMOTED: &str = "promoted";
+/// The other way.
+const ROLLED_BACK: &str = "rolled_back";
+
 /// What the demo is asked to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -67,7 +72,10 @@ pub struct Ended {
 ///
 /// # Errors
 /// A port cannot be had, or a rollout does not end as it should.
-pub fn run(settings: Settings, tell: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+pub fn run(
+    settings: Settings,
+    tell: &mut dyn FnMut(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -78,7 +86,10 @@ pub fn run(settings: Settings, tell: &mut dyn FnMut(&str)) -> anyhow::Result<()>
     outcome
 }
 
-async fn play(settings: Settings, tell: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+async fn play(
+    settings: Settings,
+    tell: &mut dyn FnMut(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let seed = settings.seed;
     let shops = [
         shop::open("1.0.0", 0.0, seed).await?,
@@ -87,9 +98,9 @@ async fn play(settings: Settings, tell: &mut dyn FnMut(&str)) -> anyhow::Result<
     ];
     let text = file(free_port()?, shops);
     let config = config::parse("demo", &text, Path::new("."))
-        .map_err(|report| anyhow::anyhow!("{report:?}"))?;
+        .map_err(|report| anyhow::anyhow!("{report}"))?;
     let mut story = tale::Tale::new(settings.json, tell);
-    story.opening(seed, &text);
+    story.opening(seed, &text)?;
     let weir = start(&config)?;
     let door = config.tiers[0].tier.listen;
     let crowd = Crowd::enter(door, seed);
@@ -101,7 +112,7 @@ async fn play(settings: Settings, tell: &mut dyn FnMut(&str)) -> anyhow::Result<
             ended.push(rollout(weir.handle(), &crowd, version, &mut story).await?);
         }
     }
-    story.closing(&ended);
+    story.closing(&ended)?;
     weir.stop(Duration::from_millis(100)).await;
     Ok(())
 }
@@ -159,25 +170,26 @@ async fn rollout(
     let first_record = handle.view().records.len();
     begin(handle, &version).await?;
     crowd.forget();
+    story.begin();
     let began = Instant::now();
     let mut told = first_record;
     while began.elapsed() < ROLLOUT_MAX {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let view = handle.view();
         for record in view.records.iter().skip(told) {
-            story.event(began.elapsed(), &record.event);
+            story.event(began.elapsed(), &record.event)?;
         }
         told = view.records.len().max(told);
         let tier = view.tiers.first().context("the demo has a tier")?;
         if let Some(rollout) = &tier.rollout {
-            story.progress(began.elapsed(), tier, rollout, LINE_EVERY);
+            story.progress(began.elapsed(), tier, rollout, LINE_EVERY)?;
             continue;
         }
         let release = tier.releases.iter().find(|release| release.version == version);
         let fate = release.and_then(|release| release.fate.as_ref()).map(|fate| fate.outcome);
         let outcome = match fate {
-            Some(Outcome::Promoted) => "promoted",
-            Some(Outcome::RolledBack) => "rolled_back",
+            Some(Outcome::Promoted) => PROMOTED,
+            Some(Outcome::RolledBack) => ROLLED_BACK,
             Some(Outcome::Adopted | Outcome::Started) | None => bail!("{version} ended in no way"),
         };
         let seen = crowd.seen();
@@ -189,7 +201,7 @@ async fn rollout(
             canary_failed: release.map_or(0, |release| release.errors),
             user_errors: seen.errors,
         };
-        story.ended(&ended, &seen, FAILING);
+        story.ended(&ended, &seen)?;
         return Ok(ended);
     }
     bail!("the rollout of {version} did not end within {} s", ROLLOUT_MAX.as_secs())

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anyhow::Result;
+
 use super::crowd::Seen;
 use super::{Ended, FAILING};
 use crate::control::{RolloutView, TierView};
@@ -10,38 +12,44 @@ use crate::rollout::Event;
 /// Characters of a progress bar.
 const BAR: usize = 20;
 
+/// Where a line goes.
+pub(super) type Tell<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
+
 /// The teller: sentences for people, or one line of JSON a rollout.
 pub(super) struct Tale<'a> {
     json: bool,
-    tell: &'a mut dyn FnMut(&str),
+    tell: Tell<'a>,
     last: Duration,
 }
 
 impl<'a> Tale<'a> {
-    pub(super) fn new(json: bool, tell: &'a mut dyn FnMut(&str)) -> Self {
+    pub(super) fn new(json: bool, tell: Tell<'a>) -> Self {
         Self { json, tell, last: Duration::ZERO }
     }
 
-    fn say(&mut self, text: &str) {
-        if !self.json {
-            (self.tell)(text);
-        }
+    fn say(&mut self, text: &str) -> Result<()> {
+        if self.json { Ok(()) } else { (self.tell)(text) }
     }
 
-    pub(super) fn opening(&mut self, seed: u64, file: &str) {
+    pub(super) fn opening(&mut self, seed: u64, file: &str) -> Result<()> {
         self.say(
-            "A shop runs as 1.0.0; 500 users send about 800 requests per second through Weir.",
-        );
-        self.say(&format!(
-            "Seed {seed} (repeat with --seed {seed}). The plan, shorter than in earnest:\n"
-        ));
+            "A shop runs as 1.0.0; 500 users send about 800 requests per second through Weir.\n\
+             1.1.0 fails 3 % of its pages and 1.1.1 is good, which nobody has told Weir.",
+        )?;
+        self.say(&format!("Repeat this day with --seed {seed}. The plan, shorter than usual:\n"))?;
         for line in file.lines().skip_while(|line| !line.starts_with("[rollout]")) {
-            self.say(&format!("    {line}"));
+            self.say(&format!("    {line}"))?;
         }
+        self.say("")
     }
 
-    pub(super) fn event(&mut self, at: Duration, event: &Event) {
-        self.say(&format!("{:>5.1} s  {}", at.as_secs_f64(), event.sentence()));
+    /// A rollout begins: its seconds are counted anew.
+    pub(super) fn begin(&mut self) {
+        self.last = Duration::ZERO;
+    }
+
+    pub(super) fn event(&mut self, at: Duration, event: &Event) -> Result<()> {
+        self.say(&format!("{:>5.1} s  {}", at.as_secs_f64(), event.sentence()))
     }
 
     /// At most a line each `every`: weight, counts of both versions, and the evidence.
@@ -51,71 +59,67 @@ impl<'a> Tale<'a> {
         tier: &TierView,
         rollout: &RolloutView,
         every: Duration,
-    ) {
-        if at < self.last {
-            self.last = Duration::ZERO;
-        }
-        let Some(report) = rollout.report.as_ref().filter(|_| at >= self.last + every) else {
-            return;
-        };
+    ) -> Result<()> {
+        let due = at >= self.last + every;
+        let Some(report) = rollout.report.as_ref().filter(|_| due) else { return Ok(()) };
+        let Some(errors) = report.metrics.first() else { return Ok(()) };
         self.last = at;
-        let Some(errors) = report.metrics.first() else { return };
-        let filled = (tier.weight.share() * BAR as f64).ceil() as usize;
-        let bar = format!("{}{}", "#".repeat(filled), ".".repeat(BAR - filled.min(BAR)));
         self.say(&format!(
-            "{:>5.1} s  [{bar}] {:>3}  stable {} {}/{} failed, canary {} {}/{} failed; odds {} \
-             against it (rolled back at {:.0}:1)",
+            "{:>5.1} s  [{}] {:>3}  failed: stable {} of {}, canary {} of {}; odds {} against the \
+             canary, rolled back at {:.0}:1",
             at.as_secs_f64(),
-            tier.weight.to_string(),
-            tier.stable,
+            bar(tier.weight.share()),
+            tier.weight,
             errors.stable_events,
             report.stage_stable.requests,
-            rollout.release,
             errors.canary_events,
             report.stage_canary.requests,
             odds(errors.odds),
             errors.rollback_at_odds,
-        ));
+        ))
     }
 
-    pub(super) fn ended(&mut self, ended: &Ended, seen: &Seen, failing: f64) {
+    pub(super) fn ended(&mut self, ended: &Ended, seen: &Seen) -> Result<()> {
         if self.json {
-            if let Ok(line) = serde_json::to_string(ended) {
-                (self.tell)(&line);
-            }
-            return;
+            return (self.tell)(&serde_json::to_string(ended)?);
         }
         let users = seen.requests.len();
+        let rolled_back = ended.outcome == super::ROLLED_BACK;
         self.say(&format!(
             "\n  {} {} after {} s: {} requests, {} errors seen, {} of {users} users saw one.",
             ended.rollout,
-            if ended.outcome == "promoted" { "promoted" } else { "rolled back" },
+            if rolled_back { "rolled back" } else { "promoted" },
             ended.seconds,
             ended.requests,
             ended.user_errors,
             seen.hurt.len(),
-        ));
-        if ended.outcome == "rolled_back" {
-            let hurt: f64 =
-                seen.requests.values().map(|n| 1.0 - (1.0 - failing).powf(*n as f64)).sum();
+        ))?;
+        if rolled_back {
+            let spared = |requests: &u64| (1.0 - FAILING).powf(*requests as f64);
+            let hurt: f64 = seen.requests.values().map(|requests| 1.0 - spared(requests)).sum();
             self.say(&format!(
                 "  Computed, not measured: with everybody on it for that time about {:.0} errors, \
                  and about {hurt:.0} of {users} users would have seen one.",
                 ended.requests as f64 * FAILING,
-            ));
+            ))?;
         }
-        self.say("");
+        self.say("")
     }
 
-    pub(super) fn closing(&mut self, ended: &[Ended]) {
+    pub(super) fn closing(&mut self, ended: &[Ended]) -> Result<()> {
         let requests: u64 = ended.iter().map(|ended| ended.requests).sum();
         let errors: u64 = ended.iter().map(|ended| ended.user_errors).sum();
         self.say(&format!(
-            "{} rollouts, {requests} requests, {errors} errors seen by users. Next: docs/rollout.md, \
-             or `weir run --listen ADDR --stable ADDR --canary ADDR` before an app of your own.",
-            ended.len(),
-        ));
+            "In all {requests} requests, {errors} errors seen by users. Next, before an app of your \
+             own:\n  weir run --listen ADDR --stable ADDR --canary ADDR",
+        ))
     }
+}
+
+fn bar(share: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to BAR")]
+    let filled = (share.clamp(0.0, 1.0) * BAR as f64).ceil() as usize;
+    format!("{}{}", "#".repeat(filled), ".".repeat(BAR - filled))
 }
 
 fn odds(odds: f64) -> String {
