@@ -1,5 +1,6 @@
 //! One test binary.
 
+mod admin;
 mod config;
 mod house;
 mod judge;
