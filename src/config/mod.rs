@@ -1,8 +1,9 @@
 //! The file: read whole, every mistake at once, each with its place and what is allowed.
 //!
 //! ```
-//! let report = weir::config::parse("weir.toml", "[[tier]]\nnmae = 'web'", ".".as_ref()).unwrap_err();
-//! assert_eq!(report.diagnostics()[0].help(), "did you mean `name`?");
+//! let text = "[[tier]]\nnmae = 'web'";
+//! let report = weir::config::parse("weir.toml", text, ".".as_ref()).unwrap_err();
+//! assert_eq!(report.diagnostics().last().unwrap().help(), "did you mean `name`?");
 //! ```
 
 mod check;
@@ -36,7 +37,6 @@ pub use keys::{Key, Keys, SECTIONS};
 pub use without_file::{WithoutFileError, without_file};
 
 use crate::analysis;
-use crate::control;
 use crate::rollout::Stages;
 use crate::traffic::{Address, Tier, Version};
 use diagnostic::Source;
@@ -194,7 +194,7 @@ pub fn load(path: &Path) -> Result<Config, Report> {
     let limit = FILE_BYTES_MAX as u64 + 1;
     let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
     if let Err(error) = read {
-        return refuse(format!("{name} cannot be read: {error}"), "name the file with --config");
+        return refuse(format!("{name} cannot be read: {error}"), "is the path right?");
     }
     let base = path.parent().unwrap_or(Path::new(""));
     match std::str::from_utf8(&bytes) {
@@ -262,42 +262,4 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         return None;
     }
     Some(Config { admin, state, workers, log, tiers, rollout, warnings: Vec::new() })
-}
-
-impl Config {
-    /// What the control wing needs of it; whoever starts the program adds how it was started.
-    pub fn control_settings(&self) -> control::Settings {
-        control::Settings {
-            tiers: self.tiers.iter().map(TierConfig::control_settings).collect(),
-            stages: self.rollout.stages.clone(),
-            observe: false,
-            record: None,
-            remarks: Vec::new(),
-        }
-    }
-}
-
-impl TierConfig {
-    fn control_settings(&self) -> control::TierSettings {
-        let release = |release: &ReleaseConfig| control::ReleaseSettings {
-            version: release.version.clone(),
-            upstreams: release.upstreams.clone(),
-            host: release.host.clone(),
-        };
-        control::TierSettings {
-            tier: Arc::clone(&self.tier),
-            stable: self.stable.clone(),
-            releases: self.releases.iter().map(release).collect(),
-            keep_warm: self.keep_warm,
-            canary_down: self.canary_down.after(self.tier.health.interval),
-            analysis: self.analysis.clone(),
-        }
-    }
-}
-
-impl CanaryDown {
-    /// How long the canary must be down, with checks every `interval`.
-    pub fn after(self, interval: Duration) -> Duration {
-        interval.saturating_mul(self.checks).min(self.at_most)
-    }
 }
