@@ -1,5 +1,7 @@
 //! One test binary.
 
+mod admin;
+mod cli;
 mod config;
 mod house;
 mod judge;
