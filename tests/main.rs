@@ -3,7 +3,9 @@
 mod admin;
 mod cli;
 mod config;
+mod control;
 mod house;
+mod journals;
 mod judge;
 mod rollouts;
 mod support;
