@@ -3,7 +3,18 @@
 //! The modules in reading order: the pure ground floor, one outside thing each, the data wing,
 //! the control wing, the roof. `tests/house.rs` holds the table of who may use whom.
 
-pub mod metrics;
-pub mod proxy;
 pub mod time;
+
+pub mod analysis;
+pub mod rollout;
 pub mod traffic;
+
+pub mod clock;
+pub mod journal;
+pub mod metrics;
+
+pub mod proxy;
+
+pub mod control;
+
+pub mod config;

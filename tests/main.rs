@@ -1,4 +1,5 @@
 //! One test binary.
 
+mod judge;
 mod proxy;
 mod support;

@@ -71,6 +71,12 @@ impl Network {
     }
 }
 
+impl fmt::Display for Network {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.address, self.prefix)
+    }
+}
+
 /// A text that is no network.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
@@ -112,6 +118,15 @@ impl StatusPattern {
         match self {
             Self::Class(class) => status / 100 == class,
             Self::One(one) => status == one,
+        }
+    }
+}
+
+impl fmt::Display for StatusPattern {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Class(class) => write!(out, "{class}xx"),
+            Self::One(one) => one.fmt(out),
         }
     }
 }

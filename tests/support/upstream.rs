@@ -173,7 +173,8 @@ impl Connection {
             "/empty" => self.write("HTTP/1.1 204 No Content\r\n\r\n"),
             "/unmodified" => self.write("HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\n\r\n"),
             "/early" => {
-                self.write("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n") && self.plain(200, "ok")
+                self.write("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")
+                    && self.plain(200, "ok")
             }
             "/both" => self.write(
                 "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\

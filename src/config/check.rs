@@ -1,0 +1,270 @@
+//! What two places of a file say against each other; each message points at both.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+
+use super::diagnostic::{Code, Level};
+use super::keys;
+use super::reader::Reader;
+use super::section::At;
+use super::tier::Draft;
+use super::values::{Mistake, quoted};
+use crate::traffic::{Address, Version};
+
+/// Checks the tiers against each other, and against the admin address.
+pub(super) fn tiers(
+    reader: &Reader,
+    tiers: &[Draft],
+    admin: SocketAddr,
+    admin_span: Option<&Range<usize>>,
+) {
+    names(reader, tiers);
+    listens(reader, tiers, admin, admin_span);
+    for tier in tiers {
+        versions(reader, tier);
+        stable(reader, tier);
+        shared_addresses(reader, tier);
+        loops(reader, tier, tiers, admin, admin_span);
+    }
+}
+
+fn conflict(
+    reader: &Reader,
+    key: String,
+    span: &Range<usize>,
+    mistake: Mistake,
+    other: (&Range<usize>, &str),
+) {
+    let others = vec![(other.0.clone(), other.1.to_owned())];
+    reader.note((Level::Error, Code::Conflict), (key, span.clone()), mistake, others);
+}
+
+fn names(reader: &Reader, tiers: &[Draft]) {
+    let mut seen: HashMap<&str, &Range<usize>> = HashMap::new();
+    for (tier, name) in tiers.iter().filter_map(|tier| Some((tier, tier.name.as_ref()?))) {
+        let Some(first) = seen.insert(name.value.as_str(), &name.span) else { continue };
+        let mistake = Mistake::new(
+            format!("two tiers are called {}", quoted(name.value.as_str())),
+            "give each a name of its own",
+        );
+        conflict(reader, format!("{}.name", tier.path), &name.span, mistake, (first, "the first"));
+    }
+}
+
+fn listens(reader: &Reader, tiers: &[Draft], admin: SocketAddr, admin_span: Option<&Range<usize>>) {
+    let mut seen: Vec<&At<SocketAddr>> = Vec::new();
+    for (tier, listen) in tiers.iter().filter_map(|tier| Some((tier, tier.listen.as_ref()?))) {
+        let key = || format!("{}.listen", tier.path);
+        if let Some(first) = seen.iter().find(|first| overlap(first.value, listen.value)) {
+            let mistake = Mistake::new(
+                format!("{} is taken: another tier listens on {}", listen.value, first.value),
+                "give each tier a port of its own",
+            );
+            conflict(reader, key(), &listen.span, mistake, (&first.span, "the other tier"));
+        }
+        if overlap(admin, listen.value) {
+            let mistake = Mistake::new(
+                format!("{} is taken: the admin address is {admin}", listen.value),
+                "give one of the two another port",
+            );
+            if let Some(span) = admin_span {
+                conflict(reader, key(), &listen.span, mistake, (span, "the admin address"));
+            } else {
+                let help = format!("{}; {admin} is the default of [admin]", mistake.help);
+                let place = (key(), listen.span.clone());
+                let mistake = Mistake { help, ..mistake };
+                reader.note((Level::Error, Code::Conflict), place, mistake, Vec::new());
+            }
+        }
+        seen.push(listen);
+    }
+}
+
+fn versions(reader: &Reader, tier: &Draft) {
+    let mut seen: HashMap<&Version, &Range<usize>> = HashMap::new();
+    for version in tier.releases.iter().filter_map(|release| release.version.as_ref()) {
+        let Some(first) = seen.insert(&version.value, &version.span) else { continue };
+        let mistake = Mistake::new(
+            format!("version {} stands twice", quoted(version.value.as_str())),
+            "a version is the identity of a release; a mended build gets a new one",
+        );
+        let key = format!("{}.releases.{}.version", tier.path, version.value);
+        conflict(reader, key, &version.span, mistake, (first, "the first"));
+    }
+}
+
+fn stable(reader: &Reader, tier: &Draft) {
+    let Some(stable) = tier.stable.as_ref().filter(|_| tier.releases_are_whole) else { return };
+    let versions: Vec<&At<Version>> =
+        tier.releases.iter().filter_map(|release| release.version.as_ref()).collect();
+    if versions.iter().any(|version| version.value == stable.value) {
+        return;
+    }
+    let named: Vec<String> = versions.iter().take(8).map(|at| quoted(at.value.as_str())).collect();
+    let more = if versions.len() > named.len() { ", ..." } else { "" };
+    let near = keys::nearest(stable.value.as_str(), versions.iter().map(|at| at.value.as_str()));
+    let near = near.map_or(String::new(), |near| format!("; did you mean {}?", quoted(near)));
+    let mistake = Mistake::new(
+        format!("`stable` is {}, and there is no such release", quoted(stable.value.as_str())),
+        format!("use one of {}{more}{near}", named.join(", ")),
+    );
+    let others = versions.first().map(|at| (at.span.clone(), "the releases".to_owned()));
+    let place = (format!("{}.stable", tier.path), stable.span.clone());
+    reader.note((Level::Error, Code::Conflict), place, mistake, others.into_iter().collect());
+}
+
+fn shared_addresses(reader: &Reader, tier: &Draft) {
+    let mut seen: HashMap<Address, (usize, &Range<usize>)> = HashMap::new();
+    for (index, release) in tier.releases.iter().enumerate() {
+        for upstream in &release.upstreams {
+            let Some((first, span)) = seen.insert(plain(&upstream.value), (index, &upstream.span))
+            else {
+                continue;
+            };
+            let address = &upstream.value;
+            let mistake = if first == index {
+                Mistake::new(
+                    format!("{address} stands twice in one release"),
+                    "remove one of the two",
+                )
+            } else {
+                Mistake::new(
+                    format!("{address} is in two releases"),
+                    "an address runs one version; two versions need two addresses",
+                )
+            };
+            let version = release.version.as_ref().map_or("", |at| at.value.as_str());
+            let key = format!("{}.releases.{version}.upstreams", tier.path);
+            conflict(reader, key, &upstream.span, mistake, (span, "the first"));
+        }
+    }
+}
+
+fn loops(
+    reader: &Reader,
+    tier: &Draft,
+    tiers: &[Draft],
+    admin: SocketAddr,
+    admin_span: Option<&Range<usize>>,
+) {
+    let listens: Vec<&At<SocketAddr>> =
+        tiers.iter().filter_map(|other| other.listen.as_ref()).collect();
+    for release in &tier.releases {
+        let version = release.version.as_ref().map_or("", |at| at.value.as_str());
+        let key = || format!("{}.releases.{version}.upstreams", tier.path);
+        for upstream in &release.upstreams {
+            let address = &upstream.value;
+            if let Some(listen) = listens.iter().find(|listen| reaches(address, listen.value)) {
+                let mistake = Mistake::new(
+                    format!("{address} leads back to Weir, which listens on {}", listen.value),
+                    "write the address of the app",
+                );
+                conflict(
+                    reader,
+                    key(),
+                    &upstream.span,
+                    mistake,
+                    (&listen.span, "Weir listens here"),
+                );
+            } else if reaches(address, admin) {
+                let mistake = Mistake::new(
+                    format!("{address} leads to the admin address {admin}"),
+                    "write the address of the app",
+                );
+                let others = admin_span.map(|span| (span.clone(), "the admin address".to_owned()));
+                let place = (key(), upstream.span.clone());
+                reader.note(
+                    (Level::Error, Code::Conflict),
+                    place,
+                    mistake,
+                    others.into_iter().collect(),
+                );
+            }
+        }
+    }
+}
+
+/// Whether two listeners would take each other's port. Port 0 is drawn by the system.
+pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers = |wide: IpAddr, other: IpAddr| match wide {
+        IpAddr::V4(v4) => v4.is_unspecified() && other.is_ipv4(),
+        // Without further ado a listener on [::] takes IPv4 too.
+        IpAddr::V6(v6) => v6.is_unspecified(),
+    };
+    let (here, there) = (a.ip().to_canonical(), b.ip().to_canonical());
+    a.port() == b.port()
+        && a.port() != 0
+        && (here == there || covers(here, there) || covers(there, here))
+}
+
+/// Whether a connection to `address` arrives at `listen`, as far as the address tells.
+pub(super) fn reaches(address: &Address, listen: SocketAddr) -> bool {
+    // On all addresses of this machine: of which other ones there are the file tells nothing.
+    let own = |ip: IpAddr| {
+        let far = listen.ip().is_unspecified() && !ip.is_loopback();
+        !far && overlap(SocketAddr::new(ip, listen.port()), listen)
+    };
+    match address {
+        Address::Unix(_) => false,
+        Address::Name(host, port) => {
+            let local = host == "localhost" || host.ends_with(".localhost");
+            local
+                && *port == listen.port()
+                && (own(Ipv4Addr::LOCALHOST.into()) || listen.ip().is_loopback())
+        }
+        Address::Socket(socket) if socket.port() != listen.port() => false,
+        // A connection to the unspecified address goes to this machine.
+        Address::Socket(socket) if socket.ip().to_canonical().is_unspecified() => {
+            own(Ipv4Addr::LOCALHOST.into()) || listen.ip().is_loopback()
+        }
+        Address::Socket(socket) => own(socket.ip().to_canonical()),
+    }
+}
+
+/// One spelling for one place, where the address tells.
+pub(super) fn plain(address: &Address) -> Address {
+    match address {
+        Address::Socket(socket) => {
+            let ip = socket.ip().to_canonical();
+            let ip = if ip.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { ip };
+            Address::Socket(SocketAddr::new(ip, socket.port()))
+        }
+        Address::Name(host, port) if host == "localhost" => {
+            Address::Socket(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), *port))
+        }
+        other @ (Address::Name(..) | Address::Unix(_)) => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_overlap_where_one_covers_the_other() {
+        let overlap = |a: &str, b: &str| overlap(a.parse().unwrap(), b.parse().unwrap());
+        assert!(overlap("127.0.0.1:80", "127.0.0.1:80") && overlap("0.0.0.0:80", "127.0.0.1:80"));
+        assert!(overlap("[::]:80", "10.0.0.1:80") && overlap("[::1]:80", "[::]:80"));
+        assert!(!overlap("127.0.0.1:80", "127.0.0.2:80") && !overlap("0.0.0.0:80", "0.0.0.0:81"));
+        assert!(!overlap("0.0.0.0:80", "[::1]:80") && !overlap("127.0.0.1:0", "127.0.0.1:0"));
+    }
+
+    #[test]
+    fn loops_are_seen_in_every_spelling() {
+        let reaches = |a: &str, b: &str| reaches(&a.parse().unwrap(), b.parse().unwrap());
+        for address in
+            ["127.0.0.1:80", "localhost:80", "0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80"]
+        {
+            assert!(
+                reaches(address, "127.0.0.1:80") && reaches(address, "0.0.0.0:80"),
+                "{address}"
+            );
+        }
+        assert!(reaches("[::1]:80", "[::]:80") && reaches("localhost:80", "[::1]:80"));
+        assert!(!reaches("192.0.2.1:80", "0.0.0.0:80") && reaches("192.0.2.1:80", "192.0.2.1:80"));
+        for address in ["127.0.0.1:81", "app:80", "unix:/run/app.sock", "127.0.0.2:80"] {
+            assert!(!reaches(address, "127.0.0.1:80"), "{address}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! A configuration as a list of keys and values: what a reload compares.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::time::Duration;
+
+use super::difference::Class;
+use super::keys::{self, Keys};
+use super::values::{duration_text, hundredfold, size_text};
+use super::{Config, LogFormat, RolloutConfig, Stages, TierConfig};
+use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
+use crate::traffic::{Sticky, Tier, TierName};
+
+/// What stands in place of a secret.
+pub(super) const SECRET: &str = "(secret)";
+
+/// A value as the file would say it, and what a reload does when it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) value: String,
+    pub(super) class: Class,
+    pub(super) tier: Option<TierName>,
+    /// Whether it says which version there is.
+    pub(super) is_release: bool,
+}
+
+/// Keys with their whole path, and their values.
+pub(super) type Entries = BTreeMap<String, Entry>;
+
+impl Config {
+    /// Every key with its whole path (`tier.web.health.interval`) and its value, also the
+    /// defaults. Secrets are not shown.
+    pub fn describe(&self) -> BTreeMap<String, String> {
+        entries(self).into_iter().map(|(key, entry)| (key, entry.value)).collect()
+    }
+}
+
+pub(super) fn entries(config: &Config) -> Entries {
+    let mut entries = Entries::new();
+    let mut page =
+        Page { entries: &mut entries, keys: &keys::ADMIN, path: "admin".to_owned(), tier: None };
+    page.put("listen", config.admin.listen);
+    page.put_some("tokens_file", config.admin.tokens_file.as_ref().map(|path| path.display()));
+    page.put("hosts", list(&config.admin.hosts));
+    page.turn(&keys::STATE, "state");
+    page.put_some("path", config.state.path.as_ref().map(|path| path.display()));
+    page.turn(&keys::PROXY, "proxy");
+    page.put_some("workers", config.workers);
+    page.turn(&keys::LOG, "log");
+    page.put(
+        "format",
+        match config.log.format {
+            LogFormat::Json => "json",
+            LogFormat::Text => "text",
+        },
+    );
+    page.put("level", &config.log.level);
+    rollout(&mut page, &config.rollout);
+    for tier in &config.tiers {
+        describe_tier(&mut page, tier);
+    }
+    entries
+}
+
+/// The section that is being written.
+struct Page<'a> {
+    entries: &'a mut Entries,
+    keys: &'static Keys,
+    path: String,
+    tier: Option<TierName>,
+}
+
+impl Page<'_> {
+    fn turn(&mut self, keys: &'static Keys, path: impl Into<String>) {
+        (self.keys, self.path) = (keys, path.into());
+    }
+
+    fn put(&mut self, key: &'static str, value: impl Display) {
+        let entry = Entry {
+            value: value.to_string(),
+            class: self.keys.class(key),
+            tier: self.tier.clone(),
+            is_release: self.keys.title == keys::RELEASE.title,
+        };
+        self.entries.insert(format!("{}.{key}", self.path), entry);
+    }
+
+    fn put_some(&mut self, key: &'static str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.put(key, value);
+        }
+    }
+
+    fn put_duration(&mut self, key: &'static str, value: Duration) {
+        self.put(key, duration_text(value));
+    }
+}
+
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    format!("[{}]", items.join(", "))
+}
+
+fn rollout(page: &mut Page<'_>, rollout: &RolloutConfig) {
+    page.turn(&keys::ROLLOUT, "rollout");
+    page.put_duration("bake", rollout.bake);
+    match &rollout.stages {
+        Stages::Auto => page.put("stages", "auto"),
+        Stages::Listed(stages) => {
+            let said = |stage: &super::Stage| {
+                format!("{} for {}", stage.weight, duration_text(stage.bake))
+            };
+            page.put("stages", list(stages.iter().map(said)));
+        }
+    }
+}
+
+fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
+    let tier = &*config.tier;
+    let path = format!("tier.{}", tier.name);
+    page.tier = Some(tier.name.clone());
+    page.turn(&keys::TIER, path.as_str());
+    page.put("name", &tier.name);
+    page.put("listen", tier.listen);
+    page.put("stable", &config.stable);
+    page.put(
+        "sticky",
+        match &tier.sticky {
+            Sticky::Address => "address".to_owned(),
+            Sticky::Cookie(name) => format!("{{ cookie = {name:?} }}"),
+            Sticky::Header(name) => format!("{{ header = {name:?} }}"),
+            Sticky::Nothing => "none".to_owned(),
+            Sticky::Own => "cookie".to_owned(),
+        },
+    );
+    page.put("trusted_proxies", list(&tier.trusted_proxies));
+    page.put("show_version", tier.show_version);
+    page.put("access_log", tier.access_log);
+    page.put_duration("keep_warm", config.keep_warm);
+    for release in &config.releases {
+        page.turn(&keys::RELEASE, format!("{path}.releases.{}", release.version));
+        page.put("version", &release.version);
+        page.put("upstreams", list(&release.upstreams));
+        page.put_some("host", release.host.as_ref());
+    }
+    page.turn(&keys::CANARY_DOWN, format!("{path}.canary_down"));
+    page.put("checks", config.canary_down.checks);
+    page.put_duration("at_most", config.canary_down.at_most);
+    treatment(page, tier, &path);
+    judging(page, &config.analysis, tier, &format!("{path}.analysis"));
+}
+
+fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
+    let health = &tier.health;
+    page.turn(&keys::HEALTH, format!("{path}.health"));
+    page.put("path", health.path.as_deref().unwrap_or("none"));
+    page.put_duration("interval", health.interval);
+    page.put_duration("timeout", health.timeout);
+    page.put("fall", health.fall);
+    page.put("rise", health.rise);
+    page.put_duration("boot_grace", health.boot_grace);
+    page.put("eject_after", health.eject_after);
+    page.put_duration("eject_for", health.eject_for);
+    if let Some(preview) = &tier.preview {
+        page.turn(&keys::PREVIEW, format!("{path}.preview"));
+        page.put_some("header", preview.header.as_ref());
+        page.put_some("cookie", preview.cookie.as_ref());
+        page.put("secret", SECRET);
+    }
+    let timeouts = &tier.timeouts;
+    page.turn(&keys::TIMEOUTS, format!("{path}.timeouts"));
+    page.put_duration("request_head", timeouts.request_head);
+    page.put_duration("client_idle", timeouts.client_idle);
+    page.put_duration("body_idle", timeouts.body_idle);
+    page.put_duration("connect", timeouts.connect);
+    page.put_duration("response_head", timeouts.response_head);
+    page.put_duration("first_byte", timeouts.first_byte);
+    page.put("total", timeouts.total.map_or("none".to_owned(), duration_text));
+    page.put_duration("stream_after", timeouts.stream_after);
+    page.put_duration("upstream_idle", timeouts.upstream_idle);
+    page.put_duration("reuse_idle", timeouts.reuse_idle);
+    page.put_duration("drain", timeouts.drain);
+    let limits = &tier.limits;
+    page.turn(&keys::LIMITS, format!("{path}.limits"));
+    page.put("connections", limits.connections);
+    page.put("head_bytes", size_text(limits.head_bytes as u64));
+    page.put("headers", limits.headers);
+    page.put("body_bytes", limits.body_bytes.map_or("none".to_owned(), size_text));
+    page.put("requests_per_connection", limits.requests_per_connection);
+    page.put("upstream_idle", limits.upstream_idle);
+}
+
+fn judging(page: &mut Page<'_>, settings: &Settings, tier: &Tier, path: &str) {
+    page.turn(&keys::ANALYSIS, path);
+    page.put("false_rollback", format!("{}%", hundredfold(settings.false_rollback)));
+    page.put("false_advance", format!("{}%", hundredfold(settings.false_advance)));
+    page.put_duration("grace", settings.grace);
+    page.put("grace_delta", format!("{}pp", hundredfold(settings.grace_delta)));
+    page.put_duration("give_up", settings.give_up);
+    page.put(
+        "when_unproven",
+        match settings.when_unproven {
+            WhenUnproven::Advance => "advance",
+            WhenUnproven::Hold => "hold",
+        },
+    );
+    page.turn(&keys::ERRORS, format!("{path}.errors"));
+    metric(page, settings.errors);
+    page.turn(&keys::SLOW, format!("{path}.slow"));
+    metric(page, settings.slow);
+    for (watch, judged) in tier.watches.iter().zip(&settings.watches) {
+        page.turn(&keys::WATCH, format!("{path}.watch.{}", watch.name));
+        page.put("status", list(&watch.status));
+        page.put_some("location", watch.location.as_ref());
+        page.put(
+            "on_fail",
+            match judged.on_fail {
+                OnFail::Hold => "hold",
+                OnFail::Rollback => "rollback",
+            },
+        );
+        tolerated(page, judged.metric);
+    }
+    page.turn(&keys::IGNORE, format!("{path}.ignore"));
+    page.put("paths", list(&tier.ignore.paths));
+    page.put("addresses", list(&tier.ignore.addresses));
+    page.put("agents", list(&tier.ignore.agents));
+}
+
+fn metric(page: &mut Page<'_>, metric: MetricSettings) {
+    tolerated(page, metric);
+    page.put("margin", format!("{}pp", hundredfold(metric.margin)));
+    page.put("margin_ratio", metric.ratio_margin);
+}
+
+fn tolerated(page: &mut Page<'_>, metric: MetricSettings) {
+    page.put("tolerated", format!("{}pp", hundredfold(metric.delta0)));
+    page.put("tolerated_ratio", metric.ratio0);
+}

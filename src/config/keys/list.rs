@@ -1,0 +1,689 @@
+//! The list itself, section by section, in the order of the reference.
+
+use super::{Key, Keys};
+use crate::config::difference::Class::{self, Live, Open, RefusedWhileOpen, Restart};
+
+const fn key(
+    name: &'static str,
+    kind: &'static str,
+    default: &'static str,
+    class: Class,
+    meaning: &'static str,
+) -> Key {
+    Key { name, kind, default, class, meaning }
+}
+
+/// All sections, in the order of the reference.
+pub const SECTIONS: &[&Keys] = &[
+    &ROOT,
+    &ADMIN,
+    &STATE,
+    &PROXY,
+    &LOG,
+    &TIER,
+    &RELEASE,
+    &STICKY,
+    &HEALTH,
+    &CANARY_DOWN,
+    &PREVIEW,
+    &TIMEOUTS,
+    &LIMITS,
+    &ROLLOUT,
+    &STAGE,
+    &ANALYSIS,
+    &ERRORS,
+    &SLOW,
+    &WATCH,
+    &IGNORE,
+];
+
+pub const ROOT: Keys = Keys {
+    title: "the file",
+    keys: &[
+        key("admin", "table", "", Live, "Where Weir is asked and ordered."),
+        key("state", "table", "", Live, "What Weir remembers."),
+        key("proxy", "table", "", Live, "The part that moves bytes."),
+        key("log", "table", "", Live, "What Weir writes to standard error."),
+        key(
+            "tier",
+            "list of tables",
+            "",
+            Live,
+            "The tiers: layers of the product, each with its own address.",
+        ),
+        key("rollout", "table", "", Live, "How a rollout goes from 0% to everybody."),
+        key("analysis", "table", "", Live, "How the canary is judged, for all tiers."),
+    ],
+};
+
+pub const ADMIN: Keys = Keys {
+    title: "[admin]",
+    keys: &[
+        key(
+            "listen",
+            "address",
+            "\"127.0.0.1:7700\"",
+            Restart,
+            "Address of the API, `/metrics` and the dashboard.",
+        ),
+        key(
+            "tokens_file",
+            "path",
+            "",
+            Restart,
+            "File with the hashes of the tokens; without it they are kept beside the journal.",
+        ),
+        key(
+            "hosts",
+            "list of host names",
+            "[]",
+            Live,
+            "Further names by which browsers may reach the admin address, against DNS rebinding.",
+        ),
+    ],
+};
+
+pub const STATE: Keys = Keys {
+    title: "[state]",
+    keys: &[key("path", "path", "\"weir.db\"", Restart, "File of the journal.")],
+};
+
+pub const PROXY: Keys = Keys {
+    title: "[proxy]",
+    keys: &[key(
+        "workers",
+        "whole number, 1 to 256",
+        "",
+        Restart,
+        "Threads that move bytes; without it one for each processor.",
+    )],
+};
+
+pub const LOG: Keys = Keys {
+    title: "[log]",
+    keys: &[
+        key("format", "`\"text\"` or `\"json\"`", "\"text\"", Live, "Shape of the lines."),
+        key(
+            "level",
+            "level",
+            "\"info\"",
+            Live,
+            "Least importance of what is written: off, error, warn, info, debug or trace; modules may differ (`\"info,weir::proxy=debug\"`).",
+        ),
+    ],
+};
+
+pub const TIER: Keys = Keys {
+    title: "[[tier]]",
+    keys: &[
+        key(
+            "name",
+            "name",
+            "",
+            RefusedWhileOpen,
+            "Name in orders, sentences and metrics; required.",
+        ),
+        key("listen", "address", "", Live, "Where clients come in; required."),
+        key(
+            "stable",
+            "version",
+            "",
+            RefusedWhileOpen,
+            "The version that serves while the journal is new; afterwards the journal knows; required.",
+        ),
+        key(
+            "releases",
+            "list of tables",
+            "",
+            Live,
+            "The versions that exist and where they run; required.",
+        ),
+        key(
+            "sticky",
+            "table or word",
+            "\"cookie\"",
+            RefusedWhileOpen,
+            "What keeps a client on its version: `{ cookie = \"uid\" }`, `{ header = \"authorization\" }`, `\"address\"`, `\"cookie\"` (Weir's own) or `\"none\"`.",
+        ),
+        key("health", "table", "", Live, "How upstreams are asked whether they are well."),
+        key(
+            "canary_down",
+            "table",
+            "",
+            Live,
+            "When a canary without healthy upstreams is rolled back.",
+        ),
+        key("preview", "table", "", Live, "How testers reach a version at any weight."),
+        key("timeouts", "table", "", Live, "How long things may take."),
+        key("limits", "table", "", Live, "How much there may be of things."),
+        key(
+            "trusted_proxies",
+            "list of networks",
+            "[]",
+            Live,
+            "Peers whose `X-Forwarded-For` is believed.",
+        ),
+        key(
+            "show_version",
+            "true or false",
+            "false",
+            Live,
+            "Whether answers tell clients their version (`X-Weir-Version`).",
+        ),
+        key(
+            "access_log",
+            "true or false",
+            "false",
+            Live,
+            "Whether each request is written to the log.",
+        ),
+        key(
+            "keep_warm",
+            "duration, 0s to 30d",
+            "\"24h\"",
+            Live,
+            "How long the release before the last promotion keeps its connections and health checks; it does not limit `weir rollback`.",
+        ),
+        key(
+            "analysis",
+            "table",
+            "",
+            Live,
+            "How the canary of this tier is judged: overrides `[analysis]` key by key.",
+        ),
+    ],
+};
+
+pub const RELEASE: Keys = Keys {
+    title: "[[tier.releases]]",
+    keys: &[
+        key(
+            "version",
+            "version",
+            "",
+            RefusedWhileOpen,
+            "Its name and identity: a mended build gets a new one; required.",
+        ),
+        key(
+            "upstreams",
+            "list of addresses",
+            "",
+            Live,
+            "Where it runs: `host:port`, `[::1]:3000` or `unix:/run/app.sock`; required.",
+        ),
+        key("host", "host name", "", Live, "The Host sent to it; without it the client's."),
+    ],
+};
+
+pub const STICKY: Keys = Keys {
+    title: "[tier.sticky]",
+    keys: &[
+        key(
+            "cookie",
+            "cookie name",
+            "",
+            RefusedWhileOpen,
+            "A cookie of the app; while it is absent, Weir's own.",
+        ),
+        key(
+            "header",
+            "header name",
+            "",
+            RefusedWhileOpen,
+            "A request header; while it is absent, Weir's own cookie.",
+        ),
+    ],
+};
+
+pub const HEALTH: Keys = Keys {
+    title: "[tier.health]",
+    keys: &[
+        key(
+            "path",
+            "path or `\"none\"`",
+            "\"none\"",
+            Live,
+            "Path asked with GET; with none, a connection that opens is well.",
+        ),
+        key(
+            "interval",
+            "duration, 100ms to 1h",
+            "\"2s\"",
+            Live,
+            "Time between two checks of an upstream.",
+        ),
+        key("timeout", "duration, 10ms to 10m", "\"2s\"", Live, "Longest a check may take."),
+        key(
+            "fall",
+            "whole number, 1 to 100",
+            "3",
+            Live,
+            "Failed checks in a row that make an upstream unhealthy.",
+        ),
+        key(
+            "rise",
+            "whole number, 1 to 100",
+            "1",
+            Live,
+            "Passed checks in a row that make it healthy again.",
+        ),
+        key(
+            "boot_grace",
+            "duration, 0s to 1h",
+            "\"1m\"",
+            Live,
+            "How long after a start the health of a release is unknown rather than bad.",
+        ),
+        key(
+            "eject_after",
+            "whole number, 1 to 1000",
+            "5",
+            Live,
+            "Failures in a row, seen in traffic, that take an upstream out.",
+        ),
+        key("eject_for", "duration, 100ms to 1h", "\"10s\"", Live, "How long it stays out."),
+    ],
+};
+
+pub const CANARY_DOWN: Keys = Keys {
+    title: "[tier.canary_down]",
+    keys: &[
+        key(
+            "checks",
+            "whole number, 1 to 100",
+            "3",
+            Live,
+            "Failed checks in a row after which a canary without a healthy upstream is rolled back, while stable is healthy.",
+        ),
+        key(
+            "at_most",
+            "duration, 1s to 1h",
+            "\"10s\"",
+            Live,
+            "The same by time, whichever comes first.",
+        ),
+    ],
+};
+
+pub const PREVIEW: Keys = Keys {
+    title: "[tier.preview]",
+    keys: &[
+        key(
+            "header",
+            "header name",
+            "",
+            Live,
+            "Header that carries the secret; a header or a cookie is required.",
+        ),
+        key("cookie", "cookie name", "", Live, "Cookie that carries the secret."),
+        key(
+            "secret",
+            "text, 16 to 256 bytes",
+            "",
+            Live,
+            "The secret; `SECRET` leads to the canary, `SECRET:stable` to stable, `SECRET:1.1.0` to that version.",
+        ),
+        key("secret_file", "path", "", Live, "File with the secret, in place of `secret`."),
+    ],
+};
+
+pub const TIMEOUTS: Keys = Keys {
+    title: "[tier.timeouts]",
+    keys: &[
+        key(
+            "request_head",
+            "duration, 100ms to 1h",
+            "\"10s\"",
+            Live,
+            "A client's request head, from its first byte.",
+        ),
+        key(
+            "client_idle",
+            "duration, 100ms to 24h",
+            "\"1m15s\"",
+            Live,
+            "A kept-alive client connection without a request.",
+        ),
+        key(
+            "body_idle",
+            "duration, 100ms to 24h",
+            "\"1m\"",
+            Live,
+            "No byte of a body moving in either direction.",
+        ),
+        key(
+            "connect",
+            "duration, 10ms to 10m",
+            "\"3s\"",
+            Live,
+            "Opening a connection to an upstream.",
+        ),
+        key(
+            "response_head",
+            "duration, 100ms to 24h",
+            "\"1m\"",
+            Live,
+            "From the end of the request to the head of the answer.",
+        ),
+        key(
+            "first_byte",
+            "duration, 100ms to 24h",
+            "\"10s\"",
+            Live,
+            "Age at which a request without an answer counts as an error (hanging), once.",
+        ),
+        key(
+            "total",
+            "duration, 100ms to 30d, or `\"none\"`",
+            "\"none\"",
+            Live,
+            "A whole request, bodies included.",
+        ),
+        key(
+            "stream_after",
+            "duration, 100ms to 24h",
+            "\"10s\"",
+            Live,
+            "Age at which an answer still streaming is counted by its head, and never as slow.",
+        ),
+        key(
+            "upstream_idle",
+            "duration, 0s to 1h",
+            "\"30s\"",
+            Live,
+            "An idle connection to an upstream.",
+        ),
+        key(
+            "reuse_idle",
+            "duration, 0s to 1h",
+            "\"1s\"",
+            Live,
+            "Idle time after which a connection takes a request that may not be repeated only after a look whether it is still open.",
+        ),
+        key(
+            "drain",
+            "duration, 0s to 24h",
+            "\"30s\"",
+            Live,
+            "How long requests may go on after SIGTERM, and upgraded connections on a release that lost.",
+        ),
+    ],
+};
+
+pub const LIMITS: Keys = Keys {
+    title: "[tier.limits]",
+    keys: &[
+        key(
+            "connections",
+            "whole number, 1 to 1000000",
+            "20000",
+            Live,
+            "Client connections at once.",
+        ),
+        key("head_bytes", "size, 1KiB to 1MiB", "\"64KiB\"", Live, "Bytes of a request head."),
+        key(
+            "headers",
+            "whole number, 8 to 1000",
+            "100",
+            Live,
+            "Header lines of a request or an answer.",
+        ),
+        key(
+            "body_bytes",
+            "size, up to 1024GiB, or `\"none\"`",
+            "\"none\"",
+            Live,
+            "Bytes of a request body.",
+        ),
+        key(
+            "requests_per_connection",
+            "whole number, 1 to 1000000000",
+            "100000",
+            Live,
+            "Requests on one client connection.",
+        ),
+        key(
+            "upstream_idle",
+            "whole number, 0 to 10000",
+            "256",
+            Live,
+            "Idle connections kept to one upstream by one worker.",
+        ),
+    ],
+};
+
+pub const ROLLOUT: Keys = Keys {
+    title: "[rollout]",
+    keys: &[
+        key(
+            "stages",
+            "list of tables or `\"auto\"`",
+            "\"auto\"",
+            Open,
+            "The stages, with rising weights; auto: from the traffic of the last hour. After the last stage everybody has the new version.",
+        ),
+        key(
+            "bake",
+            "duration, 0s to 30d",
+            "\"1m\"",
+            Open,
+            "Least time of a stage that does not say its own.",
+        ),
+    ],
+};
+
+pub const STAGE: Keys = Keys {
+    title: "[[rollout.stages]]",
+    keys: &[
+        key(
+            "weight",
+            "percentage, 0.01% to 99.99%",
+            "",
+            Open,
+            "The canary's share of the clients; required.",
+        ),
+        key(
+            "bake",
+            "duration, 0s to 30d",
+            "",
+            Open,
+            "Least time the stage lasts; without it that of `[rollout]`.",
+        ),
+    ],
+};
+
+pub const ANALYSIS: Keys = Keys {
+    title: "[analysis]",
+    keys: &[
+        key(
+            "false_rollback",
+            "share, 0.0001% to 50%",
+            "\"1%\"",
+            RefusedWhileOpen,
+            "How often a good version may be rolled back, over a whole rollout.",
+        ),
+        key(
+            "false_advance",
+            "share, 0.0001% to 50%",
+            "\"5%\"",
+            RefusedWhileOpen,
+            "How often a version worse than its margin may be called proven, per stage.",
+        ),
+        key(
+            "margin",
+            "difference, 0.001pp to 50pp",
+            "\"0.5pp\"",
+            RefusedWhileOpen,
+            "Short for `margin` of `[analysis.errors]`.",
+        ),
+        key(
+            "grace",
+            "duration, 0s to 1h",
+            "\"1m\"",
+            RefusedWhileOpen,
+            "The first seconds of a new version, in which it is forgiven `grace_delta`; 0s if it is ready when it says so.",
+        ),
+        key(
+            "grace_delta",
+            "difference, 0pp to 100pp",
+            "\"10pp\"",
+            RefusedWhileOpen,
+            "How many more requests than stable's may fail during the grace.",
+        ),
+        key(
+            "give_up",
+            "duration, 1s to 30d",
+            "\"30m\"",
+            Open,
+            "After this long in one stage without proof, `when_unproven` decides.",
+        ),
+        key(
+            "when_unproven",
+            "`\"hold\"` or `\"advance\"`",
+            "\"hold\"",
+            Open,
+            "What happens then to a stage that nothing speaks against: a person decides, or it goes on and is called unproven.",
+        ),
+        key("errors", "table", "", Live, "What is tolerated in failed requests."),
+        key("slow", "table", "", Live, "What is tolerated in slow requests."),
+        key(
+            "watch",
+            "list of tables",
+            "",
+            Live,
+            "Further outcomes that are compared, such as being thrown out.",
+        ),
+        key("ignore", "table", "", Live, "Requests that are not judged."),
+    ],
+};
+
+pub const ERRORS: Keys = Keys {
+    title: "[analysis.errors]",
+    keys: &[
+        key(
+            "tolerated_ratio",
+            "factor, 1 to 100",
+            "1.1",
+            RefusedWhileOpen,
+            "No harm up to this many times stable's rate plus `tolerated`.",
+        ),
+        key(
+            "tolerated",
+            "difference, 0pp to 100pp",
+            "\"0.05pp\"",
+            RefusedWhileOpen,
+            "The extra share that is no harm.",
+        ),
+        key(
+            "margin",
+            "difference, 0.001pp to 50pp",
+            "\"0.5pp\"",
+            RefusedWhileOpen,
+            "Proven good enough: all users together see at most this much more, or `margin_ratio`, whichever is larger.",
+        ),
+        key(
+            "margin_ratio",
+            "factor, 1 to 100",
+            "1.5",
+            RefusedWhileOpen,
+            "Proven good enough: at most this many times stable's rate.",
+        ),
+    ],
+};
+
+pub const SLOW: Keys = Keys {
+    title: "[analysis.slow]",
+    keys: &[
+        key(
+            "tolerated_ratio",
+            "factor, 1 to 100",
+            "1.25",
+            RefusedWhileOpen,
+            "No harm up to this many times stable's rate plus `tolerated`.",
+        ),
+        key(
+            "tolerated",
+            "difference, 0pp to 100pp",
+            "\"0.1pp\"",
+            RefusedWhileOpen,
+            "The extra share that is no harm.",
+        ),
+        key(
+            "margin",
+            "difference, 0.001pp to 50pp",
+            "\"1pp\"",
+            RefusedWhileOpen,
+            "Proven good enough: all users together see at most this much more, or `margin_ratio`, whichever is larger.",
+        ),
+        key(
+            "margin_ratio",
+            "factor, 1 to 100",
+            "2",
+            RefusedWhileOpen,
+            "Proven good enough: at most this many times stable's rate.",
+        ),
+    ],
+};
+
+pub const WATCH: Keys = Keys {
+    title: "[[analysis.watch]]",
+    keys: &[
+        key(
+            "name",
+            "text",
+            "",
+            RefusedWhileOpen,
+            "What it is called in sentences and metrics; required.",
+        ),
+        key(
+            "status",
+            "list of statuses",
+            "",
+            RefusedWhileOpen,
+            "The statuses that count: `\"302\"`, `\"4xx\"`; required.",
+        ),
+        key(
+            "location",
+            "pattern",
+            "",
+            RefusedWhileOpen,
+            "The Location that an answer must have to count; `*` is any text.",
+        ),
+        key(
+            "on_fail",
+            "`\"rollback\"` or `\"hold\"`",
+            "\"hold\"",
+            RefusedWhileOpen,
+            "What happens when it is clearly more frequent on the canary.",
+        ),
+        key(
+            "tolerated_ratio",
+            "factor, 1 to 100",
+            "1.1",
+            RefusedWhileOpen,
+            "No harm up to this many times stable's rate plus `tolerated`.",
+        ),
+        key(
+            "tolerated",
+            "difference, 0pp to 100pp",
+            "\"0.05pp\"",
+            RefusedWhileOpen,
+            "The extra share that is no harm.",
+        ),
+    ],
+};
+
+pub const IGNORE: Keys = Keys {
+    title: "[analysis.ignore]",
+    keys: &[
+        key(
+            "paths",
+            "list of patterns",
+            "[]",
+            RefusedWhileOpen,
+            "Paths without the query; `*` is any text.",
+        ),
+        key("addresses", "list of networks", "[]", RefusedWhileOpen, "Client addresses."),
+        key("agents", "list of patterns", "[]", RefusedWhileOpen, "User agents; `*` is any text."),
+    ],
+};

@@ -1,0 +1,116 @@
+//! Secrets in the text of a file, which a picture of a neighbouring mistake must not show.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Keys of `preview` whose values are no secrets. Every other one is taken for a mistyped
+/// `secret`.
+const OPEN_KEYS: &[&str] = &["header", "cookie", "secret_file"];
+
+/// `text` with stars in place of secrets, byte for byte, so that places stay the same.
+pub(super) fn masked(text: &str, table: &DeTable<'_>) -> String {
+    let mut spans = written(text);
+    in_table(table, &mut spans);
+    let mut bytes = text.as_bytes().to_vec();
+    for span in spans {
+        let Some(secret) = bytes.get_mut(span) else { continue };
+        for byte in secret.iter_mut().filter(|byte| !matches!(byte, b'\n' | b'\r')) {
+            *byte = b'*';
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Values of `secret` as far as the parser understood the file.
+fn in_table(table: &DeTable<'_>, spans: &mut Vec<Range<usize>>) {
+    for (key, value) in table {
+        match key.get_ref().as_ref() {
+            "secret" => spans.push(value.span()),
+            "preview" => in_preview(value, spans),
+            _ => in_value(value, spans),
+        }
+    }
+}
+
+fn in_value(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
+    if let Some(table) = value.get_ref().as_table() {
+        in_table(table, spans);
+    }
+    for item in value.get_ref().as_array().into_iter().flat_map(|array| array.iter()) {
+        in_value(item, spans);
+    }
+}
+
+fn in_preview(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
+    let Some(table) = value.get_ref().as_table() else {
+        spans.push(value.span());
+        return;
+    };
+    let closed = table.iter().filter(|(key, _)| !OPEN_KEYS.contains(&key.get_ref().as_ref()));
+    spans.extend(closed.map(|(_, value)| value.span()));
+}
+
+/// Values of `secret` as they stand in the text, also where the parser gave up.
+fn written(text: &str) -> Vec<Range<usize>> {
+    let mut spans = Vec::new();
+    for (at, word) in text.match_indices("secret") {
+        let rest = text[at + word.len()..].trim_start_matches(['"', '\'']).trim_start();
+        let Some(value) = rest.strip_prefix('=').map(str::trim_start) else { continue };
+        let start = text.len() - value.len();
+        spans.push(start..start + length(value));
+    }
+    spans
+}
+
+fn length(value: &str) -> usize {
+    for quotes in ["\"\"\"", "'''"] {
+        if let Some(inner) = value.strip_prefix(quotes) {
+            return inner.find(quotes).map_or(value.len(), |end| end + 2 * quotes.len());
+        }
+    }
+    let line = value.find(['\n', '\r']).unwrap_or(value.len());
+    let value = &value[..line];
+    match value.chars().next() {
+        Some('"') => {
+            let mut escaped = false;
+            let closing = value.bytes().enumerate().skip(1).find(|(_, byte)| {
+                let closes = *byte == b'"' && !escaped;
+                escaped = *byte == b'\\' && !escaped;
+                closes
+            });
+            closing.map_or(line, |(end, _)| end + 1)
+        }
+        Some('\'') => value[1..].find('\'').map_or(line, |end| end + 2),
+        _ => value.find([',', '}', '#']).unwrap_or(line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mask(text: &str) -> String {
+        masked(text, DeTable::parse_recoverable(text).0.get_ref())
+    }
+
+    #[test]
+    fn a_secret_is_never_shown_and_nothing_moves() {
+        for (text, shown) in [
+            ("secret = \"hunter2\" # x", "secret = ********* # x"),
+            ("preview = { secret = 'hunter2', x = 1 }", "preview = { secret = *********, x = * }"),
+            ("preview = { secert = \"hunter2\" }", "preview = { secert = ********* }"),
+            ("preview = \"hunter2\"", "preview = *********"),
+            ("\"secret\"= \"hun\\\"ter2\"", "\"secret\"= ***********"),
+            ("secret = \"hunter2", "secret = ********"),
+            ("secret = hunter2 }", "secret = ********}"),
+            ("secret = \"\"\"hun\nter2\"\"\" y", "secret = ******\n******* y"),
+            ("secret_file = \"a\"", "secret_file = \"a\""),
+            ("secret = \"pässword\"", "secret = ***********"),
+        ] {
+            assert_eq!(mask(text), shown);
+            assert_eq!(mask(text).len(), text.len());
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The file: read whole, every mistake at once, each with its place and what is allowed.
+//!
+//! ```
+//! let report = weir::config::parse("weir.toml", "[[tier]]\nnmae = 'web'", ".".as_ref()).unwrap_err();
+//! assert_eq!(report.diagnostics()[0].help(), "did you mean `name`?");
+//! ```
+
+mod check;
+mod describe;
+mod diagnostic;
+mod difference;
+mod judging;
+mod keys;
+mod kinds;
+mod mask;
+mod preview;
+mod program;
+mod reader;
+mod section;
+mod tier;
+mod values;
+mod without_file;
+
+use std::fs::File;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+pub use diagnostic::{Code, Diagnostic, Level, Report};
+pub use difference::{Change, Class, differences};
+pub use keys::{Key, Keys, SECTIONS};
+pub use without_file::{WithoutFileError, without_file};
+
+use crate::analysis;
+use crate::traffic::{Address, Tier, Version, Weight};
+use diagnostic::Source;
+use reader::Reader;
+use section::Section;
+use tier::Draft;
+use values::Mistake;
+
+/// Longest file, in bytes: what is longer is no configuration.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// Tiers of a file.
+pub const TIERS_MAX: usize = 64;
+
+/// Everything a file says, valid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where Weir is asked and ordered.
+    pub admin: AdminSettings,
+    /// What Weir remembers.
+    pub state: StateSettings,
+    /// Threads that move bytes; none: one for each processor.
+    pub workers: Option<usize>,
+    /// What is written to standard error.
+    pub log: LogSettings,
+    /// The tiers, in the order of the file; at least one.
+    pub tiers: Vec<TierConfig>,
+    /// How a rollout goes from 0 % to everybody.
+    pub rollout: RolloutConfig,
+    /// What is allowed and rarely meant, in the order of the lines.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Where Weir is asked and ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Address of the API and of `/metrics`.
+    pub listen: SocketAddr,
+    /// File of the tokens; none: beside the journal.
+    pub tokens_file: Option<PathBuf>,
+    /// Further names in Host that are answered, lower case.
+    pub hosts: Vec<String>,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 7700));
+        Self { listen, tokens_file: None, hosts: Vec::new() }
+    }
+}
+
+/// What Weir remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateSettings {
+    /// File of the journal; none: in memory.
+    pub path: Option<PathBuf>,
+}
+
+/// What is written to standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Shape of the lines.
+    pub format: LogFormat,
+    /// A level, or a list such as `info,weir::proxy=debug`.
+    pub level: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// Shape of the lines of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// An object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// What the file says of a tier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TierConfig {
+    /// How its traffic is treated.
+    pub tier: Arc<Tier>,
+    /// The version that serves while the journal is new; one of `releases`.
+    pub stable: Version,
+    /// The releases that exist, in the order of the file; at least one.
+    pub releases: Vec<ReleaseConfig>,
+    /// How long the release before the last promotion is kept warm.
+    pub keep_warm: Duration,
+    /// When a canary without healthy upstreams is rolled back.
+    pub canary_down: CanaryDown,
+    /// What the judge tolerates: `[analysis]`, overridden by the tier's own.
+    pub analysis: analysis::Settings,
+    /// Where it stands in the file.
+    pub lines: TierLines,
+}
+
+/// Where a tier stands in the file, in lines from 1; 0 without a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TierLines {
+    /// Its header.
+    pub tier: usize,
+    /// Its `listen`.
+    pub listen: usize,
+    /// Its `stable`.
+    pub stable: usize,
+}
+
+/// What the file says of a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseConfig {
+    /// Its identity.
+    pub version: Version,
+    /// Where it runs; at least one.
+    pub upstreams: Vec<Address>,
+    /// The Host sent to it; none: the client's.
+    pub host: Option<String>,
+    /// Its line in the file, from 1; 0 without a file.
+    pub line: usize,
+}
+
+/// When a canary without healthy upstreams is rolled back, while stable is healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CanaryDown {
+    /// Failed checks in a row.
+    pub checks: u32,
+    /// The same by time, whichever comes first.
+    pub at_most: Duration,
+}
+
+impl Default for CanaryDown {
+    fn default() -> Self {
+        Self { checks: 3, at_most: Duration::from_secs(10) }
+    }
+}
+
+/// How a rollout goes from 0 % to everybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolloutConfig {
+    /// The stages.
+    pub stages: Stages,
+    /// Least time of a stage that does not say its own.
+    pub bake: Duration,
+}
+
+/// Where the stages come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stages {
+    /// From the traffic of the last hour.
+    Auto,
+    /// From the file: at least one, with rising weights.
+    Listed(Vec<Stage>),
+}
+
+/// A stage of a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// The canary's share of the clients, above 0 % and below 100 %.
+    pub weight: Weight,
+    /// Least time it lasts.
+    pub bake: Duration,
+}
+
+/// Reads the file at `path`.
+pub fn load(path: &Path) -> Result<Config, Report> {
+    let name = path.display().to_string();
+    let refuse = |message: String, help: &str| Err(file_report(&name, Mistake::new(message, help)));
+    let mut bytes = Vec::new();
+    let limit = FILE_BYTES_MAX as u64 + 1;
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        return refuse(format!("{name} cannot be read: {error}"), "name the file with --config");
+    }
+    let base = path.parent().unwrap_or(Path::new(""));
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => parse(&name, text, base),
+        Err(_) if bytes.len() > FILE_BYTES_MAX => parse(&name, &" ".repeat(bytes.len()), base),
+        Err(error) => {
+            let before = &bytes[..error.valid_up_to()];
+            let line = before.split(|byte| *byte == b'\n').count();
+            refuse(format!("{name} is not UTF-8 text: line {line}"), "write it as UTF-8")
+        }
+    }
+}
+
+/// Reads `text`, the file `name`; relative paths in it are relative to `base`.
+pub fn parse(name: &str, text: &str, base: &Path) -> Result<Config, Report> {
+    if text.len() > FILE_BYTES_MAX {
+        let message = format!("{name} is larger than {}", values::size_text(FILE_BYTES_MAX as u64));
+        return Err(file_report(name, Mistake::new(message, "is it the right file?")));
+    }
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let source = Arc::new(Source::new(name, mask::masked(text, table.get_ref())));
+    let reader = Reader::new(source, &errors);
+    let config = read(&reader, table.get_ref(), base);
+    let report = Report::new(reader.finish());
+    match config {
+        Some(config) if !report.has_errors() => {
+            Ok(Config { warnings: report.diagnostics().to_vec(), ..config })
+        }
+        None if !report.has_errors() => {
+            let message = format!("{name} could not be understood");
+            Err(file_report(name, Mistake::new(message, "start from deploy/weir.toml")))
+        }
+        _ => Err(report),
+    }
+}
+
+/// A report of one mistake that concerns the whole file.
+fn file_report(name: &str, Mistake { message, help }: Mistake) -> Report {
+    let source = Arc::new(Source::new(name, String::new()));
+    let (key, others) = (String::new(), Vec::new());
+    let (level, code) = (Level::Error, Code::File);
+    Report::new(vec![Diagnostic { level, code, key, message, help, span: None, others, source }])
+}
+
+fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<Config> {
+    let mut root = Section::new(reader, &keys::ROOT, String::new(), Some(table), 0..0);
+    let (admin, admin_span) = program::admin(&mut root, base);
+    let state = program::state(&mut root, base);
+    let workers = program::workers(&mut root);
+    let log = program::log(&mut root);
+    let rollout = program::rollout(&mut root);
+    let judging = judging::global(&mut root, rollout.bake);
+    let sections = root.tables("tier", TIERS_MAX, &keys::TIER);
+    let drafts: Vec<Draft> =
+        sections.into_iter().map(|section| Draft::read(section, &judging, base)).collect();
+    if root.key_span("tier").is_none() || root.is_empty_list("tier") {
+        let help = "add [[tier]] with name, listen, stable and releases";
+        reader.note_file(Code::Missing, Mistake::new("there is no tier", help));
+    }
+    root.finish();
+    check::tiers(reader, &drafts, admin.listen, admin_span.as_ref());
+    let line = |span: &std::ops::Range<usize>| reader.line(span);
+    let tiers = drafts.into_iter().map(|draft| draft.finish(line)).collect::<Option<Vec<_>>>()?;
+    if tiers.is_empty() {
+        return None;
+    }
+    Some(Config { admin, state, workers, log, tiers, rollout, warnings: Vec::new() })
+}

@@ -1,0 +1,210 @@
+//! Reads what concerns the whole program: `[admin]`, `[state]`, `[proxy]`, `[log]`, `[rollout]`.
+
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use super::keys;
+use super::section::{At, Section, set};
+use super::values::{self, Mistake, quoted};
+use super::{AdminSettings, LogFormat, LogSettings, RolloutConfig, Stage, Stages, StateSettings};
+use crate::traffic::Weight;
+
+/// Stages of a plan; each takes at least a bake, and more than fifty steps teach nothing.
+const STAGES_MAX: usize = 50;
+
+/// Further names of the admin address.
+const HOSTS_MAX: usize = 32;
+
+/// Workers: threads that each hold their own connections.
+const WORKERS_MAX: u64 = 256;
+
+/// A stage may bake for a month.
+pub(super) const BAKE_MAX: Duration = Duration::from_hours(30 * 24);
+
+/// The default least time of a stage, that of the judge's study.
+const BAKE: Duration = Duration::from_mins(1);
+
+/// Reads `[admin]`; also where `listen` stands, if it was written.
+pub(super) fn admin(root: &mut Section<'_>, base: &Path) -> (AdminSettings, Option<Range<usize>>) {
+    let mut section = root.table("admin", &keys::ADMIN);
+    let mut settings = AdminSettings::default();
+    let help = "write text: \"127.0.0.1:7700\"";
+    let listen = section.text("listen", help, values::listen);
+    let span = listen.as_ref().map(|at| at.span.clone());
+    set(&mut settings.listen, listen);
+    if let Some(span) = span.as_ref().filter(|_| !settings.listen.ip().to_canonical().is_loopback())
+    {
+        section.remark(
+            "listen",
+            span.clone(),
+            Mistake::new(
+                format!("{} can be reached from other machines", settings.listen),
+                "reads need a token there too, and tokens travel unencrypted; 127.0.0.1 is the default",
+            ),
+        );
+    }
+    settings.tokens_file =
+        section.text("tokens_file", "write a path", path).map(|at| base.join(at.value));
+    let hosts = section.list("hosts", HOSTS_MAX, "[\"weir.example.com\"]", |text| {
+        let label = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
+        if text.is_empty() || text.len() > 253 || !text.chars().all(label) {
+            let help = "write a name as it stands in the address bar: \"weir.example.com\"";
+            return Err(Mistake::new(format!("{} is no host name", quoted(text)), help));
+        }
+        Ok(text.to_ascii_lowercase())
+    });
+    settings.hosts = hosts.unwrap_or_default().into_iter().map(|at| at.value).collect();
+    section.finish();
+    (settings, span)
+}
+
+/// Reads `[state]`.
+pub(super) fn state(root: &mut Section<'_>, base: &Path) -> StateSettings {
+    let mut section = root.table("state", &keys::STATE);
+    let written = section.text("path", "write a path", path);
+    section.finish();
+    StateSettings { path: Some(base.join(written.map_or("weir.db", |at| at.value))) }
+}
+
+/// Reads `[proxy]`.
+pub(super) fn workers(root: &mut Section<'_>) -> Option<usize> {
+    let mut section = root.table("proxy", &keys::PROXY);
+    let mut workers = 0;
+    section.integer("workers", 1..=WORKERS_MAX, &mut workers);
+    section.finish();
+    (workers > 0).then_some(workers)
+}
+
+/// Reads `[log]`.
+pub(super) fn log(root: &mut Section<'_>) -> LogSettings {
+    let mut section = root.table("log", &keys::LOG);
+    let mut settings = LogSettings::default();
+    section.word(
+        "format",
+        &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        &mut settings.format,
+    );
+    let read = section.text("level", "write text: \"info\"", level);
+    set(&mut settings.level, read);
+    section.finish();
+    settings
+}
+
+fn level(text: &str) -> Result<String, Mistake> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for part in text.split(',') {
+        let (module, level) =
+            part.rsplit_once('=').map_or((None, part), |(module, level)| (Some(module), level));
+        let named = module.is_none_or(|module| {
+            let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+            !module.is_empty() && module.chars().all(fits)
+        });
+        if !named || !LEVELS.contains(&level) {
+            let near = keys::nearest(level, LEVELS.into_iter());
+            let near = near.map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
+            let help = format!(
+                "use off, error, warn, info, debug or trace, or \"info,weir::proxy=debug\"{near}"
+            );
+            return Err(Mistake::new(format!("{} is not a level", quoted(part)), help));
+        }
+    }
+    Ok(text.to_owned())
+}
+
+/// A path that can be one.
+pub(super) fn path(text: &str) -> Result<&str, Mistake> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(Mistake::new(
+            format!("{} is no path", quoted(text)),
+            "write the path of a file",
+        ));
+    }
+    Ok(text)
+}
+
+/// Reads `[rollout]`.
+pub(super) fn rollout(root: &mut Section<'_>) -> RolloutConfig {
+    let mut section = root.table("rollout", &keys::ROLLOUT);
+    let mut config = RolloutConfig { stages: Stages::Auto, bake: BAKE };
+    section.duration("bake", Duration::ZERO..=BAKE_MAX, &mut config.bake);
+    if section.is_text("stages") {
+        section.word("stages", &[("auto", ())], &mut ());
+    } else if let Some(key) = section.key_span("stages") {
+        let stages: Vec<_> = section
+            .tables("stages", STAGES_MAX, &keys::STAGE)
+            .into_iter()
+            .map(|inner| stage(inner, config.bake))
+            .collect();
+        if stages.is_empty() {
+            section.wrong(
+                "stages",
+                key,
+                Mistake::new(
+                    "`stages` is empty",
+                    "write at least one, { weight = \"5%\", bake = \"60s\" }, or \"auto\"",
+                ),
+            );
+        }
+        rising(&section, &stages);
+        let listed = stages.into_iter().flatten().map(|at| at.value).collect();
+        config.stages = Stages::Listed(listed);
+    }
+    section.finish();
+    config
+}
+
+fn stage(mut section: Section<'_>, bake: Duration) -> Option<At<Stage>> {
+    section.need("weight", "weight = \"5%\"");
+    let help = "write a percentage with its sign: \"5%\" or \"0.25%\"";
+    let weight = section.text("weight", help, |text| {
+        let weight: Weight = text.parse().map_err(|_| {
+            Mistake::new(
+                format!("{} is no weight", quoted(text)),
+                format!("{help}, 0.01% to 99.99%"),
+            )
+        })?;
+        match weight {
+            Weight::ALL => Err(Mistake::new(
+                "a stage of 100% has nobody left to compare with",
+                "leave it out: after the last stage everybody has it",
+            )),
+            Weight::NONE => Err(Mistake::new("a stage of 0% admits nobody", "use 0.01% to 99.99%")),
+            weight => Ok(weight),
+        }
+    });
+    let mut stage_bake = bake;
+    section.duration("bake", Duration::ZERO..=BAKE_MAX, &mut stage_bake);
+    if let Some(at) = weight.as_ref().filter(|at| at.value.points() > 5_000) {
+        section.remark(
+            "weight",
+            at.span.clone(),
+            Mistake::new(
+                format!("above 50% the judge grows blind, and {} is above it", at.value),
+                "at 90% it takes 71 errors to see anything; let 50% be the last stage",
+            ),
+        );
+    }
+    section.finish();
+    weight.map(|at| At { value: Stage { weight: at.value, bake: stage_bake }, span: at.span })
+}
+
+/// Weights must rise from stage to stage.
+fn rising(section: &Section<'_>, stages: &[Option<At<Stage>>]) {
+    let stages: Vec<&At<Stage>> = stages.iter().flatten().collect();
+    for pair in stages.windows(2) {
+        let [before, after] = pair else { continue };
+        if after.value.weight > before.value.weight {
+            continue;
+        }
+        let mistake = Mistake::new(
+            format!(
+                "{} does not rise above the {} before it",
+                after.value.weight, before.value.weight
+            ),
+            "weights rise from stage to stage",
+        );
+        let others = vec![(before.span.clone(), "the stage before".to_owned())];
+        section.conflict("stages", after.span.clone(), mistake, others);
+    }
+}

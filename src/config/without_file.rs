@@ -1,0 +1,136 @@
+//! The configuration of `weir run --listen --stable --canary`, without any file.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::check::{plain, reaches};
+use super::values::{self, Mistake, quoted};
+use super::{
+    AdminSettings, CanaryDown, Config, LogSettings, ReleaseConfig, RolloutConfig, Stages,
+    StateSettings, TierConfig, TierLines,
+};
+use crate::analysis;
+use crate::traffic::{
+    Address, HealthCheck, Ignore, Limits, Sticky, Tier, TierName, Timeouts, Version, VersionError,
+};
+
+/// Why the arguments make no configuration.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{argument}: {message}; {help}")]
+pub struct WithoutFileError {
+    argument: &'static str,
+    message: String,
+    help: String,
+}
+
+impl WithoutFileError {
+    fn new(argument: &'static str, Mistake { message, help }: Mistake) -> Self {
+        Self { argument, message, help }
+    }
+}
+
+/// One tier, `web`, on `listen`, with the releases `stable` and `canary`, each written as
+/// `ADDRESS` or `VERSION=ADDRESS`; unnamed they are called "old" and "new". The journal is in
+/// memory.
+///
+/// ```
+/// use weir::config::without_file;
+/// let listen = "127.0.0.1:8080".parse().unwrap();
+/// let config = without_file(listen, "127.0.0.1:3000", Some("1.1.0=127.0.0.1:3001")).unwrap();
+/// assert_eq!(config.tiers[0].stable.as_str(), "old");
+/// assert_eq!(config.tiers[0].releases[1].version.as_str(), "1.1.0");
+/// ```
+pub fn without_file(
+    listen: SocketAddr,
+    stable: &str,
+    canary: Option<&str>,
+) -> Result<Config, WithoutFileError> {
+    let admin = AdminSettings::default();
+    let mut releases = vec![release("--stable", stable, "old", listen, admin.listen)?];
+    if let Some(canary) = canary {
+        releases.push(release("--canary", canary, "new", listen, admin.listen)?);
+    }
+    if let [old, new] = releases.as_slice() {
+        if old.version == new.version {
+            let message = format!("both versions are called {}", new.version);
+            let mistake = Mistake::new(message, "give each a name of its own: VERSION=ADDRESS");
+            return Err(WithoutFileError::new("--canary", mistake));
+        }
+        if plain(&old.upstreams[0]) == plain(&new.upstreams[0]) {
+            let message = format!("both versions run on {}", new.upstreams[0]);
+            let mistake = Mistake::new(message, "two versions need two addresses");
+            return Err(WithoutFileError::new("--canary", mistake));
+        }
+    }
+    if super::check::overlap(listen, admin.listen) {
+        let mistake =
+            Mistake::new(format!("{listen} is taken by the admin address"), "use another port");
+        return Err(WithoutFileError::new("--listen", mistake));
+    }
+    let tier = Tier {
+        name: TierName::try_from("web".to_owned()).map_err(|error| unnamed("--listen", &error))?,
+        listen,
+        sticky: Sticky::Own,
+        health: HealthCheck::default(),
+        preview: None,
+        timeouts: Timeouts::default(),
+        limits: Limits::default(),
+        trusted_proxies: Vec::new(),
+        ignore: Ignore::default(),
+        watches: Vec::new(),
+        show_version: false,
+        access_log: false,
+    };
+    let analysis = analysis::Settings::default();
+    let rollout = RolloutConfig { stages: Stages::Auto, bake: analysis.bake };
+    let tier = TierConfig {
+        tier: Arc::new(tier),
+        stable: releases[0].version.clone(),
+        releases,
+        keep_warm: super::tier::KEEP_WARM,
+        canary_down: CanaryDown::default(),
+        analysis,
+        lines: TierLines::default(),
+    };
+    Ok(Config {
+        admin,
+        state: StateSettings::default(),
+        workers: None,
+        log: LogSettings::default(),
+        tiers: vec![tier],
+        rollout,
+        warnings: Vec::new(),
+    })
+}
+
+/// Reads `ADDRESS` or `VERSION=ADDRESS`.
+fn release(
+    argument: &'static str,
+    text: &str,
+    unnamed_version: &str,
+    listen: SocketAddr,
+    admin: SocketAddr,
+) -> Result<ReleaseConfig, WithoutFileError> {
+    // A path of a socket may hold an equals sign, a version no colon.
+    let named = text.split_once('=').filter(|(name, _)| !name.contains(':'));
+    let (version, address) = named.unwrap_or((unnamed_version, text));
+    let version =
+        Version::try_from(version.to_owned()).map_err(|error| unnamed(argument, &error))?;
+    let address: Address =
+        values::upstream(address).map_err(|mistake| WithoutFileError::new(argument, mistake))?;
+    for (own, what) in [(listen, "listens there"), (admin, "is asked there")] {
+        if reaches(&address, own) {
+            let message = format!("{} leads back to Weir, which {what}", quoted(text));
+            let mistake = Mistake::new(message, "write the address of the app");
+            return Err(WithoutFileError::new(argument, mistake));
+        }
+    }
+    Ok(ReleaseConfig { version, upstreams: vec![address], host: None, line: 0 })
+}
+
+fn unnamed(argument: &'static str, error: &VersionError) -> WithoutFileError {
+    let help = "write ADDRESS or VERSION=ADDRESS";
+    WithoutFileError::new(argument, Mistake::new(error.to_string(), help))
+}

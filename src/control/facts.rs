@@ -1,0 +1,56 @@
+//! What is true outside, as `step` wants to know it.
+
+use super::publish;
+use super::settings::{Settings, TierSettings};
+use crate::metrics::recorder::HealthState;
+use crate::rollout::{Facts, ReleaseFacts, TierFacts};
+use crate::traffic::{Address, Salt, Version};
+
+impl super::Control {
+    /// The facts under the file of `settings`.
+    pub(super) fn facts(&self, settings: &Settings, named_upstreams_healthy: bool) -> Facts {
+        let tier = |file: &TierSettings| {
+            let name = &file.tier.name;
+            let rate = self.watched.get(name).and_then(super::Watched::rate);
+            let release = |release: &super::ReleaseSettings| ReleaseFacts {
+                version: release.version.clone(),
+                addresses: release.upstreams.clone(),
+                healthy: self.is_healthy(file, &release.version, &release.upstreams),
+            };
+            TierFacts {
+                name: name.clone(),
+                stable: file.stable.clone(),
+                releases: file.releases.iter().map(release).collect(),
+                stages: settings.stages.clone(),
+                analysis: file.analysis.clone(),
+                rate,
+                named_upstreams_healthy,
+            }
+        };
+        Facts {
+            tiers: settings.tiers.iter().map(tier).collect(),
+            salt: Salt::new(rand::random()),
+            observe: settings.observe,
+        }
+    }
+
+    fn is_healthy(&self, file: &TierSettings, version: &Version, upstreams: &[Address]) -> bool {
+        let slot = self.register.release(&file.tier.name, version);
+        upstreams.iter().any(|address| {
+            let upstream = self.register.upstream(slot, address);
+            self.register.health(upstream).state == HealthState::Healthy
+        })
+    }
+
+    /// The release a tier lost the line of, for a remark.
+    pub(super) fn line_missing(
+        tier: &crate::rollout::Tier,
+        file: &TierSettings,
+    ) -> Option<Version> {
+        let lost = |version: &&Version| {
+            let named = tier.addresses.get(*version).is_some_and(|known| !known.listed);
+            !named && publish::addresses(version, tier, file).1.is_none()
+        };
+        [Some(&tier.stable), tier.canary()].into_iter().flatten().find(lost).cloned()
+    }
+}

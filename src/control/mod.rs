@@ -1,0 +1,393 @@
+//! The control wing: one task that decides, writes down, and publishes.
+//!
+//! The law of order: the weight in the proxy is never above the weight in the journal. What
+//! raises goes journal, memory, proxy; what lowers goes proxy, memory, journal. The answer
+//! comes last. Nothing here waits for a disk: an append that hangs leaves the loop free for
+//! the order that lowers.
+
+mod facts;
+mod handle;
+mod observe;
+mod present;
+mod publish;
+mod restore;
+mod settings;
+mod tape;
+mod view;
+mod watched;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock;
+use crate::journal::{Batch, Evidence, Journal, JournalError, Record, Written};
+use crate::metrics::Register;
+use crate::rollout::{Change, Command, Direction, Event, Input, Order, State, step};
+use crate::time::Timestamp;
+use crate::traffic::{Board, TierName};
+
+pub use handle::{Answer, Handle, OrderError};
+pub use settings::{ReleaseSettings, Settings, TierSettings};
+pub use view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
+
+use handle::{Ask, Reply};
+use tape::Tape;
+use watched::Watched;
+
+/// How often the counters are looked at; a window is closed each second, or each quarter of a
+/// second while the canary is busy (docs/analysis.md, window length).
+const TICK: Duration = Duration::from_millis(250);
+
+/// How often evidence is written and the view is renewed.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the workers may take to acknowledge a table before that is logged as a fault.
+const ACKNOWLEDGE_MAX: Duration = Duration::from_secs(1);
+
+/// How long the answer to a lowering order waits for the journal: it has happened already.
+const WRITE_WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// Records that the view shows; older ones are in the journal.
+const RECORDS_SHOWN: usize = 10_000;
+
+/// The control task.
+pub struct Control {
+    state: State,
+    settings: Settings,
+    journal: Journal,
+    board: Arc<Board>,
+    register: Arc<Register>,
+    /// What is seen of each tier.
+    watched: BTreeMap<TierName, Watched>,
+    /// A raise that the journal has not confirmed yet.
+    pending: Option<Pending>,
+    records: Arc<Vec<Record>>,
+    orders: mpsc::Receiver<Ask>,
+    lowering: mpsc::Receiver<Ask>,
+    /// Lowering events as the journal confirms them: they get their numbers late.
+    written: (mpsc::UnboundedSender<Vec<Record>>, mpsc::UnboundedReceiver<Vec<Record>>),
+    views: watch::Sender<Arc<View>>,
+    ticks: tokio::time::Interval,
+    kept: Instant,
+    started: Timestamp,
+    tape: Option<Tape>,
+}
+
+/// A raise on its way to the disk.
+struct Pending {
+    events: Vec<Event>,
+    /// The state before it. Should something lower meanwhile, that is decided as if the raise
+    /// had come first, and published as if it had not.
+    baseline: State,
+    /// What lowered meanwhile.
+    after: Vec<Event>,
+    written: Written,
+    then: Then,
+}
+
+/// What follows once a raise is written.
+enum Then {
+    Nothing,
+    Answer(Reply),
+    Reload(Box<Settings>, Reply),
+}
+
+/// What the loop turns to next.
+enum Turn {
+    Ask(Ask),
+    Confirmed(Vec<Record>),
+    Stop,
+    Tick,
+    Written(Result<Vec<Record>, JournalError>),
+}
+
+impl Control {
+    /// Runs until `stop` is told or dropped; then writes what is left and closes the journal.
+    pub async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        loop {
+            match self.next(&mut stop).await {
+                Turn::Ask(ask) => self.asked(ask).await,
+                Turn::Confirmed(records) => self.number(records),
+                Turn::Stop => break,
+                Turn::Tick => self.tick().await,
+                Turn::Written(outcome) => self.written(outcome).await,
+            }
+        }
+        self.journal.keep(self.evidence());
+        let journal = self.journal;
+        let _ = tokio::task::spawn_blocking(|| journal.close()).await;
+    }
+
+    /// The only `select!` of this wing: what lowers before what raises, orders before ticks.
+    async fn next(&mut self, stop: &mut oneshot::Receiver<()>) -> Turn {
+        let free = self.pending.is_none();
+        let append = async {
+            match &mut self.pending {
+                Some(pending) => (&mut pending.written).await.unwrap_or(Err(JournalError::Closed)),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = stop => Turn::Stop,
+            Some(ask) = self.lowering.recv() => Turn::Ask(ask),
+            outcome = append => Turn::Written(outcome),
+            Some(records) = self.written.1.recv() => Turn::Confirmed(records),
+            Some(ask) = self.orders.recv(), if free => Turn::Ask(ask),
+            _ = self.ticks.tick() => Turn::Tick,
+        }
+    }
+
+    async fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::Order { command, named_upstreams_healthy, reply } => {
+                self.order(command, named_upstreams_healthy, reply).await;
+            }
+            Ask::Reload { settings, reply } => self.reload(settings, reply).await,
+        }
+        self.show();
+    }
+
+    async fn order(&mut self, command: Command, named_healthy: bool, reply: Reply) {
+        let facts = self.facts(&self.settings, named_healthy);
+        let (order, input) = (command.order.clone(), Input::Command(command));
+        match step(&self.imagined(), &input, &facts, clock::wall()) {
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal.into()));
+            }
+            Ok(events) if events.is_empty() => {
+                let sentences = self.standing(&order);
+                let _ = reply.send(Ok(Answer { sentences, ..Answer::default() }));
+            }
+            Ok(events) => self.record(events, Then::Answer(reply)).await,
+        }
+    }
+
+    /// The state as it will be once the pending raise is written: what a lowering order must
+    /// be decided on, or it would miss a rollout that is just being opened.
+    fn imagined(&self) -> State {
+        let Some(pending) = &self.pending else { return self.state.clone() };
+        let mut state = pending.baseline.clone();
+        pending.events.iter().chain(&pending.after).for_each(|event| state.apply(event));
+        state
+    }
+
+    async fn reload(&mut self, settings: Box<Settings>, reply: Reply) {
+        let facts = self.facts(&settings, false);
+        let input = Input::File { journal_lost: None, reload: true };
+        match step(&self.state, &input, &facts, clock::wall()) {
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal.into()));
+            }
+            Ok(events) if events.is_empty() => {
+                self.take_over(*settings).await;
+                let _ = reply.send(Ok(Answer::default()));
+            }
+            Ok(events) => self.record(events, Then::Reload(settings, reply)).await,
+        }
+    }
+
+    async fn take_over(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.publish().await;
+    }
+
+    /// What lowers acts first, what raises is written first.
+    async fn record(&mut self, events: Vec<Event>, then: Then) {
+        match Event::direction(&events) {
+            Direction::Lower => self.lower(events, then).await,
+            Direction::Raise => self.raise(events, then),
+        }
+    }
+
+    async fn lower(&mut self, events: Vec<Event>, then: Then) {
+        let lost: Vec<usize> = events.iter().filter_map(|event| self.slot_left(event)).collect();
+        for event in &events {
+            self.state.apply(event);
+            if let Some(pending) = &mut self.pending {
+                pending.after.push(event.clone());
+            }
+        }
+        self.publish().await;
+        self.settle(&events);
+        let connections_left = lost.iter().map(|s| self.register.shown(*s).upgraded_open).sum();
+        let batch = Batch { events: events.clone(), evidence: self.evidence() };
+        let mut written = self.journal.append_surely(batch);
+        let confirmed = self.written.0.clone();
+        let answer = Answer { sentences: sentences(&events), events, connections_left };
+        tokio::spawn(async move {
+            let in_time = tokio::time::timeout(WRITE_WAIT_MAX, &mut written).await;
+            if let Then::Answer(reply) = then {
+                let _ = reply.send(Ok(answer));
+            }
+            let records = match in_time {
+                Ok(outcome) => outcome,
+                Err(_) => written.await,
+            };
+            if let Ok(Ok(records)) = records {
+                let _ = confirmed.send(records);
+            }
+        });
+    }
+
+    /// The slot of the release that `event` takes users off.
+    fn slot_left(&self, event: &Event) -> Option<usize> {
+        let Change::RolledBack { from, .. } = &event.change else { return None };
+        Some(self.register.release(&event.tier, from))
+    }
+
+    fn raise(&mut self, events: Vec<Event>, then: Then) {
+        if self.pending.is_some() {
+            // Orders wait outside while a raise is pending; a verdict comes again next window.
+            return;
+        }
+        let batch = Batch { events: events.clone(), evidence: self.evidence() };
+        let written = self.journal.append(batch);
+        let baseline = self.state.clone();
+        self.pending = Some(Pending { events, baseline, after: vec![], written, then });
+    }
+
+    async fn written(&mut self, outcome: Result<Vec<Record>, JournalError>) {
+        let Some(pending) = self.pending.take() else { return };
+        let Pending { events, mut baseline, after, then, .. } = pending;
+        let records = match outcome {
+            Ok(records) => records,
+            Err(error) => return then.fail(error),
+        };
+        for event in events.iter().chain(&after) {
+            baseline.apply(event);
+        }
+        self.state = baseline;
+        let answer = Answer { sentences: sentences(&events), events, connections_left: 0 };
+        let (settings, reply) = match then {
+            Then::Nothing => (None, None),
+            Then::Answer(reply) => (None, Some(reply)),
+            Then::Reload(settings, reply) => (Some(settings), Some(reply)),
+        };
+        if let Some(settings) = settings {
+            self.settings = *settings;
+        }
+        self.publish().await;
+        self.settle(&answer.events);
+        self.number(records);
+        if let Some(reply) = reply {
+            let _ = reply.send(Ok(answer));
+        }
+    }
+
+    /// Publishes what follows from the state and waits until every worker serves it.
+    async fn publish(&mut self) {
+        let table = publish::table(&self.state, &self.settings, &self.register, clock::wall());
+        if *self.board.current().1 == table {
+            return;
+        }
+        let epoch = self.board.publish(table);
+        let since = Instant::now();
+        while !self.board.acknowledged(epoch) {
+            if since.elapsed() > ACKNOWLEDGE_MAX {
+                tracing::error!(epoch, "a worker has not taken over the new table");
+                break;
+            }
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+    }
+
+    /// Lets the judges follow what happened.
+    fn settle(&mut self, events: &[Event]) {
+        for event in events {
+            tracing::info!(tier = %event.tier, by = %event.by, "{}", event.sentence());
+            let Some(tier) = self.state.tiers.get(&event.tier) else { continue };
+            let watched = self.watched.entry(event.tier.clone()).or_default();
+            watched.follow(&event.change, tier);
+            watched.forget_open_window();
+            if let (Change::Started { .. }, Some(tape)) = (&event.change, &mut self.tape) {
+                tape.calibration(&event.tier, watched.history());
+            }
+        }
+    }
+
+    fn number(&mut self, records: Vec<Record>) {
+        let shown = Arc::make_mut(&mut self.records);
+        shown.extend(records);
+        shown.sort_by_key(|record| record.seq);
+        let surplus = shown.len().saturating_sub(RECORDS_SHOWN);
+        shown.drain(..surplus);
+        self.show();
+    }
+
+    async fn tick(&mut self) {
+        let names: Vec<TierName> = self.state.tiers.keys().cloned().collect();
+        for name in names {
+            if let Some(input) = self.look(&name) {
+                let facts = self.facts(&self.settings, false);
+                let decided = step(&self.imagined(), &input, &facts, clock::wall());
+                if let Ok(events) = decided
+                    && !events.is_empty()
+                {
+                    self.record(events, Then::Nothing).await;
+                }
+            }
+        }
+        if self.kept.elapsed() >= KEEP_EVERY {
+            self.kept = Instant::now();
+            self.journal.keep(self.evidence());
+            self.publish().await;
+            self.show();
+        }
+    }
+
+    /// Looks at one tier: closes a window if it is time, and asks its judge.
+    fn look(&mut self, name: &TierName) -> Option<Input> {
+        let tier = self.state.tiers.get(name)?;
+        let file = self.settings.tier(name)?;
+        let (_, table) = self.board.current();
+        let table = table.tiers.iter().find(|table| table.tier.name == *name)?;
+        let watched = self.watched.entry(name.clone()).or_default();
+        let minute = clock::wall().millis() / 60_000;
+        watched.look(tier, file, table, &self.register, minute, self.tape.as_mut())
+    }
+
+    fn evidence(&self) -> BTreeMap<TierName, Evidence> {
+        let saved = clock::wall();
+        let row = |(name, watched): (&TierName, &Watched)| {
+            Some((name.clone(), Evidence { saved, body: watched.body()? }))
+        };
+        self.watched.iter().filter_map(row).collect()
+    }
+}
+
+impl Then {
+    fn fail(self, error: JournalError) {
+        match self {
+            Self::Nothing => {}
+            Self::Answer(reply) | Self::Reload(_, reply) => {
+                let _ = reply.send(Err(error.into()));
+            }
+        }
+    }
+}
+
+fn sentences(events: &[Event]) -> Vec<String> {
+    events.iter().map(Event::sentence).collect()
+}
+
+impl Control {
+    /// How things stand, for an order that changes nothing.
+    fn standing(&self, order: &Order) -> Vec<String> {
+        let wanted = match order {
+            Order::Adopt { tier, .. } => Some(tier),
+            Order::Advance { tier, .. }
+            | Order::Pause { tier }
+            | Order::Promote { tier }
+            | Order::Resume { tier }
+            | Order::Rollback { tier, .. }
+            | Order::Start { tier, .. } => tier.as_ref(),
+        };
+        let tiers = self.state.tiers.iter();
+        let chosen = tiers.filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name));
+        chosen.map(|(name, tier)| present::standing(name, tier)).collect()
+    }
+}

@@ -1,0 +1,206 @@
+//! From state, file and counters to the published view.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::settings::TierSettings;
+use super::view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
+use super::{Control, Watched, publish};
+use crate::clock;
+use crate::metrics::recorder::HealthState;
+use crate::rollout::Tier;
+use crate::time::Timestamp;
+use crate::traffic::{Address, TierName, Version};
+
+/// Share of one key's requests above which the verdict is unreliable.
+const KEY_SHARE_MAX: f64 = 0.2;
+
+/// Minutes of stable that the calibration of the judge needs.
+const CALIBRATION_MINUTES_MIN: usize = 20;
+
+impl View {
+    /// Before anything is known.
+    pub(super) fn empty(now: Timestamp) -> Self {
+        Self {
+            at: now,
+            started: now,
+            observe: false,
+            journal: None,
+            journal_trouble: None,
+            tiers: vec![],
+            records: Arc::default(),
+        }
+    }
+}
+
+impl Control {
+    /// Publishes how things stand.
+    pub(super) fn show(&self) {
+        let tier = |file: &TierSettings| {
+            let tier = self.state.tiers.get(&file.tier.name)?;
+            Some(self.tier_view(tier, file))
+        };
+        self.views.send_replace(Arc::new(View {
+            at: clock::wall(),
+            started: self.started,
+            observe: self.settings.observe,
+            journal: self.journal.path().map(|path| path.display().to_string()),
+            journal_trouble: self.journal.trouble(),
+            tiers: self.settings.tiers.iter().filter_map(tier).collect(),
+            records: Arc::clone(&self.records),
+        }));
+    }
+
+    fn tier_view(&self, tier: &Tier, file: &TierSettings) -> TierView {
+        let name = &file.tier.name;
+        let watched = self.watched.get(name);
+        let history = watched.map(Watched::history);
+        let key_share = self.register.key_share(name);
+        TierView {
+            name: name.clone(),
+            listen: file.tier.listen.to_string(),
+            stable: tier.stable.clone(),
+            since: tier.since,
+            by: tier.by.to_string(),
+            previous: tier.previous.as_ref().map(|(version, _)| version.clone()),
+            weight: tier.weight(),
+            rollout: tier.rollout.as_ref().map(|rollout| {
+                let report = watched.and_then(Watched::report);
+                RolloutView {
+                    id: rollout.id,
+                    release: rollout.release.clone(),
+                    attempt: rollout.attempt,
+                    plan: rollout.plan.clone(),
+                    rung: rollout.plan.rung(rollout.weight),
+                    started: rollout.started,
+                    entered: rollout.entered,
+                    paused: rollout.paused,
+                    explanation: report
+                        .as_ref()
+                        .map(crate::analysis::Report::explain)
+                        .unwrap_or_default(),
+                    report,
+                }
+            }),
+            releases: self.release_views(tier, file),
+            rate: history.map_or(0.0, crate::analysis::History::rate),
+            calibration_minutes: history.map_or(0, |history| history.minutes().len()),
+            key_share,
+            remarks: self.remarks(tier, file, key_share),
+        }
+    }
+
+    fn release_views(&self, tier: &Tier, file: &TierSettings) -> Vec<ReleaseView> {
+        let in_use = [Some(&tier.stable), tier.canary()].into_iter().flatten();
+        let mut versions: Vec<&Version> = in_use.collect();
+        for release in &file.releases {
+            if !versions.contains(&&release.version) {
+                versions.push(&release.version);
+            }
+        }
+        versions.into_iter().map(|version| self.release_view(version, tier, file)).collect()
+    }
+
+    fn release_view(&self, version: &Version, tier: &Tier, file: &TierSettings) -> ReleaseView {
+        let slot = self.register.release(&file.tier.name, version);
+        let (shown, totals) = (self.register.shown(slot), self.register.totals(slot));
+        let role = if *version == tier.stable {
+            "stable"
+        } else if tier.canary() == Some(version) {
+            "canary"
+        } else if tier.previous.as_ref().is_some_and(|(previous, _)| previous == version) {
+            "previous"
+        } else {
+            "available"
+        };
+        let (addresses, _) = publish::addresses(version, tier, file);
+        ReleaseView {
+            version: version.clone(),
+            role,
+            fate: tier.versions.get(version).cloned(),
+            upstreams: addresses.iter().map(|address| self.upstream_view(slot, address)).collect(),
+            upgraded_open: shown.upgraded_open,
+            in_flight: shown.in_flight,
+            requests: totals.requests,
+            errors: totals.errors,
+            slot,
+        }
+    }
+
+    fn upstream_view(&self, release: usize, address: &Address) -> UpstreamView {
+        let slot = self.register.upstream(release, address);
+        let health = self.register.health(slot);
+        UpstreamView {
+            address: address.to_string(),
+            health: match health.state {
+                HealthState::Unknown => "unknown",
+                HealthState::Healthy => "healthy",
+                HealthState::Unhealthy => "unhealthy",
+                HealthState::Ejected => "ejected",
+            },
+            since_seconds: Instant::now().saturating_duration_since(health.since).as_secs(),
+            error: health.error,
+            slot,
+        }
+    }
+
+    fn remarks(&self, tier: &Tier, file: &TierSettings, key_share: Option<f64>) -> Vec<String> {
+        let mut remarks = self.settings.remarks.clone();
+        let name = &file.tier.name;
+        if let Some(what) = &tier.unconfirmed {
+            remarks.push(format!(
+                "the journal was lost ({what}); `weir adopt {name} {}` confirms who serves",
+                tier.stable
+            ));
+        }
+        if let Some(version) = Self::line_missing(tier, file) {
+            remarks.push(format!(
+                "the file has no line for {version}, which is in use; nothing is raised until it \
+                 is back"
+            ));
+        } else if file.stable != tier.stable {
+            remarks.push(format!(
+                "the file says stable = \"{}\", {} serves; the line can be brought up to date",
+                file.stable, tier.stable
+            ));
+        }
+        if let Some(share) = key_share.filter(|share| *share > KEY_SHARE_MAX) {
+            remarks.push(format!(
+                "one client sends {:.0} % of the requests; share and verdict are unreliable",
+                share * 100.0
+            ));
+        }
+        let calibration = self.watched.get(name).map_or(0, |w| w.history().minutes().len());
+        if tier.rollout.is_none() && calibration < CALIBRATION_MINUTES_MIN {
+            remarks.push(format!(
+                "{calibration} minutes of stable are known; {CALIBRATION_MINUTES_MIN} or more make \
+                 a false roll back less likely where errors come in bursts"
+            ));
+        }
+        remarks
+    }
+}
+
+/// How a tier stands, as one sentence.
+pub(super) fn standing(name: &TierName, tier: &Tier) -> String {
+    let (stable, since, by) = (&tier.stable, clock_time(tier.since), &tier.by);
+    match &tier.rollout {
+        Some(rollout) => {
+            let paused = if rollout.paused { ", paused" } else { "" };
+            format!(
+                "{name}: {} of the clients are on {}{paused}, the others on {stable}",
+                rollout.weight, rollout.release
+            )
+        }
+        None => format!("{name}: everybody is on {stable} since {since} ({by})"),
+    }
+}
+
+/// The time of day for people, with the day (UTC where no zone is known).
+fn clock_time(at: Timestamp) -> String {
+    let instant =
+        i64::try_from(at.millis()).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    instant.map_or_else(String::new, |instant| {
+        instant.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
+    })
+}

@@ -1,0 +1,99 @@
+//! From state and file to the table of the data wing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::settings::{ReleaseSettings, Settings, TierSettings};
+use crate::metrics::Register;
+use crate::rollout::{Outcome, State, Tier};
+use crate::time::Timestamp;
+use crate::traffic::{
+    Address, Release, Salt, Table, TableTier, TierName, Upstream, Version, Weight,
+};
+
+/// The table that follows from what is remembered and what the file says.
+pub(super) fn table(
+    state: &State,
+    settings: &Settings,
+    register: &Register,
+    now: Timestamp,
+) -> Table {
+    let tiers = settings.tiers.iter().filter_map(|file| {
+        let tier = state.tiers.get(&file.tier.name)?;
+        Some(table_tier(tier, file, register, now))
+    });
+    Table { tiers: tiers.collect() }
+}
+
+fn table_tier(tier: &Tier, file: &TierSettings, register: &Register, now: Timestamp) -> TableTier {
+    let name = &file.tier.name;
+    let stable = release(name, &tier.stable, tier, file, register);
+    let canary = tier.canary().map(|version| release(name, version, tier, file, register));
+    let in_use = |version: &Version| {
+        *version == tier.stable || tier.canary().is_some_and(|canary| canary == version)
+    };
+    let others = file.releases.iter().map(|release| &release.version);
+    let others = others.filter(|version| !in_use(version) && is_warm(tier, file, version, now));
+    TableTier {
+        tier: Arc::clone(&file.tier),
+        // A canary without an address would be an empty table: nobody goes there.
+        weight: if canary.is_some() { tier.weight() } else { Weight::NONE },
+        salt: tier.rollout.as_ref().map_or(Salt::new([0; 16]), |rollout| rollout.salt),
+        stable,
+        canary,
+        others: others.map(|version| release(name, version, tier, file, register)).collect(),
+        close_over: if tier.close_now { Duration::ZERO } else { file.tier.timeouts.drain },
+        judged: tier.rollout.is_some(),
+    }
+}
+
+/// Releases that were left are kept warm for a while; new ones always, so that a start knows
+/// their health.
+fn is_warm(tier: &Tier, file: &TierSettings, version: &Version, now: Timestamp) -> bool {
+    match tier.versions.get(version) {
+        None => true,
+        Some(fate) => match fate.outcome {
+            Outcome::Started => true,
+            // It served until the version that replaced it came.
+            Outcome::Adopted | Outcome::Promoted => now.since(tier.since) <= file.keep_warm,
+            Outcome::RolledBack => now.since(fate.at) <= file.keep_warm,
+        },
+    }
+}
+
+/// Addresses come from the file; where it has lost the line, from the journal.
+pub(super) fn addresses<'a>(
+    version: &Version,
+    tier: &'a Tier,
+    file: &'a TierSettings,
+) -> (&'a [Address], Option<&'a ReleaseSettings>) {
+    let line = file.release(version);
+    let known = tier.addresses.get(version);
+    match (line, known) {
+        (_, Some(known)) if !known.listed => (&known.addresses, line),
+        (Some(line), _) => (&line.upstreams, Some(line)),
+        (None, Some(known)) => (&known.addresses, None),
+        (None, None) => (&[], None),
+    }
+}
+
+fn release(
+    name: &TierName,
+    version: &Version,
+    tier: &Tier,
+    file: &TierSettings,
+    register: &Register,
+) -> Arc<Release> {
+    let slot = register.release(name, version);
+    let (addresses, line) = addresses(version, tier, file);
+    let upstream = |address: &Address| Upstream {
+        address: address.clone(),
+        slot: register.upstream(slot, address),
+    };
+    Arc::new(Release {
+        version: version.clone(),
+        upstreams: addresses.iter().map(upstream).collect(),
+        host: line.and_then(|line| line.host.clone()),
+        slot,
+    })
+}

@@ -1,0 +1,128 @@
+//! From the journal to a running control wing: restart = replay + publish.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use super::handle::{Handle, ORDERS_MAX};
+use super::tape::Tape;
+use super::watched::Watched;
+use super::{Control, Settings, TICK};
+use crate::clock;
+use crate::journal::{Batch, Journal, Kept};
+use crate::metrics::Register;
+use crate::rollout::{Input, State, step};
+use crate::time::Timestamp;
+use crate::traffic::Board;
+
+/// After a longer downtime a stage bakes anew.
+const DOWNTIME_MAX: Duration = Duration::from_mins(10);
+
+impl Control {
+    /// Rebuilds memory from the journal, takes over the file, and publishes the first table.
+    /// `journal_lost`: what was wrong with a journal that had to be set aside.
+    ///
+    /// # Errors
+    /// The file of `--record` cannot be written.
+    pub fn start(
+        settings: Settings,
+        journal: Journal,
+        kept: Kept,
+        journal_lost: Option<String>,
+        board: Arc<Board>,
+        register: Arc<Register>,
+    ) -> io::Result<(Self, Handle)> {
+        let now = clock::wall();
+        let mut state = State::default();
+        kept.records.iter().for_each(|record| state.apply(&record.event));
+        let tape = match &settings.record {
+            None => None,
+            Some(path) => Some(Tape::start(path, settings.tiers.len() > 1)?),
+        };
+        let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
+        let (lowering_in, lowering) = mpsc::channel(ORDERS_MAX);
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watched = watched(&kept, &state, now);
+        let mut control = Self {
+            state,
+            settings,
+            journal,
+            board,
+            register,
+            watched,
+            pending: None,
+            records: Arc::new(kept.records),
+            orders,
+            lowering,
+            written: mpsc::unbounded_channel(),
+            views: watch::Sender::new(Arc::new(super::View::empty(now))),
+            ticks,
+            kept: Instant::now(),
+            started: now,
+            tape,
+        };
+        control.boot(journal_lost, now);
+        let views = control.views.subscribe();
+        Ok((control, Handle { orders: orders_in, lowering: lowering_in, views }))
+    }
+
+    /// What the file says at a start happens whether or not the disk lets it be written: the
+    /// tiers must be served.
+    fn boot(&mut self, journal_lost: Option<String>, now: Timestamp) {
+        let facts = self.facts(&self.settings, false);
+        let input = Input::File { journal_lost, reload: false };
+        let events = match step(&self.state, &input, &facts, now) {
+            Ok(events) => events,
+            Err(refusal) => {
+                // The open rollout goes on as the journal has it.
+                tracing::warn!("{refusal}");
+                vec![]
+            }
+        };
+        for event in &events {
+            self.state.apply(event);
+        }
+        let table = super::publish::table(&self.state, &self.settings, &self.register, now);
+        self.board.publish(table);
+        self.settle(&events);
+        if !events.is_empty() {
+            let batch = Batch { events, evidence: BTreeMap::new() };
+            let written = self.journal.append_surely(batch);
+            let confirmed = self.written.0.clone();
+            tokio::spawn(async move {
+                if let Ok(Ok(records)) = written.await {
+                    let _ = confirmed.send(records);
+                }
+            });
+        }
+        self.show();
+    }
+}
+
+fn watched(
+    kept: &Kept,
+    state: &State,
+    now: Timestamp,
+) -> BTreeMap<crate::traffic::TierName, Watched> {
+    let restored = state.tiers.iter().map(|(name, tier)| {
+        let evidence = kept.evidence.get(name);
+        let restored = evidence.map(|evidence| Watched::restore(&evidence.body, tier));
+        let mut watched = match restored {
+            Some(Ok(watched)) => watched,
+            Some(Err(error)) => {
+                tracing::warn!(tier = %name, %error, "evidence cannot be read; it begins anew");
+                Watched::default()
+            }
+            None => Watched::default(),
+        };
+        let downtime = evidence.map_or(Duration::ZERO, |evidence| now.since(evidence.saved));
+        watched.resume(tier, downtime > DOWNTIME_MAX);
+        (name.clone(), watched)
+    });
+    restored.collect()
+}

@@ -1,0 +1,72 @@
+//! What the control wing is told by the file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::analysis;
+use crate::rollout::Stages;
+use crate::traffic::{Address, Tier, TierName, Version};
+
+/// What the control wing needs of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The tiers, in the order of the file.
+    pub tiers: Vec<TierSettings>,
+    /// The stages of every rollout.
+    pub stages: Stages,
+    /// Verdicts are only written down; stages move by order alone.
+    pub observe: bool,
+    /// Where the windows of the judge are recorded, if they are.
+    pub record: Option<PathBuf>,
+    /// What an operator should know about how the program was started.
+    pub remarks: Vec<String>,
+}
+
+/// One tier of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TierSettings {
+    /// How its traffic is treated.
+    pub tier: Arc<Tier>,
+    /// Who serves while the journal is new.
+    pub stable: Version,
+    /// Its releases.
+    pub releases: Vec<ReleaseSettings>,
+    /// How long the release that a promotion replaced is kept warm.
+    pub keep_warm: Duration,
+    /// No healthy upstream of the canary for this long rolls back.
+    pub canary_down: Duration,
+    /// What the judge tolerates.
+    pub analysis: analysis::Settings,
+}
+
+/// One release of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseSettings {
+    /// Its version.
+    pub version: Version,
+    /// Where it runs; never empty.
+    pub upstreams: Vec<Address>,
+    /// The Host to send instead of the client's.
+    pub host: Option<String>,
+}
+
+impl Settings {
+    /// The settings of `tier`.
+    pub fn tier(&self, tier: &TierName) -> Option<&TierSettings> {
+        self.tiers.iter().find(|settings| settings.tier.name == *tier)
+    }
+
+    /// The settings by name.
+    pub fn by_name(&self) -> BTreeMap<&TierName, &TierSettings> {
+        self.tiers.iter().map(|settings| (&settings.tier.name, settings)).collect()
+    }
+}
+
+impl TierSettings {
+    /// The release of `version`, if the file has it.
+    pub fn release(&self, version: &Version) -> Option<&ReleaseSettings> {
+        self.releases.iter().find(|release| release.version == *version)
+    }
+}

@@ -1,0 +1,133 @@
+//! The published snapshot: all that anybody outside the control wing may know.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::analysis::Report;
+use crate::journal::Record;
+use crate::rollout::{Fate, Plan, RolloutId};
+use crate::time::Timestamp;
+use crate::traffic::{TierName, Version, Weight};
+
+/// Everything, at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct View {
+    /// When it was taken.
+    pub at: Timestamp,
+    /// When the program started.
+    pub started: Timestamp,
+    /// Whether verdicts are only written down.
+    pub observe: bool,
+    /// The journal's file; none: it is gone with the process.
+    pub journal: Option<String>,
+    /// What is wrong with the journal.
+    pub journal_trouble: Option<String>,
+    /// The tiers, in the order of the file.
+    pub tiers: Vec<TierView>,
+    /// The journal, oldest first: at most `RECORDS_SHOWN` of the newest.
+    pub records: Arc<Vec<Record>>,
+}
+
+/// One tier at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct TierView {
+    /// Its name.
+    pub name: TierName,
+    /// Where its clients come in.
+    pub listen: String,
+    /// Who serves.
+    pub stable: Version,
+    /// Since when, for everybody without a place on the canary.
+    pub since: Timestamp,
+    /// Who brought that about.
+    pub by: String,
+    /// Whom `weir rollback` goes back to when no rollout is open.
+    pub previous: Option<Version>,
+    /// The canary's share.
+    pub weight: Weight,
+    /// The open rollout.
+    pub rollout: Option<RolloutView>,
+    /// The releases of the file and those in use.
+    pub releases: Vec<ReleaseView>,
+    /// Requests per second of stable over the last hour.
+    pub rate: f64,
+    /// Minutes of stable known for the calibration of the judge.
+    pub calibration_minutes: usize,
+    /// Share of the heaviest key among the requests, where it is known.
+    pub key_share: Option<f64>,
+    /// What an operator should know: each a sentence.
+    pub remarks: Vec<String>,
+}
+
+/// An open rollout at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct RolloutView {
+    /// Its number.
+    pub id: RolloutId,
+    /// The canary.
+    pub release: Version,
+    /// Which try of this version.
+    pub attempt: u32,
+    /// The stages.
+    pub plan: Plan,
+    /// The rung the weight stands on, counted from 1.
+    pub rung: usize,
+    /// When it was opened.
+    pub started: Timestamp,
+    /// When this weight was reached.
+    pub entered: Timestamp,
+    /// Whether progress is stopped by an order.
+    pub paused: bool,
+    /// What the judge knows.
+    pub report: Option<Report>,
+    /// The judge's report as text (`weir explain`).
+    pub explanation: String,
+}
+
+/// One release at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReleaseView {
+    /// Its version.
+    pub version: Version,
+    /// `stable`, `canary`, `previous` or `available`.
+    pub role: &'static str,
+    /// What became of its last rollout.
+    pub fate: Option<Fate>,
+    /// Its upstreams.
+    pub upstreams: Vec<UpstreamView>,
+    /// Open upgraded connections (`WebSocket`s).
+    pub upgraded_open: u64,
+    /// Requests being served.
+    pub in_flight: u64,
+    /// Judged requests since the program started.
+    pub requests: u64,
+    /// Judged errors since the program started.
+    pub errors: u64,
+    /// Its place in the register of the metrics.
+    #[serde(skip)]
+    pub slot: usize,
+}
+
+/// One upstream at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpstreamView {
+    /// Where it listens.
+    pub address: String,
+    /// `unknown`, `healthy`, `unhealthy` or `ejected`.
+    pub health: &'static str,
+    /// For how many seconds.
+    pub since_seconds: u64,
+    /// Its last error.
+    pub error: Option<String>,
+    /// Its place in the register of the metrics.
+    #[serde(skip)]
+    pub slot: usize,
+}
+
+impl View {
+    /// The tier `name`.
+    pub fn tier(&self, name: &TierName) -> Option<&TierView> {
+        self.tiers.iter().find(|tier| tier.name == *name)
+    }
+}

@@ -1,0 +1,185 @@
+//! The log of events: the only durable truth. One thread writes it, so a disk that hangs never
+//! holds up who decides.
+//!
+//! What raises waits for its append. What lowers is handed over with [`Journal::append_surely`]:
+//! it is tried again until it is written, before anything else.
+
+mod sqlite;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::rollout::Event;
+use crate::time::Timestamp;
+use crate::traffic::TierName;
+
+pub use sqlite::set_aside;
+
+/// The place of a record in the journal, counted from 1.
+pub type Seq = u64;
+
+/// An event with its place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its place.
+    pub seq: Seq,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What the judge knows of one tier, beside the events: replaced, never appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// When it was written.
+    pub saved: Timestamp,
+    /// JSON that only the control wing reads.
+    pub body: String,
+}
+
+/// All that a journal holds when it is opened.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The records in order.
+    pub records: Vec<Record>,
+    /// The evidence by tier.
+    pub evidence: BTreeMap<TierName, Evidence>,
+}
+
+/// Events that were decided together, with the evidence they depend on: one transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The events in order.
+    pub events: Vec<Event>,
+    /// The evidence by tier.
+    pub evidence: BTreeMap<TierName, Evidence>,
+}
+
+/// The records of a batch once they are written, or why they are not.
+pub type Written = oneshot::Receiver<Result<Vec<Record>, JournalError>>;
+
+/// Where the events are kept.
+#[derive(Debug)]
+pub struct Journal {
+    writer: writer::Writer,
+    path: Option<PathBuf>,
+}
+
+impl Journal {
+    /// A journal that is gone with the process.
+    pub fn memory() -> Self {
+        Self { writer: writer::Writer::start(writer::Store::Memory { seq: 0 }), path: None }
+    }
+
+    /// Opens or makes the `SQLite` journal at `path` and reads all of it.
+    ///
+    /// # Errors
+    /// [`JournalError::Torn`] and [`JournalError::Foreign`] can be set aside ([`set_aside`]);
+    /// the others are the operator's to mend.
+    pub fn open(path: &Path) -> Result<(Self, Kept), JournalError> {
+        let (sqlite, kept) = sqlite::Sqlite::open(path)?;
+        let writer = writer::Writer::start(writer::Store::Sqlite(sqlite));
+        Ok((Self { writer, path: Some(path.into()) }, kept))
+    }
+
+    /// The file, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Appends `batch` or says why not. For what raises.
+    pub fn append(&self, batch: Batch) -> Written {
+        self.writer.append(batch, false)
+    }
+
+    /// Appends `batch` as soon as the disk lets it, before anything that comes later. For what
+    /// lowers: it has happened already.
+    pub fn append_surely(&self, batch: Batch) -> Written {
+        self.writer.append(batch, true)
+    }
+
+    /// Replaces the evidence. The newest wins if the disk is slower than the seconds.
+    pub fn keep(&self, evidence: BTreeMap<TierName, Evidence>) {
+        self.writer.keep(evidence);
+    }
+
+    /// Why the last write failed, if it did; what waits to be written, if something does.
+    pub fn trouble(&self) -> Option<String> {
+        self.writer.trouble()
+    }
+
+    /// Writes what is waiting and closes. Gives up after `WRITER_CLOSE_MAX` on a disk that hangs.
+    pub fn close(self) {
+        self.writer.close();
+    }
+}
+
+/// What can go wrong with a journal.
+#[derive(Clone, Debug, Error)]
+pub enum JournalError {
+    /// Too many appends wait for the disk.
+    #[error("the journal is busy: {0} appends wait for the disk; nothing was raised, try again")]
+    Busy(usize),
+    /// The file is something else.
+    #[error("{path} is not a journal of Weir: {what}")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+    },
+    /// The file could not be opened.
+    #[error("cannot open the journal {path}: {what}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        what: String,
+    },
+    /// Another process has it.
+    #[error(
+        "the journal {path} belongs to a running weir; stop that one or use another [state] path"
+    )]
+    Owned {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The writer is gone.
+    #[error("the journal is closed")]
+    Closed,
+    /// Written by a newer program.
+    #[error(
+        "journal {path} is at version {found}, this program knows {known}; upgrade the program"
+    )]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The file is damaged.
+    #[error("the journal {path} is damaged: {what}")]
+    Torn {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The append failed.
+    #[error("the journal cannot be written ({0}); nothing was raised")]
+    Write(String),
+}
+
+impl JournalError {
+    /// Whether the file can be set aside and a new journal begun.
+    pub const fn can_be_set_aside(&self) -> bool {
+        matches!(self, Self::Torn { .. } | Self::Foreign { .. })
+    }
+}

@@ -1,0 +1,218 @@
+//! The one thread that writes, and the queue before it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::sqlite::{self, EvidenceByTier, Sqlite};
+use super::{Batch, JournalError, Record, Seq, Written};
+
+/// Raises that wait for the disk; the control loop hands over one at a time.
+const APPENDS_MAX: usize = 64;
+
+/// Pause between two tries to write what must be written.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// How long closing waits for a disk that hangs.
+const WRITER_CLOSE_MAX: Duration = Duration::from_secs(5);
+
+/// Where the thread writes.
+#[derive(Debug)]
+pub(super) enum Store {
+    Memory { seq: Seq },
+    Sqlite(Sqlite),
+}
+
+impl Store {
+    fn write(&mut self, batch: &Batch) -> Result<Vec<Record>, String> {
+        match self {
+            Self::Memory { seq } => {
+                let next = |event: &crate::rollout::Event| {
+                    *seq += 1;
+                    Record { seq: *seq, event: event.clone() }
+                };
+                Ok(batch.events.iter().map(next).collect())
+            }
+            Self::Sqlite(sqlite) => sqlite.write(batch).map_err(|error| sqlite::in_words(&error)),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    appends: VecDeque<Append>,
+    /// The newest evidence that is not written yet.
+    evidence: EvidenceByTier,
+    /// Since when the thread has been busy with one write.
+    busy_since: Option<Instant>,
+    /// Why the last write failed.
+    failure: Option<String>,
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct Append {
+    batch: Batch,
+    surely: bool,
+    reply: oneshot::Sender<Result<Vec<Record>, JournalError>>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writer {
+    pub(super) fn start(store: Store) -> Self {
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || run(store, &theirs))
+            .expect("the system starts a thread at boot");
+        Self { shared, thread }
+    }
+
+    pub(super) fn append(&self, batch: Batch, surely: bool) -> Written {
+        let (reply, written) = oneshot::channel();
+        let mut queue = self.shared.lock();
+        let waiting = queue.appends.len();
+        if surely || waiting < APPENDS_MAX {
+            queue.appends.push_back(Append { batch, surely, reply });
+            self.shared.work.notify_one();
+        } else {
+            let _ = reply.send(Err(JournalError::Busy(waiting)));
+        }
+        written
+    }
+
+    pub(super) fn keep(&self, evidence: EvidenceByTier) {
+        let mut queue = self.shared.lock();
+        queue.evidence.extend(evidence);
+        self.shared.work.notify_one();
+    }
+
+    pub(super) fn trouble(&self) -> Option<String> {
+        let queue = self.shared.lock();
+        let waiting = queue.appends.iter().filter(|append| append.surely).count();
+        let hangs = queue.busy_since.map(|since| since.elapsed()).filter(|d| d.as_secs() >= 2);
+        match (&queue.failure, hangs) {
+            (Some(failure), _) => Some(format!("{failure}; {waiting} events wait to be written")),
+            (None, Some(span)) => {
+                Some(format!("the disk has not answered for {} s", span.as_secs()))
+            }
+            (None, None) => None,
+        }
+    }
+
+    pub(super) fn close(self) {
+        self.shared.lock().closing = true;
+        self.shared.work.notify_one();
+        let until = Instant::now() + WRITER_CLOSE_MAX;
+        while !self.thread.is_finished() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// One piece of work.
+enum Work {
+    Append(Append),
+    Evidence(EvidenceByTier),
+    Close,
+}
+
+fn run(mut store: Store, shared: &Shared) {
+    loop {
+        match next(shared) {
+            Work::Append(append) => write(&mut store, shared, append),
+            Work::Evidence(evidence) => {
+                let batch = Batch { events: vec![], evidence };
+                let outcome = store.write(&batch);
+                done(shared, outcome.err());
+            }
+            Work::Close => return,
+        }
+    }
+}
+
+fn next(shared: &Shared) -> Work {
+    let mut queue = shared.lock();
+    loop {
+        let work = if let Some(append) = queue.appends.pop_front() {
+            Some(Work::Append(append))
+        } else if !queue.evidence.is_empty() {
+            Some(Work::Evidence(std::mem::take(&mut queue.evidence)))
+        } else {
+            queue.closing.then_some(Work::Close)
+        };
+        if let Some(work) = work {
+            queue.busy_since = Some(Instant::now());
+            return work;
+        }
+        queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+fn write(store: &mut Store, shared: &Shared, append: Append) {
+    let outcome = store.write(&append.batch);
+    done(shared, outcome.as_ref().err().cloned());
+    match outcome {
+        Ok(records) => {
+            let _ = append.reply.send(Ok(records));
+        }
+        Err(failure) if append.surely => retry(shared, append, &failure),
+        Err(failure) => {
+            let _ = append.reply.send(Err(JournalError::Write(failure)));
+        }
+    }
+}
+
+/// Puts what must be written back to the front and fails the raises behind it: they would be
+/// written after something that is not.
+fn retry(shared: &Shared, append: Append, failure: &str) {
+    let mut queue = shared.lock();
+    let (sure, raises): (VecDeque<_>, VecDeque<_>) =
+        queue.appends.drain(..).partition(|append| append.surely);
+    for raise in raises {
+        let _ = raise.reply.send(Err(JournalError::Write(failure.to_owned())));
+    }
+    queue.appends = sure;
+    queue.appends.push_front(append);
+    if queue.closing {
+        tracing::error!(failure, "the journal closes with unwritten events");
+        queue.appends.clear();
+        return;
+    }
+    drop(queue);
+    std::thread::sleep(RETRY);
+}
+
+fn done(shared: &Shared, failure: Option<String>) {
+    let mut queue = shared.lock();
+    queue.busy_since = None;
+    match (&failure, &queue.failure) {
+        (Some(now), None) => {
+            tracing::error!(failure = now.as_str(), "the journal cannot be written");
+        }
+        (None, Some(_)) => tracing::info!("the journal can be written again"),
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+    queue.failure = failure;
+}

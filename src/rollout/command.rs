@@ -1,0 +1,406 @@
+//! What comes in: orders, verdicts, what the file says; and why an order is not carried out.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::event::RolloutId;
+use super::plan::Stages;
+use crate::analysis::{Settings, Verdict};
+use crate::traffic::{Address, Salt, TierName, Version, Weight};
+
+/// Longest name of an actor in bytes: the name of a token.
+const ACTOR_BYTES_MAX: usize = 64;
+
+/// Longest reason somebody may give for an order, in characters.
+pub const REASON_CHARS_MAX: usize = 500;
+
+/// Who decided: the name of a token, or Weir itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Actor(String);
+
+impl Actor {
+    /// Weir itself.
+    pub fn weir() -> Self {
+        Self("weir".into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A text that names nobody.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("name {0:?} is not allowed; use 1 to {ACTOR_BYTES_MAX} letters, digits and ._@-")]
+pub struct ActorError(String);
+
+impl FromStr for Actor {
+    type Err = ActorError;
+
+    fn from_str(text: &str) -> Result<Self, ActorError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._@-".contains(c);
+        if (1..=ACTOR_BYTES_MAX).contains(&text.len()) && text.chars().all(allowed) {
+            return Ok(Self(text.into()));
+        }
+        Err(ActorError(text.chars().take(ACTOR_BYTES_MAX).collect()))
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// An order, who gave it, and the reason they gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// What to do.
+    pub order: Order,
+    /// Who says so.
+    pub by: Actor,
+    /// Why, in their words.
+    pub because: Option<String>,
+}
+
+/// What an operator can order. Without a tier: all tiers with an open rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Order {
+    /// Take a version as the one that serves, since the app was changed behind Weir's back.
+    Adopt {
+        /// Where.
+        tier: TierName,
+        /// Which.
+        version: Version,
+    },
+    /// Raise the weight without waiting for a proof.
+    Advance {
+        /// Where.
+        #[serde(default)]
+        tier: Option<TierName>,
+        /// To this weight; none: to the next stage.
+        #[serde(default)]
+        to: Option<Weight>,
+    },
+    /// Stop progress; the guard goes on.
+    Pause {
+        /// Where.
+        #[serde(default)]
+        tier: Option<TierName>,
+    },
+    /// Give the canary to everybody.
+    Promote {
+        /// Where.
+        #[serde(default)]
+        tier: Option<TierName>,
+    },
+    /// End a pause.
+    Resume {
+        /// Where.
+        #[serde(default)]
+        tier: Option<TierName>,
+    },
+    /// Take everybody back.
+    Rollback {
+        /// Where.
+        #[serde(default)]
+        tier: Option<TierName>,
+        /// Close upgraded connections at once.
+        #[serde(default)]
+        now: bool,
+    },
+    /// Open a rollout.
+    Start {
+        /// Where; none: every tier that has the release.
+        #[serde(default)]
+        tier: Option<TierName>,
+        /// Which version; none: the one that was never tried.
+        #[serde(default)]
+        version: Option<Version>,
+        /// Where it runs, for a release that the file does not list.
+        #[serde(default)]
+        upstreams: Vec<Address>,
+        /// Try a version again that was rolled back.
+        #[serde(default)]
+        again: bool,
+    },
+}
+
+/// What the control wing hands to `step`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// An order.
+    Command(Command),
+    /// The program starts or the file was read again: what it says now is in the facts.
+    File {
+        /// What was wrong with a journal that had to be set aside.
+        journal_lost: Option<String>,
+        /// Whether the program runs already, so that a file that lost a line is refused; a start
+        /// must go on with it.
+        reload: bool,
+    },
+    /// No upstream of the canary has been healthy for too long, while stable is.
+    Unhealthy {
+        /// Where.
+        tier: TierName,
+        /// What was seen.
+        reason: String,
+    },
+    /// The judge has looked at a window.
+    Verdict {
+        /// Where.
+        tier: TierName,
+        /// In which rollout.
+        rollout: RolloutId,
+        /// What it says.
+        verdict: Verdict,
+    },
+}
+
+/// What is true outside: the file, the health of the upstreams, fresh randomness.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// The tiers of the file, in its order.
+    pub tiers: Vec<TierFacts>,
+    /// Sixteen random bytes nobody has seen, should a rollout start.
+    pub salt: Salt,
+    /// Whether verdicts are only written down (`--observe`).
+    pub observe: bool,
+}
+
+/// What is true of one tier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TierFacts {
+    /// Its name.
+    pub name: TierName,
+    /// Who serves while the journal is new.
+    pub stable: Version,
+    /// The releases of the file.
+    pub releases: Vec<ReleaseFacts>,
+    /// The stages of the file.
+    pub stages: Stages,
+    /// What the judge tolerates.
+    pub analysis: Settings,
+    /// Requests per second of the last hour, if known.
+    pub rate: Option<f64>,
+    /// Whether the upstreams that an order names answer.
+    pub named_upstreams_healthy: bool,
+}
+
+/// What is true of one release of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseFacts {
+    /// Its version.
+    pub version: Version,
+    /// Where it runs.
+    pub addresses: Vec<Address>,
+    /// Whether at least one of its upstreams is healthy.
+    pub healthy: bool,
+}
+
+impl Facts {
+    /// The facts of `tier`, if the file has it.
+    pub fn tier(&self, tier: &TierName) -> Option<&TierFacts> {
+        self.tiers.iter().find(|facts| facts.name == *tier)
+    }
+}
+
+impl TierFacts {
+    /// The facts of `version`, if the file has it.
+    pub fn release(&self, version: &Version) -> Option<&ReleaseFacts> {
+        self.releases.iter().find(|release| release.version == *version)
+    }
+}
+
+/// Why an order was not carried out, and the way out.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Refusal {
+    /// `adopt` while a rollout is open.
+    #[error(
+        "{tier}: a rollout of {release} is open; `weir rollback {tier}` or `weir promote {tier}` first"
+    )]
+    AdoptWhileOpen {
+        /// Where.
+        tier: TierName,
+        /// The canary.
+        release: Version,
+    },
+    /// `start` while a rollout is open.
+    #[error(
+        "{tier}: a rollout of {release} is open already (rollout {rollout}); end it with \
+         `weir promote {tier}` or `weir rollback {tier}`"
+    )]
+    AlreadyOpen {
+        /// Where.
+        tier: TierName,
+        /// The canary.
+        release: Version,
+        /// Its number.
+        rollout: RolloutId,
+    },
+    /// `start` of the version that serves.
+    #[error(
+        "{tier}: {version} is what everybody has already; name another version of the file: {available}"
+    )]
+    AlreadyStable {
+        /// Where.
+        tier: TierName,
+        /// The version.
+        version: Version,
+        /// What could be started.
+        available: String,
+    },
+    /// `start` without a version where several could be meant.
+    #[error("{tier}: which version? never tried so far: {candidates}; `weir start {tier} VERSION`")]
+    Ambiguous {
+        /// Where.
+        tier: TierName,
+        /// What could be meant.
+        candidates: String,
+    },
+    /// `advance` behind the last stage.
+    #[error(
+        "{tier}: {weight} is the last stage; `weir promote {tier}` gives {release} to everybody"
+    )]
+    LastStage {
+        /// Where.
+        tier: TierName,
+        /// The weight.
+        weight: Weight,
+        /// The canary.
+        release: Version,
+    },
+    /// The file has no line for a release in use.
+    #[error(
+        "{tier}: the file has no line for {version}, which is in use; it serves at the addresses \
+         last known, and nothing is raised until its line is back (then `weir reload`)"
+    )]
+    LineMissing {
+        /// Where.
+        tier: TierName,
+        /// The release.
+        version: Version,
+    },
+    /// `advance --to` a weight that is not higher.
+    #[error(
+        "{tier}: the canary has {weight} already and `advance` only raises; to lower it use \
+         `weir rollback {tier}`"
+    )]
+    NotHigher {
+        /// Where.
+        tier: TierName,
+        /// The weight now.
+        weight: Weight,
+    },
+    /// No rollout is open.
+    #[error("{0}no rollout is open; `weir start` opens one, `weir status` shows who serves")]
+    NoneOpen(String),
+    /// Nobody to go back to.
+    #[error(
+        "{tier}: there is nobody to go back to: {stable} serves everybody and no version served \
+         before it since the journal began"
+    )]
+    NobodyBefore {
+        /// Where.
+        tier: TierName,
+        /// Who serves.
+        stable: Version,
+    },
+    /// `start` without a version where none is left.
+    #[error(
+        "{tier}: every version of the file was tried; add the new one to `releases` and `weir reload`, or name one with --again"
+    )]
+    NothingNew {
+        /// Where.
+        tier: TierName,
+    },
+    /// Passed stages changed in the file.
+    #[error(
+        "{tier}: the stages up to {weight} are passed and cannot change while a rollout is open"
+    )]
+    PassedStages {
+        /// Where.
+        tier: TierName,
+        /// The weight now.
+        weight: Weight,
+    },
+    /// Not paused.
+    #[error("{tier}: not paused")]
+    NotPaused {
+        /// Where.
+        tier: TierName,
+    },
+    /// `start` of a version that was rolled back before.
+    #[error(
+        "{tier}: {version} was rolled back before ({why}); `weir start {tier} {version} --again` tries it again"
+    )]
+    RolledBackBefore {
+        /// Where.
+        tier: TierName,
+        /// The version.
+        version: Version,
+        /// What the journal says.
+        why: String,
+    },
+    /// `advance --to 100%`.
+    #[error("{tier}: 100% is a promotion; use `weir promote {tier}`")]
+    ToEverybody {
+        /// Where.
+        tier: TierName,
+    },
+    /// The journal was lost and nobody has confirmed who serves.
+    #[error(
+        "{tier}: the journal was lost ({what}), so nobody knows whether {stable} is right; confirm \
+         with `weir adopt {tier} {stable}`"
+    )]
+    Unconfirmed {
+        /// Where.
+        tier: TierName,
+        /// Who serves.
+        stable: Version,
+        /// What was wrong with the journal.
+        what: String,
+    },
+    /// `start` of a version without a healthy upstream.
+    #[error(
+        "{tier}: no upstream of {version} is healthy; start it first, or wait for it with --wait 5m"
+    )]
+    Unhealthy {
+        /// Where.
+        tier: TierName,
+        /// The version.
+        version: Version,
+    },
+    /// No such tier.
+    #[error("there is no tier {tier}; the file has: {known}")]
+    UnknownTier {
+        /// What was asked for.
+        tier: TierName,
+        /// What there is.
+        known: String,
+    },
+    /// No such version.
+    #[error(
+        "{tier}: the file has no release {version}; it has: {known}; or name its address with --upstream ADDR"
+    )]
+    UnknownVersion {
+        /// Where.
+        tier: TierName,
+        /// What was asked for.
+        version: Version,
+        /// What there is.
+        known: String,
+    },
+    /// `start --upstream` without the version.
+    #[error("{tier}: --upstream names where a release runs; name its version too")]
+    UpstreamWithoutVersion {
+        /// Where.
+        tier: TierName,
+    },
+}

@@ -1,0 +1,216 @@
+//! What happened: facts in the past tense, for ever. Add variants, never change one.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::Actor;
+use super::plan::Plan;
+use crate::analysis::{Settings, WhenUnproven};
+use crate::time::Timestamp;
+use crate::traffic::{Address, Salt, TierName, Version, Weight};
+
+/// The number of a rollout, counted from 1 over all tiers.
+pub type RolloutId = u64;
+
+/// One line of the journal: what changed, in which tier, when, by whom, and why they said so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Who decided.
+    pub by: Actor,
+    /// The reason somebody gave, word for word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// Where.
+    pub tier: TierName,
+    /// In which rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutId>,
+    /// What.
+    pub change: Change,
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A version was taken as the one that serves.
+    Adopted {
+        /// The version that serves.
+        stable: Version,
+        /// Where it runs.
+        addresses: Vec<Address>,
+        /// On whose word.
+        why: Adoption,
+    },
+    /// The canary's weight rose.
+    Advanced {
+        /// To this.
+        weight: Weight,
+        /// On what ground.
+        cause: Cause,
+    },
+    /// The time for a proof is over and the rollout waits for a person.
+    Held {
+        /// What is missing.
+        reason: String,
+    },
+    /// A release stands at other addresses.
+    Moved {
+        /// The release.
+        version: Version,
+        /// Where it runs now.
+        addresses: Vec<Address>,
+    },
+    /// Progress was stopped by an order.
+    Paused,
+    /// Everybody has the new version.
+    Promoted {
+        /// The version that serves from now on.
+        release: Version,
+        /// The version that served before.
+        replaced: Version,
+        /// On what ground.
+        cause: Cause,
+    },
+    /// The patience of the judge was changed.
+    Reanalysed {
+        /// The new time for a proof.
+        #[serde(with = "crate::time::as_millis")]
+        give_up: Duration,
+        /// What happens after it.
+        when_unproven: WhenUnproven,
+    },
+    /// The stages to come were changed.
+    Replanned {
+        /// The new plan.
+        plan: Plan,
+    },
+    /// A pause ended by an order.
+    Resumed,
+    /// Everybody is back on the old version.
+    RolledBack {
+        /// The version that was left.
+        from: Version,
+        /// The version that serves.
+        to: Version,
+        /// On what ground.
+        cause: Blame,
+        /// Whether upgraded connections were closed at once instead of over the drain time.
+        #[serde(default)]
+        now: bool,
+    },
+    /// A rollout was opened.
+    Started {
+        /// The canary.
+        release: Version,
+        /// Which try of this version it is, counted from 1.
+        attempt: u32,
+        /// Its stages; the first is entered at once.
+        plan: Plan,
+        /// What the judge tolerates.
+        analysis: Box<Settings>,
+        /// The secret from which the buckets follow.
+        salt: Salt,
+        /// Where the canary runs.
+        addresses: Vec<Address>,
+        /// Whether the file lists the release; otherwise the order named its addresses.
+        listed: bool,
+    },
+    /// In observe mode: what would have been rolled back.
+    WouldHaveRolledBack {
+        /// On what ground.
+        cause: Blame,
+    },
+}
+
+/// On whose word a version was taken as the one that serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Adoption {
+    /// The file's, since the journal was new.
+    FirstStart,
+    /// An operator's.
+    Order,
+    /// The file's, since the journal could not be read; raises wait for an operator's word.
+    Recovered {
+        /// What was wrong with the journal.
+        what: String,
+    },
+}
+
+/// Why the weight rose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// An operator said so.
+    Order,
+    /// The judge proved that the canary is not worse.
+    Proven {
+        /// The judge's words.
+        reason: String,
+    },
+    /// Time passed without evidence of harm, and the plan allows to go on.
+    Unproven {
+        /// The judge's words.
+        reason: String,
+    },
+}
+
+/// Why everybody went back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blame {
+    /// An operator said so.
+    Order,
+    /// No upstream of the canary was healthy.
+    Unhealthy {
+        /// What was seen.
+        reason: String,
+    },
+    /// The judge found the canary worse.
+    Verdict {
+        /// The metric that failed.
+        metric: String,
+        /// The judge's words.
+        reason: String,
+    },
+}
+
+/// Whether events put more users on something new, or only take them off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Acts first, is written afterwards; never refused or delayed.
+    Lower,
+    /// Is written first, acts afterwards.
+    Raise,
+}
+
+impl Change {
+    /// Whether this may act before it is written.
+    pub const fn direction(&self) -> Direction {
+        match self {
+            Self::Paused | Self::RolledBack { .. } => Direction::Lower,
+            Self::Adopted { .. }
+            | Self::Advanced { .. }
+            | Self::Held { .. }
+            | Self::Moved { .. }
+            | Self::Promoted { .. }
+            | Self::Reanalysed { .. }
+            | Self::Replanned { .. }
+            | Self::Resumed
+            | Self::Started { .. }
+            | Self::WouldHaveRolledBack { .. } => Direction::Raise,
+        }
+    }
+}
+
+impl Event {
+    /// The direction of several events decided together: they act first only if all of them may.
+    pub fn direction(events: &[Self]) -> Direction {
+        let lower = |event: &Self| event.change.direction() == Direction::Lower;
+        if events.iter().all(lower) { Direction::Lower } else { Direction::Raise }
+    }
+}

@@ -1,0 +1,20 @@
+//! What a rollout is, which orders it obeys, and the one function that decides.
+//!
+//! `step` decides and may refuse; `State::apply` remembers and cannot fail. Neither touches
+//! clock, network, disk or chance: those come in as arguments.
+
+mod command;
+mod event;
+mod plan;
+mod sentence;
+mod state;
+mod step;
+
+pub use command::{
+    Actor, ActorError, Command, Facts, Input, Order, REASON_CHARS_MAX, Refusal, ReleaseFacts,
+    TierFacts,
+};
+pub use event::{Adoption, Blame, Cause, Change, Direction, Event, RolloutId};
+pub use plan::{Plan, PlanError, STAGES_MAX, Stage, Stages};
+pub use state::{Fate, Known, Outcome, Rollout, State, Tier};
+pub use step::step;

@@ -1,0 +1,90 @@
+//! Each event as one English sentence: the journal is the work log.
+
+use std::fmt::Write;
+
+use super::event::{Adoption, Blame, Cause, Change, Event};
+use crate::analysis::WhenUnproven;
+use crate::time::in_words;
+
+impl Event {
+    /// The event as one sentence, without its time: `web: 1.1.0 advanced to 5%: ...`.
+    pub fn sentence(&self) -> String {
+        let mut text = format!("{}: {}", self.tier, self.deed());
+        if let Some(because) = &self.because {
+            let _ = write!(text, " (because: {because})");
+        }
+        text
+    }
+
+    fn deed(&self) -> String {
+        let by = &self.by;
+        match &self.change {
+            Change::Adopted { stable, why, .. } => match why {
+                Adoption::FirstStart => {
+                    format!("{stable} serves everybody, as the file says; the journal is new")
+                }
+                Adoption::Order => format!("{stable} adopted by {by} as the one that serves"),
+                Adoption::Recovered { what } => format!(
+                    "{stable} serves everybody, as the file says; the journal was set aside \
+                     ({what}); `weir adopt {} {stable}` confirms",
+                    self.tier
+                ),
+            },
+            Change::Advanced { weight, cause } => match cause {
+                Cause::Order => format!("advanced to {weight} by {by}"),
+                Cause::Proven { reason } | Cause::Unproven { reason } => {
+                    format!("advanced to {weight}: {reason}")
+                }
+            },
+            Change::Held { reason } => format!("held; the time for a proof is over: {reason}"),
+            Change::Moved { version, addresses } => {
+                let places: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                format!("{version} now runs at {}", places.join(", "))
+            }
+            Change::Paused => {
+                format!("paused by {by}; a failing canary is still rolled back")
+            }
+            Change::Promoted { release, replaced, cause } => {
+                let ground = match cause {
+                    Cause::Order => format!(" by {by}"),
+                    Cause::Proven { reason } | Cause::Unproven { reason } => format!(": {reason}"),
+                };
+                format!(
+                    "promoted, everybody is on {release}; `weir rollback` goes back to \
+                     {replaced}{ground}"
+                )
+            }
+            Change::Reanalysed { give_up, when_unproven } => {
+                let then = match when_unproven {
+                    WhenUnproven::Hold => "holds",
+                    WhenUnproven::Advance => "advances",
+                };
+                format!("a stage without a proof {then} after {}", in_words(*give_up))
+            }
+            Change::Replanned { plan } => format!("the plan is now {plan}"),
+            Change::Resumed => format!("resumed by {by}"),
+            Change::RolledBack { from, to, cause, .. } => {
+                format!(
+                    "rolled back, everybody is on {to} and {from} has no users: {}",
+                    ground(cause, self)
+                )
+            }
+            Change::Started { release, attempt, plan, .. } => {
+                let again =
+                    if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+                let first = plan.first().weight;
+                format!("{release} started at {first}{again} by {by}; the plan: {plan}")
+            }
+            Change::WouldHaveRolledBack { cause } => {
+                format!("would have rolled back (observing only): {}", ground(cause, self))
+            }
+        }
+    }
+}
+
+fn ground(cause: &Blame, event: &Event) -> String {
+    match cause {
+        Blame::Order => format!("ordered by {}", event.by),
+        Blame::Unhealthy { reason } | Blame::Verdict { reason, .. } => reason.clone(),
+    }
+}

@@ -1,0 +1,299 @@
+//! What is remembered: the fold of the events. Applying never decides, fails, or looks at a clock.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::Actor;
+use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
+use super::plan::{Plan, Stage};
+use crate::analysis::Settings;
+use crate::time::Timestamp;
+use crate::traffic::{Address, Salt, TierName, Version, Weight};
+
+/// All tiers, as the journal tells them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The tiers by name.
+    pub tiers: BTreeMap<TierName, Tier>,
+    /// The number of the newest rollout; 0 before the first.
+    pub latest: RolloutId,
+}
+
+/// One tier.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tier {
+    /// Who serves.
+    pub stable: Version,
+    /// Since when everybody without a place on the canary is on it.
+    pub since: Timestamp,
+    /// Who brought that about.
+    pub by: Actor,
+    /// Whom the last promotion replaced, and in which rollout.
+    pub previous: Option<(Version, RolloutId)>,
+    /// The open rollout.
+    pub rollout: Option<Rollout>,
+    /// Every version ever seen, and what became of it.
+    pub versions: BTreeMap<Version, Fate>,
+    /// Where the releases in use were last known to run.
+    pub addresses: BTreeMap<Version, Known>,
+    /// What was wrong with a lost journal, until an operator confirms who serves.
+    pub unconfirmed: Option<String>,
+    /// Whether the last roll back closes upgraded connections at once.
+    pub close_now: bool,
+}
+
+/// An open rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Its number.
+    pub id: RolloutId,
+    /// The canary.
+    pub release: Version,
+    /// Which try of this version it is, counted from 1.
+    pub attempt: u32,
+    /// Its stages.
+    pub plan: Plan,
+    /// What the judge tolerates.
+    pub analysis: Settings,
+    /// The secret from which the buckets follow.
+    pub salt: Salt,
+    /// The canary's share of the clients.
+    pub weight: Weight,
+    /// When it was opened.
+    pub started: Timestamp,
+    /// When this weight was reached.
+    pub entered: Timestamp,
+    /// Whether progress is stopped by an order.
+    pub paused: bool,
+    /// Whether the time for a proof is over at this weight.
+    pub held: bool,
+    /// In observe mode: whether it was written at this weight that it would have gone back.
+    pub warned: bool,
+}
+
+/// What became of a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fate {
+    /// How its last rollout ended.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in a few words.
+    pub why: String,
+    /// How often a rollout of it was opened.
+    pub attempts: u32,
+}
+
+/// How a version's last rollout ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was taken as the one that serves, without a rollout.
+    Adopted,
+    /// Everybody got it.
+    Promoted,
+    /// It was rolled back.
+    RolledBack,
+    /// Its rollout is open.
+    Started,
+}
+
+/// Where a release runs, and who said so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Its upstreams.
+    pub addresses: Vec<Address>,
+    /// Whether the file lists it; otherwise an order named the addresses.
+    pub listed: bool,
+}
+
+impl State {
+    /// Remembers `event`. An event of a tier that nobody adopted is kept out rather than guessed.
+    pub fn apply(&mut self, event: &Event) {
+        self.latest = self.latest.max(event.rollout.unwrap_or(0));
+        if let Change::Adopted { stable, addresses, why } = &event.change {
+            self.adopt(event, stable, addresses, why);
+        } else if let Some(tier) = self.tiers.get_mut(&event.tier) {
+            tier.apply(event);
+        }
+    }
+
+    fn adopt(&mut self, event: &Event, stable: &Version, addresses: &[Address], why: &Adoption) {
+        let tier = self.tiers.entry(event.tier.clone()).or_insert_with(|| Tier {
+            stable: stable.clone(),
+            since: event.at,
+            by: event.by.clone(),
+            previous: None,
+            rollout: None,
+            versions: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            unconfirmed: None,
+            close_now: false,
+        });
+        tier.unconfirmed = match why {
+            Adoption::Recovered { what } => Some(what.clone()),
+            Adoption::FirstStart | Adoption::Order => None,
+        };
+        tier.previous = None;
+        tier.serve(stable, event);
+        tier.fate(stable, Outcome::Adopted, event, "adopted".into());
+        let known = Known { addresses: addresses.to_vec(), listed: true };
+        tier.addresses.insert(stable.clone(), known);
+    }
+
+    /// The canary's weight in `tier`: computed, never stored beside the rollout.
+    pub fn weight(&self, tier: &TierName) -> Weight {
+        self.tiers.get(tier).map_or(Weight::NONE, Tier::weight)
+    }
+
+    /// The tiers with an open rollout.
+    pub fn open(&self) -> impl Iterator<Item = (&TierName, &Tier, &Rollout)> {
+        self.tiers
+            .iter()
+            .filter_map(|(name, tier)| tier.rollout.as_ref().map(|rollout| (name, tier, rollout)))
+    }
+}
+
+impl Tier {
+    /// The canary's share of the clients; none without an open rollout.
+    pub fn weight(&self) -> Weight {
+        self.rollout.as_ref().map_or(Weight::NONE, |rollout| rollout.weight)
+    }
+
+    /// The release on the canary track, if a rollout is open.
+    pub fn canary(&self) -> Option<&Version> {
+        self.rollout.as_ref().map(|rollout| &rollout.release)
+    }
+
+    /// Whether `version` was never tried in a rollout nor adopted.
+    pub fn is_new(&self, version: &Version) -> bool {
+        !self.versions.contains_key(version)
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match &event.change {
+            Change::Adopted { .. } | Change::WouldHaveRolledBack { .. } | Change::Held { .. } => {
+                self.mark(event);
+            }
+            Change::Advanced { weight, .. } => self.enter(*weight, event),
+            Change::Moved { version, addresses } => {
+                if let Some(known) = self.addresses.get_mut(version) {
+                    known.addresses.clone_from(addresses);
+                }
+            }
+            Change::Paused => self.set_paused(true),
+            Change::Promoted { release, replaced, cause } => {
+                self.promote(release, replaced, cause, event);
+            }
+            Change::Reanalysed { give_up, when_unproven } => {
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.analysis.give_up = *give_up;
+                    rollout.analysis.when_unproven = *when_unproven;
+                    rollout.held = false;
+                }
+            }
+            Change::Replanned { plan } => {
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.plan.clone_from(plan);
+                }
+            }
+            Change::Resumed => self.set_paused(false),
+            Change::RolledBack { from, to, cause, now } => {
+                self.roll_back(from, to, cause, event);
+                self.close_now = *now;
+            }
+            Change::Started { .. } => self.start(event),
+        }
+    }
+
+    fn mark(&mut self, event: &Event) {
+        if let Some(rollout) = &mut self.rollout {
+            rollout.held |= matches!(event.change, Change::Held { .. });
+            rollout.warned |= matches!(event.change, Change::WouldHaveRolledBack { .. });
+        }
+    }
+
+    fn enter(&mut self, weight: Weight, event: &Event) {
+        if let Some(rollout) = &mut self.rollout {
+            rollout.weight = weight;
+            rollout.entered = event.at;
+            rollout.held = false;
+            rollout.warned = false;
+        }
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        if let Some(rollout) = &mut self.rollout {
+            rollout.paused = paused;
+        }
+    }
+
+    fn start(&mut self, event: &Event) {
+        let Change::Started { release, attempt, plan, analysis, salt, addresses, listed } =
+            &event.change
+        else {
+            return;
+        };
+        let Stage { weight, .. } = plan.first();
+        self.previous = None;
+        self.close_now = false;
+        self.addresses.retain(|version, _| *version == self.stable);
+        let known = Known { addresses: addresses.clone(), listed: *listed };
+        self.addresses.insert(release.clone(), known);
+        self.fate(release, Outcome::Started, event, "started".into());
+        if let Some(fate) = self.versions.get_mut(release) {
+            fate.attempts = *attempt;
+        }
+        self.rollout = Some(Rollout {
+            id: event.rollout.unwrap_or(0),
+            release: release.clone(),
+            attempt: *attempt,
+            plan: plan.clone(),
+            analysis: (**analysis).clone(),
+            salt: *salt,
+            weight,
+            started: event.at,
+            entered: event.at,
+            paused: false,
+            held: false,
+            warned: false,
+        });
+    }
+
+    fn promote(&mut self, release: &Version, replaced: &Version, cause: &Cause, event: &Event) {
+        let why = match cause {
+            Cause::Order => format!("promoted by {}", event.by),
+            Cause::Proven { .. } => "proven not worse".into(),
+            Cause::Unproven { .. } => "promoted unproven".into(),
+        };
+        self.rollout = None;
+        self.previous = Some((replaced.clone(), event.rollout.unwrap_or(0)));
+        self.serve(release, event);
+        self.fate(release, Outcome::Promoted, event, why);
+    }
+
+    fn roll_back(&mut self, from: &Version, to: &Version, cause: &Blame, event: &Event) {
+        let why = match cause {
+            Blame::Order => format!("by {}", event.by),
+            Blame::Unhealthy { .. } => "unhealthy".into(),
+            Blame::Verdict { metric, .. } => metric.clone(),
+        };
+        self.rollout = None;
+        self.previous = None;
+        self.serve(to, event);
+        self.fate(from, Outcome::RolledBack, event, why);
+    }
+
+    fn serve(&mut self, version: &Version, event: &Event) {
+        self.stable = version.clone();
+        self.since = event.at;
+        self.by = event.by.clone();
+    }
+
+    fn fate(&mut self, version: &Version, outcome: Outcome, event: &Event, why: String) {
+        let attempts = self.versions.get(version).map_or(0, |fate| fate.attempts);
+        let fate = Fate { outcome, at: event.at, why, attempts };
+        self.versions.insert(version.clone(), fate);
+    }
+}

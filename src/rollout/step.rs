@@ -1,0 +1,490 @@
+//! The only place that decides.
+
+use super::command::{Actor, Command, Facts, Input, Order, Refusal, TierFacts};
+use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
+use super::plan::{Plan, Stages};
+use super::state::{Outcome, Rollout, State, Tier};
+use crate::analysis::{Verdict, Why};
+use crate::time::Timestamp;
+use crate::traffic::{Address, TierName, Version, Weight};
+
+/// Decides what follows from `input`: the events to remember, in order, or why an order is
+/// refused. No event and no refusal: nothing changes.
+///
+/// # Errors
+/// The order cannot be carried out; the text says why and what to do instead.
+pub fn step(
+    state: &State,
+    input: &Input,
+    facts: &Facts,
+    now: Timestamp,
+) -> Result<Vec<Event>, Refusal> {
+    match input {
+        Input::Command(command) => Desk { state, facts, now, command }.decide(),
+        Input::File { reload: true, .. } => {
+            // A tier without a rollout may leave the file as a whole.
+            let stays = |(name, tier): &(&TierName, &Tier)| {
+                tier.rollout.is_some() || facts.tier(name).is_some()
+            };
+            let lost = |(name, tier)| missing_line(name, tier, facts);
+            match state.tiers.iter().filter(stays).find_map(lost) {
+                Some(refusal) => Err(refusal),
+                None => read_file(state, facts, None, now),
+            }
+        }
+        Input::File { journal_lost, .. } => read_file(state, facts, journal_lost.as_deref(), now),
+        Input::Unhealthy { tier, reason } => {
+            let blame = Blame::Unhealthy { reason: reason.clone() };
+            Ok(guard(state, facts, tier, blame, now).into_iter().collect())
+        }
+        Input::Verdict { tier, rollout, verdict } => {
+            Ok(judged(state, facts, tier, *rollout, verdict, now).into_iter().collect())
+        }
+    }
+}
+
+/// An event that Weir decides by itself.
+fn by_weir(tier: &TierName, rollout: Option<RolloutId>, change: Change, now: Timestamp) -> Event {
+    Event { at: now, by: Actor::weir(), because: None, tier: tier.clone(), rollout, change }
+}
+
+/// A pause stops progress, never the guard: a failing canary is rolled back even while paused.
+fn guard(
+    state: &State,
+    facts: &Facts,
+    name: &TierName,
+    cause: Blame,
+    now: Timestamp,
+) -> Option<Event> {
+    let tier = state.tiers.get(name)?;
+    let rollout = tier.rollout.as_ref()?;
+    let change = match (facts.observe, rollout.warned) {
+        (false, _) => Change::RolledBack {
+            from: rollout.release.clone(),
+            to: tier.stable.clone(),
+            cause,
+            now: false,
+        },
+        (true, false) => Change::WouldHaveRolledBack { cause },
+        (true, true) => return None,
+    };
+    Some(by_weir(name, Some(rollout.id), change, now))
+}
+
+fn judged(
+    state: &State,
+    facts: &Facts,
+    name: &TierName,
+    id: RolloutId,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> Option<Event> {
+    let tier = state.tiers.get(name)?;
+    let rollout = tier.rollout.as_ref().filter(|rollout| rollout.id == id)?;
+    let change = match verdict {
+        Verdict::Fail { metric, reason } => {
+            let cause = Blame::Verdict { metric: metric.clone(), reason: reason.clone() };
+            return guard(state, facts, name, cause, now);
+        }
+        Verdict::Inconclusive { why: Why::Unproven, reason, .. } if !rollout.held => {
+            Change::Held { reason: reason.clone() }
+        }
+        Verdict::Inconclusive { .. } => return None,
+        Verdict::Pass { .. } if facts.observe || rollout.paused => return None,
+        Verdict::Pass { .. } if missing_line(name, tier, facts).is_some() => return None,
+        Verdict::Pass { proven, reason } => {
+            let reason = reason.clone();
+            let cause = if *proven { Cause::Proven { reason } } else { Cause::Unproven { reason } };
+            onward(tier, rollout, cause)
+        }
+    };
+    Some(by_weir(name, Some(rollout.id), change, now))
+}
+
+/// The next stage, or everybody after the last.
+fn onward(tier: &Tier, rollout: &Rollout, cause: Cause) -> Change {
+    match rollout.plan.after(rollout.weight) {
+        Some(stage) => Change::Advanced { weight: stage.weight, cause },
+        None => promoted(tier, rollout, cause),
+    }
+}
+
+fn promoted(tier: &Tier, rollout: &Rollout, cause: Cause) -> Change {
+    let (release, replaced) = (rollout.release.clone(), tier.stable.clone());
+    Change::Promoted { release, replaced, cause }
+}
+
+/// A release in use whose line the file has lost, if there is one: nothing is raised then.
+fn missing_line(name: &TierName, tier: &Tier, facts: &Facts) -> Option<Refusal> {
+    let in_file = |version: &Version| {
+        let named_by_order = tier.addresses.get(version).is_some_and(|known| !known.listed);
+        named_by_order || facts.tier(name).is_some_and(|f| f.release(version).is_some())
+    };
+    let version =
+        [Some(&tier.stable), tier.canary()].into_iter().flatten().find(|v| !in_file(v))?.clone();
+    Some(Refusal::LineMissing { tier: name.clone(), version })
+}
+
+/// Takes over what the file says: new tiers, moved releases, later stages, patience.
+fn read_file(
+    state: &State,
+    facts: &Facts,
+    journal_lost: Option<&str>,
+    now: Timestamp,
+) -> Result<Vec<Event>, Refusal> {
+    let mut events = Vec::new();
+    for file in &facts.tiers {
+        let Some(tier) = state.tiers.get(&file.name) else {
+            let why = match journal_lost {
+                None => Adoption::FirstStart,
+                Some(what) => Adoption::Recovered { what: what.into() },
+            };
+            events.push(by_weir(&file.name, None, adopted(file, why), now));
+            continue;
+        };
+        events.extend(moved(file, tier, now));
+        if let Some(rollout) = &tier.rollout {
+            events.extend(replanned(file, rollout, now)?);
+        }
+    }
+    Ok(events)
+}
+
+fn adopted(file: &TierFacts, why: Adoption) -> Change {
+    let addresses = file.release(&file.stable).map(|r| r.addresses.clone()).unwrap_or_default();
+    Change::Adopted { stable: file.stable.clone(), addresses, why }
+}
+
+/// The releases in use that the file has at other addresses than the journal.
+fn moved(file: &TierFacts, tier: &Tier, now: Timestamp) -> Vec<Event> {
+    let id = tier.rollout.as_ref().map(|rollout| rollout.id);
+    let change = |release: &super::ReleaseFacts| {
+        let known = tier.addresses.get(&release.version)?;
+        let (version, addresses) = (release.version.clone(), release.addresses.clone());
+        (known.addresses != addresses).then_some(Change::Moved { version, addresses })
+    };
+    let changes = file.releases.iter().filter_map(change);
+    changes.map(|change| by_weir(&file.name, id, change, now)).collect()
+}
+
+fn replanned(file: &TierFacts, rollout: &Rollout, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+    let mut changes = Vec::new();
+    if let Stages::Listed(plan) = &file.stages
+        && *plan != rollout.plan
+    {
+        if !plan.agrees_up_to(rollout.weight, &rollout.plan) {
+            let (tier, weight) = (file.name.clone(), rollout.weight);
+            return Err(Refusal::PassedStages { tier, weight });
+        }
+        changes.push(Change::Replanned { plan: plan.clone() });
+    }
+    let (old, new) = (&rollout.analysis, &file.analysis);
+    if (old.give_up, old.when_unproven) != (new.give_up, new.when_unproven) {
+        let (give_up, when_unproven) = (new.give_up, new.when_unproven);
+        changes.push(Change::Reanalysed { give_up, when_unproven });
+    }
+    Ok(changes.into_iter().map(|c| by_weir(&file.name, Some(rollout.id), c, now)).collect())
+}
+
+/// One order on the desk, with all that is needed to decide it.
+struct Desk<'a> {
+    state: &'a State,
+    facts: &'a Facts,
+    now: Timestamp,
+    command: &'a Command,
+}
+
+impl Desk<'_> {
+    fn decide(&self) -> Result<Vec<Event>, Refusal> {
+        match &self.command.order {
+            Order::Adopt { tier, version } => self.adopt(tier, version),
+            Order::Advance { tier, to } => {
+                self.on_open(tier.as_ref(), |n, t, r| self.advance(n, t, r, *to))
+            }
+            Order::Pause { tier } => self.on_open(tier.as_ref(), |_, _, rollout| {
+                Ok((!rollout.paused).then_some(Change::Paused))
+            }),
+            Order::Promote { tier } => self.on_open(tier.as_ref(), |name, tier, rollout| {
+                self.may_raise(name, tier)?;
+                Ok(Some(promoted(tier, rollout, Cause::Order)))
+            }),
+            Order::Resume { tier } => self.on_open(tier.as_ref(), |name, _, rollout| {
+                let not_paused = Refusal::NotPaused { tier: name.clone() };
+                if rollout.paused { Ok(Some(Change::Resumed)) } else { Err(not_paused) }
+            }),
+            Order::Rollback { tier, now } => self.roll_back(tier.as_ref(), *now),
+            Order::Start { tier, version, upstreams, again } => {
+                self.start(tier.as_ref(), version.as_ref(), upstreams, *again)
+            }
+        }
+    }
+
+    fn event(&self, tier: &TierName, rollout: Option<RolloutId>, change: Change) -> Event {
+        Event {
+            at: self.now,
+            by: self.command.by.clone(),
+            because: self.command.because.clone(),
+            tier: tier.clone(),
+            rollout,
+            change,
+        }
+    }
+
+    fn known(&self, name: &TierName) -> Result<&Tier, Refusal> {
+        self.state.tiers.get(name).ok_or_else(|| Refusal::UnknownTier {
+            tier: name.clone(),
+            known: listed(self.facts.tiers.iter().map(|facts| &facts.name)),
+        })
+    }
+
+    /// Decides for the tier named, or for every tier with an open rollout. All or nothing.
+    fn on_open(
+        &self,
+        name: Option<&TierName>,
+        decide: impl Fn(&TierName, &Tier, &Rollout) -> Result<Option<Change>, Refusal>,
+    ) -> Result<Vec<Event>, Refusal> {
+        if let Some(name) = name {
+            self.known(name)?;
+        }
+        let chosen = self.state.open().filter(|(tier, ..)| name.is_none_or(|name| name == *tier));
+        let mut events = Vec::new();
+        let mut open = 0;
+        for (tier_name, tier, rollout) in chosen {
+            open += 1;
+            let change = decide(tier_name, tier, rollout)?;
+            events.extend(change.map(|change| self.event(tier_name, Some(rollout.id), change)));
+        }
+        if open == 0 {
+            return Err(Refusal::NoneOpen(name.map(|n| format!("{n}: ")).unwrap_or_default()));
+        }
+        Ok(events)
+    }
+
+    fn advance(
+        &self,
+        name: &TierName,
+        tier: &Tier,
+        rollout: &Rollout,
+        to: Option<Weight>,
+    ) -> Result<Option<Change>, Refusal> {
+        self.may_raise(name, tier)?;
+        let weight = match to {
+            Some(Weight::ALL) => return Err(Refusal::ToEverybody { tier: name.clone() }),
+            Some(weight) if weight <= rollout.weight => {
+                return Err(Refusal::NotHigher { tier: name.clone(), weight: rollout.weight });
+            }
+            Some(weight) => weight,
+            None => match rollout.plan.after(rollout.weight) {
+                Some(stage) => stage.weight,
+                None => {
+                    return Err(Refusal::LastStage {
+                        tier: name.clone(),
+                        weight: rollout.weight,
+                        release: rollout.release.clone(),
+                    });
+                }
+            },
+        };
+        Ok(Some(Change::Advanced { weight, cause: Cause::Order }))
+    }
+
+    /// Raises wait for a confirmed journal and for the lines of the releases in use.
+    fn may_raise(&self, name: &TierName, tier: &Tier) -> Result<(), Refusal> {
+        if let Some(what) = &tier.unconfirmed {
+            let (tier, stable, what) = (name.clone(), tier.stable.clone(), what.clone());
+            return Err(Refusal::Unconfirmed { tier, stable, what });
+        }
+        missing_line(name, tier, self.facts).map_or(Ok(()), Err)
+    }
+
+    fn adopt(&self, name: &TierName, version: &Version) -> Result<Vec<Event>, Refusal> {
+        let tier = self.known(name)?;
+        if let Some(rollout) = &tier.rollout {
+            let (tier, release) = (name.clone(), rollout.release.clone());
+            return Err(Refusal::AdoptWhileOpen { tier, release });
+        }
+        let facts = self.facts.tier(name);
+        let Some(release) = facts.and_then(|facts| facts.release(version)) else {
+            return Err(self.unknown_version(name, version));
+        };
+        if tier.stable == *version && tier.unconfirmed.is_none() {
+            return Ok(vec![]);
+        }
+        let addresses = release.addresses.clone();
+        let change = Change::Adopted { stable: version.clone(), addresses, why: Adoption::Order };
+        Ok(vec![self.event(name, None, change)])
+    }
+
+    fn unknown_version(&self, name: &TierName, version: &Version) -> Refusal {
+        let releases = self.facts.tier(name).map(|facts| &facts.releases[..]).unwrap_or_default();
+        Refusal::UnknownVersion {
+            tier: name.clone(),
+            version: version.clone(),
+            known: listed(releases.iter().map(|release| &release.version)),
+        }
+    }
+
+    /// Never refused for a reason inside Weir; only when there is nobody to go back to. Without
+    /// a tier: whatever is open, with the tiers that the same rollouts have promoted; with nothing
+    /// open, the tiers of the newest rollout. So two people who type it never go back twice.
+    fn roll_back(&self, name: Option<&TierName>, now: bool) -> Result<Vec<Event>, Refusal> {
+        if let Some(name) = name {
+            let tier = self.known(name)?;
+            let event = self.back(name, tier, now);
+            return if event.is_none() && never_moved(tier) {
+                Err(Refusal::NobodyBefore { tier: name.clone(), stable: tier.stable.clone() })
+            } else {
+                Ok(event.into_iter().collect())
+            };
+        }
+        let mut ids: Vec<RolloutId> = self.state.open().map(|(_, _, rollout)| rollout.id).collect();
+        if ids.is_empty() {
+            ids.push(self.state.latest);
+        }
+        let concerned = |tier: &Tier| {
+            tier.rollout.is_some() || tier.previous.as_ref().is_some_and(|(_, id)| ids.contains(id))
+        };
+        let tiers = self.state.tiers.iter().filter(|(_, tier)| concerned(tier));
+        let events: Vec<Event> = tiers.filter_map(|(n, tier)| self.back(n, tier, now)).collect();
+        match self.state.tiers.iter().next() {
+            Some((name, tier))
+                if events.is_empty() && self.state.tiers.values().all(never_moved) =>
+            {
+                Err(Refusal::NobodyBefore { tier: name.clone(), stable: tier.stable.clone() })
+            }
+            _ => Ok(events),
+        }
+    }
+
+    fn back(&self, name: &TierName, tier: &Tier, now: bool) -> Option<Event> {
+        let (from, to, id) = match (&tier.rollout, &tier.previous) {
+            (Some(rollout), _) => (&rollout.release, &tier.stable, rollout.id),
+            (None, Some((previous, id))) => (&tier.stable, previous, *id),
+            (None, None) => return None,
+        };
+        let (from, to) = (from.clone(), to.clone());
+        let change = Change::RolledBack { from, to, cause: Blame::Order, now };
+        Some(self.event(name, Some(id), change))
+    }
+
+    fn start(
+        &self,
+        name: Option<&TierName>,
+        version: Option<&Version>,
+        upstreams: &[Address],
+        again: bool,
+    ) -> Result<Vec<Event>, Refusal> {
+        if let Some(name) = name {
+            let tier = self.known(name)?;
+            return Ok(vec![self.start_tier(name, tier, version, upstreams, again)?]);
+        }
+        // Every tier that has something to start; the refusal of one is the refusal of all,
+        // unless it merely has nothing new.
+        let mut events = Vec::new();
+        let mut nothing = None;
+        for facts in &self.facts.tiers {
+            let tier = self.known(&facts.name)?;
+            match self.start_tier(&facts.name, tier, version, upstreams, again) {
+                Ok(event) => events.push(event),
+                Err(
+                    refusal @ (Refusal::NothingNew { .. }
+                    | Refusal::UnknownVersion { .. }
+                    | Refusal::AlreadyStable { .. }),
+                ) => nothing = nothing.or(Some(refusal)),
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        match nothing {
+            Some(refusal) if events.is_empty() => Err(refusal),
+            _ => Ok(events),
+        }
+    }
+
+    fn start_tier(
+        &self,
+        name: &TierName,
+        tier: &Tier,
+        version: Option<&Version>,
+        upstreams: &[Address],
+        again: bool,
+    ) -> Result<Event, Refusal> {
+        if let Some(rollout) = &tier.rollout {
+            let (tier, release, rollout) = (name.clone(), rollout.release.clone(), rollout.id);
+            return Err(Refusal::AlreadyOpen { tier, release, rollout });
+        }
+        self.may_raise(name, tier)?;
+        let Some(facts) = self.facts.tier(name) else {
+            return Err(Refusal::LineMissing { tier: name.clone(), version: tier.stable.clone() });
+        };
+        let release = chosen(name, tier, facts, version, upstreams)?;
+        if release == tier.stable {
+            return Err(Refusal::AlreadyStable {
+                tier: name.clone(),
+                version: release,
+                available: listed(others(facts, tier)),
+            });
+        }
+        let (addresses, healthy, listed) = match facts.release(&release) {
+            _ if !upstreams.is_empty() => {
+                (upstreams.to_vec(), facts.named_upstreams_healthy, false)
+            }
+            Some(release) => (release.addresses.clone(), release.healthy, true),
+            None => return Err(self.unknown_version(name, &release)),
+        };
+        let fate = tier.versions.get(&release);
+        if let Some(fate) = fate.filter(|fate| fate.outcome == Outcome::RolledBack && !again) {
+            let (tier, why) = (name.clone(), fate.why.clone());
+            return Err(Refusal::RolledBackBefore { tier, version: release, why });
+        }
+        if !healthy {
+            return Err(Refusal::Unhealthy { tier: name.clone(), version: release });
+        }
+        let attempt = fate.map_or(0, |fate| fate.attempts) + 1;
+        let plan = match &facts.stages {
+            Stages::Auto => Plan::auto(facts.rate),
+            Stages::Listed(plan) => plan.clone(),
+        };
+        let (analysis, salt) = (Box::new(facts.analysis.clone()), self.facts.salt);
+        let change = Change::Started { release, attempt, plan, analysis, salt, addresses, listed };
+        Ok(self.event(name, Some(self.state.latest + 1), change))
+    }
+}
+
+fn chosen(
+    name: &TierName,
+    tier: &Tier,
+    facts: &TierFacts,
+    version: Option<&Version>,
+    upstreams: &[Address],
+) -> Result<Version, Refusal> {
+    if let Some(version) = version {
+        return Ok(version.clone());
+    }
+    if !upstreams.is_empty() {
+        return Err(Refusal::UpstreamWithoutVersion { tier: name.clone() });
+    }
+    let new: Vec<&Version> = others(facts, tier).filter(|v| tier.is_new(v)).collect();
+    match new[..] {
+        [version] => Ok(version.clone()),
+        [] => Err(Refusal::NothingNew { tier: name.clone() }),
+        _ => {
+            let candidates = listed(new.into_iter());
+            Err(Refusal::Ambiguous { tier: name.clone(), candidates })
+        }
+    }
+}
+
+/// Whether no version but today's ever served, so that there is nobody to go back to.
+fn never_moved(tier: &Tier) -> bool {
+    !tier.versions.values().any(|fate| fate.outcome == Outcome::RolledBack)
+}
+
+fn others<'a>(facts: &'a TierFacts, tier: &Tier) -> impl Iterator<Item = &'a Version> {
+    let stable = tier.stable.clone();
+    facts.releases.iter().map(|release| &release.version).filter(move |v| **v != stable)
+}
+
+fn listed<T: ToString>(items: impl Iterator<Item = T>) -> String {
+    let items: Vec<String> = items.map(|item| item.to_string()).collect();
+    if items.is_empty() { "none".into() } else { items.join(", ") }
+}
