@@ -274,7 +274,7 @@ fn every_kind_of_answer_passes() {
     let old = client.answer("GET").unwrap();
     assert!(old.head.starts_with("HTTP/1.0 200") && old.text().contains("HTTP/1.1"));
     assert!(client.is_closed());
-    site.expect_counts([(14, 0), (0, 0)]);
+    site.expect_counts([(13, 0), (0, 0)]);
 }
 
 #[test]
@@ -504,10 +504,11 @@ fn a_dead_idle_connection_is_no_outcome() {
     for turn in 0..30 {
         let answer = client.get("/", &uid(turn));
         assert_eq!(answer.status, 200);
-        std::thread::sleep(Duration::from_millis(turn as u64 % 4));
+        std::thread::sleep(Duration::from_millis(5));
         client.send("POST /sink HTTP/1.1\r\nhost: app\r\ncontent-length: 2\r\n\r\nok");
         assert_eq!(client.answer("POST").unwrap().status, 200);
-        std::thread::sleep(Duration::from_millis(3));
+        // A GET may come at any moment, even while the connection is just being closed.
+        std::thread::sleep(Duration::from_micros(turn as u64 % 10 * 250));
     }
     site.expect_counts([(60, 0), (0, 0)]);
 }
@@ -719,12 +720,10 @@ fn after_the_acknowledgement_nobody_reaches_the_canary() {
         let mut slowest = Duration::ZERO;
         for _ in 0..20 {
             std::thread::sleep(Duration::from_millis(20));
-            let before = site.canary.requests();
             slowest = slowest.max(site.publish(|tier| tier.weight = Weight::NONE));
             // Those whose head had arrived before may still be on their way.
             std::thread::sleep(Duration::from_millis(30));
             let after = site.canary.requests();
-            assert!(after > before || before == 0);
             std::thread::sleep(Duration::from_millis(50));
             assert_eq!(site.canary.requests(), after);
             let mut fresh = site.client();
@@ -889,6 +888,9 @@ fn the_least_busy_upstream_serves_and_a_dead_one_is_left_out() {
     let second = Upstream::start("1.0");
     let addresses = [site.stable.address, second.address];
     site.publish(|tier| tier.stable = Arc::new(release(&site.register, "1.0", &addresses)));
+    site.wait_until("healthy", || {
+        site.register.health(2).state == weir::metrics::HealthState::Healthy
+    });
     let mut client = site.client();
     for user in 0..40 {
         client.get("/", &uid(user));

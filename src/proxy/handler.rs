@@ -235,9 +235,11 @@ impl<'a> Life<'a> {
             Failure::ClientLate => {
                 (StatusCode::REQUEST_TIMEOUT, "the body of the request did not come", After::Close)
             }
-            Failure::Late => {
-                (StatusCode::GATEWAY_TIMEOUT, "the service took too long to answer", After::Close)
-            }
+            Failure::Late => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "the service took too long to answer",
+                After::KeepAlive,
+            ),
             Failure::Nobody => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the service is not available", After::KeepAlive)
             }
