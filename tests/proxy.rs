@@ -742,7 +742,9 @@ fn after_the_acknowledgement_nobody_reaches_the_canary() {
 fn connections_have_a_limit() {
     let site = Site::with(0, |tier| tier.limits.connections = 3);
     let mut clients: Vec<Client> = (0..3).map(|_| site.client()).collect();
-    clients.iter_mut().for_each(|client| assert_eq!(client.get("/", "").status, 200));
+    for client in &mut clients {
+        assert_eq!(client.get("/", "").status, 200);
+    }
     let mut fourth = site.client();
     assert!(fourth.is_closed());
     clients.clear();
@@ -783,7 +785,7 @@ fn slow_heads_and_idle_clients_are_closed() {
     let mut client = site.client();
     client.get("/", "");
     let idle = silent(&mut client);
-    assert!((Duration::from_millis(1_000)..Duration::from_secs(2)).contains(&idle), "{idle:?}");
+    assert!((Duration::from_secs(1)..Duration::from_secs(2)).contains(&idle), "{idle:?}");
 }
 
 #[test]

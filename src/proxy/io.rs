@@ -188,7 +188,9 @@ impl hyper::rt::Write for Io {
                     return Poll::Ready(Err(Error::other("nested write")));
                 };
                 joined.clear();
-                slices.iter().for_each(|slice| joined.extend_from_slice(slice));
+                for slice in slices {
+                    joined.extend_from_slice(slice);
+                }
                 self.poll_write(cx, &joined)
             });
         }

@@ -1,4 +1,4 @@
-//! Upgraded connections (WebSockets and the like): bytes both ways until one side ends, or the
+//! Upgraded connections (web sockets and the like): bytes both ways until one side ends, or the
 //! release has lost.
 
 use std::cell::{Cell, RefCell};
@@ -176,17 +176,14 @@ impl Pump {
         *tunnel.waker.borrow_mut() = Some(cx.waker().clone());
         let down = self.down.poll(cx, &mut self.upstream, &mut self.client);
         let up = self.up.poll(cx, &mut self.client, &mut self.upstream);
-        match (down, up) {
-            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(()),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
-            (Poll::Pending, Poll::Pending) => Poll::Pending,
-            (Poll::Ready(Ok(())), Poll::Pending) | (Poll::Pending, Poll::Ready(Ok(()))) => {
-                if tunnel.half_since.get().is_none() {
-                    tunnel.half_since.set(Some(Instant::now()));
-                }
-                Poll::Pending
-            }
+        let broken = |flow: &Poll<io::Result<()>>| matches!(flow, Poll::Ready(Err(_)));
+        if broken(&down) || broken(&up) || (down.is_ready() && up.is_ready()) {
+            return Poll::Ready(());
         }
+        if (down.is_ready() || up.is_ready()) && tunnel.half_since.get().is_none() {
+            tunnel.half_since.set(Some(Instant::now()));
+        }
+        Poll::Pending
     }
 
     /// Tells the client of a WebSocket, unless a frame is just half sent.

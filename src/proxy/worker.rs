@@ -17,8 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::io::{Io, Socket};
-use super::line::{Cut, Line};
-use super::random;
+use super::line::Line;
 use super::stack;
 use super::upgrade::Tunnel;
 use super::view::{Kept, TierView, View};
@@ -145,7 +144,7 @@ impl Worker {
                 Occasion::Swept => {
                     sweeps = sweeps.wrapping_add(1);
                     worker.sweep(Instant::now());
-                    if sweeps % SWEEPS_PER_SKETCH == 0 {
+                    if sweeps.is_multiple_of(SWEEPS_PER_SKETCH) {
                         worker.publish_keys();
                     }
                 }
@@ -204,14 +203,9 @@ impl Worker {
             if let Some(tier) = view.tier(&line.tier)
                 && !tier.serves(slot)
                 && !exchange.tally.is_preview()
-                && exchange.close_at.get().is_none()
             {
-                let over = tier.table.close_over;
-                exchange.close_at.set(Some(now + random::part_of(over)));
-                if over.is_zero() {
-                    exchange.cut.set(Some(Cut::Stream));
-                    line.wake();
-                }
+                exchange.end_within(tier.table.close_over, now);
+                line.wake();
             }
         }
     }
@@ -323,9 +317,16 @@ impl Worker {
                 self.admit(&name, socket, peer);
             }
         }
-        self.lines.borrow().iter().for_each(|line| line.close_soon());
+        for line in self.lines.borrow().iter() {
+            if let Some(exchange) = &*line.exchange.borrow()
+                && exchange.is_stream.get()
+            {
+                exchange.end_within(limit / 2, Instant::now());
+            }
+            line.close_soon();
+        }
         for tunnel in self.tunnels.borrow().iter() {
-            tunnel.close_within(limit, Instant::now());
+            tunnel.close_within(limit / 2, Instant::now());
         }
         let mut ticks = interval(Duration::from_millis(10));
         while self.open() > 0 && Instant::now() < end {
