@@ -17,4 +17,10 @@ pub mod proxy;
 
 pub mod control;
 
+pub mod admin;
+pub mod alloc;
+pub mod app;
+pub mod assembly;
+pub mod cli;
 pub mod config;
+pub mod demo;

@@ -1,2 +1,24 @@
-//! The program.
-fn main() {}
+//! The program: parse, call, print one error, exit.
+
+use std::process::ExitCode;
+
+use weir::{alloc, app, cli};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    alloc::settle();
+    let outcome = match cli::parse().verb {
+        cli::Verb::Run(run) => app::serve(run).map(|()| ExitCode::SUCCESS),
+        cli::Verb::Demo(demo) => app::demo(demo).map(|()| ExitCode::SUCCESS),
+        cli::Verb::Ask(ask) => cli::ask(ask).map(ExitCode::from),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,5 +1,8 @@
 //! One test binary.
 
+mod config;
+mod house;
 mod judge;
 mod proxy;
+mod rollouts;
 mod support;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::difference::Class;
 use super::keys::{self, Keys};
 use super::values::{duration_text, hundredfold, size_text};
-use super::{Config, LogFormat, RolloutConfig, Stages, TierConfig};
+use super::{Config, LogFormat, RolloutConfig, TierConfig};
 use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
+use crate::rollout::{Stage, Stages};
 use crate::traffic::{Sticky, Tier, TierName};
 
 /// What stands in place of a secret.
@@ -106,11 +107,10 @@ fn rollout(page: &mut Page<'_>, rollout: &RolloutConfig) {
     page.put_duration("bake", rollout.bake);
     match &rollout.stages {
         Stages::Auto => page.put("stages", "auto"),
-        Stages::Listed(stages) => {
-            let said = |stage: &super::Stage| {
-                format!("{} for {}", stage.weight, duration_text(stage.bake))
-            };
-            page.put("stages", list(stages.iter().map(said)));
+        Stages::Listed(plan) => {
+            let said =
+                |stage: &Stage| format!("{} for {}", stage.weight, duration_text(stage.bake));
+            page.put("stages", list(plan.stages().iter().map(said)));
         }
     }
 }

@@ -54,8 +54,11 @@ fn in_preview(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
 
 /// Values of `secret` as they stand in the text, also where the parser gave up.
 fn written(text: &str) -> Vec<Range<usize>> {
-    let mut spans = Vec::new();
+    let mut spans: Vec<Range<usize>> = Vec::new();
     for (at, word) in text.match_indices("secret") {
+        if spans.last().is_some_and(|last| at < last.end) {
+            continue;
+        }
         let rest = text[at + word.len()..].trim_start_matches(['"', '\'']).trim_start();
         let Some(value) = rest.strip_prefix('=').map(str::trim_start) else { continue };
         let start = text.len() - value.len();
@@ -64,27 +67,34 @@ fn written(text: &str) -> Vec<Range<usize>> {
     spans
 }
 
-fn length(value: &str) -> usize {
+/// How far the value at the beginning of `text` goes; at most to the end of its line, unless it
+/// is in three quotes.
+fn length(text: &str) -> usize {
     for quotes in ["\"\"\"", "'''"] {
-        if let Some(inner) = value.strip_prefix(quotes) {
-            return inner.find(quotes).map_or(value.len(), |end| end + 2 * quotes.len());
+        if let Some(inner) = text.strip_prefix(quotes) {
+            return inner.find(quotes).map_or(text.len(), |end| end + 2 * quotes.len());
         }
     }
-    let line = value.find(['\n', '\r']).unwrap_or(value.len());
-    let value = &value[..line];
-    match value.chars().next() {
-        Some('"') => {
-            let mut escaped = false;
-            let closing = value.bytes().enumerate().skip(1).find(|(_, byte)| {
-                let closes = *byte == b'"' && !escaped;
-                escaped = *byte == b'\\' && !escaped;
-                closes
-            });
-            closing.map_or(line, |(end, _)| end + 1)
+    let ends: &[char] = match text.chars().next() {
+        Some('"') => return quoted_length(text),
+        Some('\'') => &['\'', '\n', '\r'],
+        _ => &[',', '}', '#', '\n', '\r'],
+    };
+    let open = usize::from(text.starts_with('\''));
+    let end = text[open..].find(ends).map_or(text.len(), |end| open + end);
+    if open == 1 && text[end..].starts_with('\'') { end + 1 } else { end }
+}
+
+fn quoted_length(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            b'\n' | b'\r' => return at,
+            b'"' if !escaped => return at + 1,
+            _ => escaped = byte == b'\\' && !escaped,
         }
-        Some('\'') => value[1..].find('\'').map_or(line, |end| end + 2),
-        _ => value.find([',', '}', '#']).unwrap_or(line),
     }
+    text.len()
 }
 
 #[cfg(test)]

@@ -36,7 +36,9 @@ pub use keys::{Key, Keys, SECTIONS};
 pub use without_file::{WithoutFileError, without_file};
 
 use crate::analysis;
-use crate::traffic::{Address, Tier, Version, Weight};
+use crate::control;
+use crate::rollout::Stages;
+use crate::traffic::{Address, Tier, Version};
 use diagnostic::Source;
 use reader::Reader;
 use section::Section;
@@ -180,25 +182,7 @@ impl Default for CanaryDown {
 pub struct RolloutConfig {
     /// The stages.
     pub stages: Stages,
-    /// Least time of a stage that does not say its own.
-    pub bake: Duration,
-}
-
-/// Where the stages come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stages {
-    /// From the traffic of the last hour.
-    Auto,
-    /// From the file: at least one, with rising weights.
-    Listed(Vec<Stage>),
-}
-
-/// A stage of a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stage {
-    /// The canary's share of the clients, above 0 % and below 100 %.
-    pub weight: Weight,
-    /// Least time it lasts.
+    /// Least time of a listed stage that does not say its own.
     pub bake: Duration,
 }
 
@@ -278,4 +262,42 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         return None;
     }
     Some(Config { admin, state, workers, log, tiers, rollout, warnings: Vec::new() })
+}
+
+impl Config {
+    /// What the control wing needs of it; whoever starts the program adds how it was started.
+    pub fn control_settings(&self) -> control::Settings {
+        control::Settings {
+            tiers: self.tiers.iter().map(TierConfig::control_settings).collect(),
+            stages: self.rollout.stages.clone(),
+            observe: false,
+            record: None,
+            remarks: Vec::new(),
+        }
+    }
+}
+
+impl TierConfig {
+    fn control_settings(&self) -> control::TierSettings {
+        let release = |release: &ReleaseConfig| control::ReleaseSettings {
+            version: release.version.clone(),
+            upstreams: release.upstreams.clone(),
+            host: release.host.clone(),
+        };
+        control::TierSettings {
+            tier: Arc::clone(&self.tier),
+            stable: self.stable.clone(),
+            releases: self.releases.iter().map(release).collect(),
+            keep_warm: self.keep_warm,
+            canary_down: self.canary_down.after(self.tier.health.interval),
+            analysis: self.analysis.clone(),
+        }
+    }
+}
+
+impl CanaryDown {
+    /// How long the canary must be down, with checks every `interval`.
+    pub fn after(self, interval: Duration) -> Duration {
+        interval.saturating_mul(self.checks).min(self.at_most)
+    }
 }

@@ -7,11 +7,9 @@ use std::time::Duration;
 use super::keys;
 use super::section::{At, Section, set};
 use super::values::{self, Mistake, quoted};
-use super::{AdminSettings, LogFormat, LogSettings, RolloutConfig, Stage, Stages, StateSettings};
+use super::{AdminSettings, LogFormat, LogSettings, RolloutConfig, StateSettings};
+use crate::rollout::{Plan, STAGES_MAX, Stage, Stages};
 use crate::traffic::Weight;
-
-/// Stages of a plan; each takes at least a bake, and more than fifty steps teach nothing.
-const STAGES_MAX: usize = 50;
 
 /// Further names of the admin address.
 const HOSTS_MAX: usize = 32;
@@ -136,7 +134,7 @@ pub(super) fn rollout(root: &mut Section<'_>) -> RolloutConfig {
             .into_iter()
             .map(|inner| stage(inner, config.bake))
             .collect();
-        if stages.is_empty() {
+        if section.is_empty_list("stages") {
             section.wrong(
                 "stages",
                 key,
@@ -148,7 +146,10 @@ pub(super) fn rollout(root: &mut Section<'_>) -> RolloutConfig {
         }
         rising(&section, &stages);
         let listed = stages.into_iter().flatten().map(|at| at.value).collect();
-        config.stages = Stages::Listed(listed);
+        // What makes no plan was said above, at its place.
+        if let Ok(plan) = Plan::new(listed) {
+            config.stages = Stages::Listed(plan);
+        }
     }
     section.finish();
     config

@@ -8,10 +8,11 @@ use thiserror::Error;
 use super::check::{plain, reaches};
 use super::values::{self, Mistake, quoted};
 use super::{
-    AdminSettings, CanaryDown, Config, LogSettings, ReleaseConfig, RolloutConfig, Stages,
-    StateSettings, TierConfig, TierLines,
+    AdminSettings, CanaryDown, Config, LogSettings, ReleaseConfig, RolloutConfig, StateSettings,
+    TierConfig, TierLines,
 };
 use crate::analysis;
+use crate::rollout::Stages;
 use crate::traffic::{
     Address, HealthCheck, Ignore, Limits, Sticky, Tier, TierName, Timeouts, Version, VersionError,
 };

@@ -25,7 +25,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock;
 use crate::journal::{Batch, Evidence, Journal, JournalError, Record, Written};
 use crate::metrics::Register;
-use crate::rollout::{Change, Command, Direction, Event, Input, Order, State, step};
+use crate::rollout::{
+    Change, Command, Direction, Event, Facts, Input, Order, Refusal, State, step,
+};
 use crate::time::Timestamp;
 use crate::traffic::{Board, TierName};
 
@@ -154,7 +156,7 @@ impl Control {
     async fn order(&mut self, command: Command, named_healthy: bool, reply: Reply) {
         let facts = self.facts(&self.settings, named_healthy);
         let (order, input) = (command.order.clone(), Input::Command(command));
-        match step(&self.imagined(), &input, &facts, clock::wall()) {
+        match self.decide(&input, &facts) {
             Err(refusal) => {
                 let _ = reply.send(Err(refusal.into()));
             }
@@ -166,13 +168,25 @@ impl Control {
         }
     }
 
-    /// The state as it will be once the pending raise is written: what a lowering order must
-    /// be decided on, or it would miss a rollout that is just being opened.
-    fn imagined(&self) -> State {
-        let Some(pending) = &self.pending else { return self.state.clone() };
-        let mut state = pending.baseline.clone();
-        pending.events.iter().chain(&pending.after).for_each(|event| state.apply(event));
-        state
+    /// Decides. While a raise is pending that is done on the state as it will be once it is
+    /// written, or a rollback would miss a rollout that is just being opened; and where nothing
+    /// follows from that, on what is served now, or a promotion on its way to a disk that hangs
+    /// would keep a failing canary.
+    fn decide(&self, input: &Input, facts: &Facts) -> Result<Vec<Event>, Refusal> {
+        let now = clock::wall();
+        let Some(pending) = &self.pending else { return step(&self.state, input, facts, now) };
+        let mut imagined = pending.baseline.clone();
+        pending.events.iter().chain(&pending.after).for_each(|event| imagined.apply(event));
+        let decided = step(&imagined, input, facts, now);
+        if decided.as_ref().is_ok_and(|events| !events.is_empty()) {
+            return decided;
+        }
+        match step(&self.state, input, facts, now) {
+            Ok(events) if Event::direction(&events) == Direction::Lower && !events.is_empty() => {
+                Ok(events)
+            }
+            Ok(_) | Err(_) => decided,
+        }
     }
 
     async fn reload(&mut self, settings: Box<Settings>, reply: Reply) {
@@ -323,8 +337,7 @@ impl Control {
         for name in names {
             if let Some(input) = self.look(&name) {
                 let facts = self.facts(&self.settings, false);
-                let decided = step(&self.imagined(), &input, &facts, clock::wall());
-                if let Ok(events) = decided
+                if let Ok(events) = self.decide(&input, &facts)
                     && !events.is_empty()
                 {
                     self.record(events, Then::Nothing).await;

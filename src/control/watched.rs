@@ -90,6 +90,7 @@ impl Watched {
         match &mut self.judge {
             Some((_, judge)) => {
                 let next = next_share(rollout);
+                judge.restate(rollout.analysis.give_up, rollout.analysis.when_unproven);
                 if (judge.report().next_weight - next).abs() > 1e-9 {
                     judge.start_stage(judge.now(), next, rollout.plan.bake(rollout.weight));
                 } else if downtime {

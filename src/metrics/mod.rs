@@ -1,5 +1,6 @@
 //! Counts: the data wing writes them, the control wing reads them.
 
+pub mod exposition;
 pub mod keys;
 pub mod latency;
 pub mod recorder;

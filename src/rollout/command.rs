@@ -216,11 +216,27 @@ impl TierFacts {
     pub fn release(&self, version: &Version) -> Option<&ReleaseFacts> {
         self.releases.iter().find(|release| release.version == *version)
     }
+
+    /// The version that the file has at `address`.
+    pub fn at(&self, address: &Address) -> Option<&Version> {
+        let there = |release: &&ReleaseFacts| release.addresses.contains(address);
+        self.releases.iter().find(there).map(|release| &release.version)
+    }
 }
 
 /// Why an order was not carried out, and the way out.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Refusal {
+    /// `start --upstream` with the address of another release.
+    #[error("{tier}: {address} is where {of} runs; two versions cannot share an address")]
+    AddressTaken {
+        /// Where.
+        tier: TierName,
+        /// What was named.
+        address: Address,
+        /// Whose it is.
+        of: Version,
+    },
     /// `adopt` while a rollout is open.
     #[error(
         "{tier}: a rollout of {release} is open; `weir rollback {tier}` or `weir promote {tier}` first"
@@ -303,8 +319,8 @@ pub enum Refusal {
     NoneOpen(String),
     /// Nobody to go back to.
     #[error(
-        "{tier}: there is nobody to go back to: {stable} serves everybody and no version served \
-         before it since the journal began"
+        "{tier}: there is nobody to go back to: {stable} serves everybody and replaced no version \
+         in a rollout of this journal"
     )]
     NobodyBefore {
         /// Where.
@@ -335,6 +351,21 @@ pub enum Refusal {
     NotPaused {
         /// Where.
         tier: TierName,
+    },
+    /// `rollback` to a version that left the file and whose address another one has now.
+    #[error(
+        "{tier}: there is nobody to go back to: {version} served before, but it left the file and \
+         {address} is where {now_of} runs now"
+    )]
+    PlaceTaken {
+        /// Where.
+        tier: TierName,
+        /// The version that served before.
+        version: Version,
+        /// Its address.
+        address: Address,
+        /// Who runs there now.
+        now_of: Version,
     },
     /// `start` of a version that was rolled back before.
     #[error(
@@ -396,6 +427,12 @@ pub enum Refusal {
         version: Version,
         /// What there is.
         known: String,
+    },
+    /// `start --upstream` without the tier where there are several.
+    #[error("{address} belongs to which tier? `weir start TIER VERSION --upstream {address}`")]
+    UpstreamWithoutTier {
+        /// What was named.
+        address: Address,
     },
     /// `start --upstream` without the version.
     #[error("{tier}: --upstream names where a release runs; name its version too")]

@@ -45,13 +45,15 @@ impl Event {
                 format!("paused by {by}; a failing canary is still rolled back")
             }
             Change::Promoted { release, replaced, cause } => {
-                let ground = match cause {
-                    Cause::Order => format!(" by {by}"),
-                    Cause::Proven { reason } | Cause::Unproven { reason } => format!(": {reason}"),
+                let (by, why) = match cause {
+                    Cause::Order => (format!(" by {by}"), String::new()),
+                    Cause::Proven { reason } | Cause::Unproven { reason } => {
+                        (String::new(), format!(": {reason}"))
+                    }
                 };
                 format!(
-                    "promoted, everybody is on {release}; `weir rollback` goes back to \
-                     {replaced}{ground}"
+                    "promoted{by}, everybody is on {release}; `weir rollback` goes back to \
+                     {replaced}{why}"
                 )
             }
             Change::Reanalysed { give_up, when_unproven } => {
@@ -71,9 +73,9 @@ impl Event {
             }
             Change::Started { release, attempt, plan, .. } => {
                 let again =
-                    if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+                    if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
                 let first = plan.first().weight;
-                format!("{release} started at {first}{again} by {by}; the plan: {plan}")
+                format!("{release}{again} started at {first} by {by}; the plan: {plan}")
             }
             Change::WouldHaveRolledBack { cause } => {
                 format!("would have rolled back (observing only): {}", ground(cause, self))

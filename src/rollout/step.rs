@@ -22,17 +22,12 @@ pub fn step(
     match input {
         Input::Command(command) => Desk { state, facts, now, command }.decide(),
         Input::File { reload: true, .. } => {
-            // A tier without a rollout may leave the file as a whole.
-            let stays = |(name, tier): &(&TierName, &Tier)| {
-                tier.rollout.is_some() || facts.tier(name).is_some()
-            };
-            let lost = |(name, tier)| missing_line(name, tier, facts);
-            match state.tiers.iter().filter(stays).find_map(lost) {
-                Some(refusal) => Err(refusal),
-                None => read_file(state, facts, None, now),
-            }
+            may_reload(state, facts)?;
+            Ok(read_file(state, facts, None, now))
         }
-        Input::File { journal_lost, .. } => read_file(state, facts, journal_lost.as_deref(), now),
+        Input::File { journal_lost, .. } => {
+            Ok(read_file(state, facts, journal_lost.as_deref(), now))
+        }
         Input::Unhealthy { tier, reason } => {
             let blame = Blame::Unhealthy { reason: reason.clone() };
             Ok(guard(state, facts, tier, blame, now).into_iter().collect())
@@ -125,13 +120,37 @@ fn missing_line(name: &TierName, tier: &Tier, facts: &Facts) -> Option<Refusal> 
     Some(Refusal::LineMissing { tier: name.clone(), version })
 }
 
-/// Takes over what the file says: new tiers, moved releases, later stages, patience.
+/// A reload is refused whole where the file has lost a line in use or has changed passed stages.
+/// A tier that left the file altogether is in nobody's way unless a rollout of it is open.
+fn may_reload(state: &State, facts: &Facts) -> Result<(), Refusal> {
+    for (name, tier) in &state.tiers {
+        let file = facts.tier(name);
+        if let Some(refusal) = missing_line(name, tier, facts)
+            && (file.is_some() || tier.rollout.is_some())
+        {
+            return Err(refusal);
+        }
+        if let (Some(file), Some(rollout)) = (file, &tier.rollout)
+            && changes_passed_stages(file, rollout)
+        {
+            return Err(Refusal::PassedStages { tier: name.clone(), weight: rollout.weight });
+        }
+    }
+    Ok(())
+}
+
+fn changes_passed_stages(file: &TierFacts, rollout: &Rollout) -> bool {
+    matches!(&file.stages, Stages::Listed(plan) if !plan.agrees_up_to(rollout.weight, &rollout.plan))
+}
+
+/// Takes over what the file says: new tiers, moved releases, later stages, patience. At a start
+/// the open rollout keeps its plan where the file has changed passed stages.
 fn read_file(
     state: &State,
     facts: &Facts,
     journal_lost: Option<&str>,
     now: Timestamp,
-) -> Result<Vec<Event>, Refusal> {
+) -> Vec<Event> {
     let mut events = Vec::new();
     for file in &facts.tiers {
         let Some(tier) = state.tiers.get(&file.name) else {
@@ -144,10 +163,10 @@ fn read_file(
         };
         events.extend(moved(file, tier, now));
         if let Some(rollout) = &tier.rollout {
-            events.extend(replanned(file, rollout, now)?);
+            events.extend(replanned(file, rollout, now));
         }
     }
-    Ok(events)
+    events
 }
 
 fn adopted(file: &TierFacts, why: Adoption) -> Change {
@@ -167,15 +186,12 @@ fn moved(file: &TierFacts, tier: &Tier, now: Timestamp) -> Vec<Event> {
     changes.map(|change| by_weir(&file.name, id, change, now)).collect()
 }
 
-fn replanned(file: &TierFacts, rollout: &Rollout, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+fn replanned(file: &TierFacts, rollout: &Rollout, now: Timestamp) -> Vec<Event> {
     let mut changes = Vec::new();
     if let Stages::Listed(plan) = &file.stages
         && *plan != rollout.plan
+        && !changes_passed_stages(file, rollout)
     {
-        if !plan.agrees_up_to(rollout.weight, &rollout.plan) {
-            let (tier, weight) = (file.name.clone(), rollout.weight);
-            return Err(Refusal::PassedStages { tier, weight });
-        }
         changes.push(Change::Replanned { plan: plan.clone() });
     }
     let (old, new) = (&rollout.analysis, &file.analysis);
@@ -183,7 +199,7 @@ fn replanned(file: &TierFacts, rollout: &Rollout, now: Timestamp) -> Result<Vec<
         let (give_up, when_unproven) = (new.give_up, new.when_unproven);
         changes.push(Change::Reanalysed { give_up, when_unproven });
     }
-    Ok(changes.into_iter().map(|c| by_weir(&file.name, Some(rollout.id), c, now)).collect())
+    changes.into_iter().map(|c| by_weir(&file.name, Some(rollout.id), c, now)).collect()
 }
 
 /// One order on the desk, with all that is needed to decide it.
@@ -231,10 +247,12 @@ impl Desk<'_> {
     }
 
     fn known(&self, name: &TierName) -> Result<&Tier, Refusal> {
-        self.state.tiers.get(name).ok_or_else(|| Refusal::UnknownTier {
-            tier: name.clone(),
-            known: listed(self.facts.tiers.iter().map(|facts| &facts.name)),
-        })
+        self.state.tiers.get(name).ok_or_else(|| self.unknown_tier(name))
+    }
+
+    fn unknown_tier(&self, name: &TierName) -> Refusal {
+        let known = listed(self.facts.tiers.iter().map(|facts| &facts.name));
+        Refusal::UnknownTier { tier: name.clone(), known }
     }
 
     /// Decides for the tier named, or for every tier with an open rollout. All or nothing.
@@ -330,11 +348,9 @@ impl Desk<'_> {
     fn roll_back(&self, name: Option<&TierName>, now: bool) -> Result<Vec<Event>, Refusal> {
         if let Some(name) = name {
             let tier = self.known(name)?;
-            let event = self.back(name, tier, now);
-            return if event.is_none() && never_moved(tier) {
-                Err(Refusal::NobodyBefore { tier: name.clone(), stable: tier.stable.clone() })
-            } else {
-                Ok(event.into_iter().collect())
+            return match self.back(name, tier, now) {
+                Some(event) => Ok(vec![event]),
+                None => self.nobody_before(name, tier).map_or(Ok(vec![]), Err),
             };
         }
         let mut ids: Vec<RolloutId> = self.state.open().map(|(_, _, rollout)| rollout.id).collect();
@@ -346,21 +362,48 @@ impl Desk<'_> {
         };
         let tiers = self.state.tiers.iter().filter(|(_, tier)| concerned(tier));
         let events: Vec<Event> = tiers.filter_map(|(n, tier)| self.back(n, tier, now)).collect();
-        match self.state.tiers.iter().next() {
-            Some((name, tier))
-                if events.is_empty() && self.state.tiers.values().all(never_moved) =>
-            {
-                Err(Refusal::NobodyBefore { tier: name.clone(), stable: tier.stable.clone() })
-            }
-            _ => Ok(events),
+        if !events.is_empty() {
+            return Ok(events);
         }
+        let tiers = self.state.tiers.iter().filter(|(_, tier)| concerned(tier));
+        if let Some(taken) = tiers.filter_map(|(n, tier)| self.place_taken(n, tier)).next() {
+            return Err(taken);
+        }
+        // One tier that went back already is how things stand, and no refusal.
+        let nobody = |(name, tier)| self.nobody_before(name, tier);
+        let everywhere: Option<Vec<Refusal>> = self.state.tiers.iter().map(nobody).collect();
+        everywhere.and_then(|all| all.into_iter().next()).map_or(Ok(vec![]), Err)
+    }
+
+    /// Why nobody can go back, unless somebody went back already.
+    fn nobody_before(&self, name: &TierName, tier: &Tier) -> Option<Refusal> {
+        let went_back = tier.versions.values().any(|fate| fate.outcome == Outcome::RolledBack);
+        self.place_taken(name, tier).or_else(|| {
+            let (tier, stable) = (name.clone(), tier.stable.clone());
+            (!went_back).then_some(Refusal::NobodyBefore { tier, stable })
+        })
+    }
+
+    /// The version that served before, if it left the file and another release has its address
+    /// now: whoever went back to it would land on that other release.
+    fn place_taken(&self, name: &TierName, tier: &Tier) -> Option<Refusal> {
+        let (previous, _) = tier.previous.as_ref().filter(|_| tier.rollout.is_none())?;
+        let file = self.facts.tier(name).filter(|file| file.release(previous).is_none())?;
+        let known = tier.addresses.get(previous)?;
+        let (address, now_of) =
+            known.addresses.iter().find_map(|address| Some((address, file.at(address)?)))?;
+        let (tier, version) = (name.clone(), previous.clone());
+        let (address, now_of) = (address.clone(), now_of.clone());
+        Some(Refusal::PlaceTaken { tier, version, address, now_of })
     }
 
     fn back(&self, name: &TierName, tier: &Tier, now: bool) -> Option<Event> {
         let (from, to, id) = match (&tier.rollout, &tier.previous) {
             (Some(rollout), _) => (&rollout.release, &tier.stable, rollout.id),
-            (None, Some((previous, id))) => (&tier.stable, previous, *id),
-            (None, None) => return None,
+            (None, Some((previous, id))) if self.place_taken(name, tier).is_none() => {
+                (&tier.stable, previous, *id)
+            }
+            (None, _) => return None,
         };
         let (from, to) = (from.clone(), to.clone());
         let change = Change::RolledBack { from, to, cause: Blame::Order, now };
@@ -377,6 +420,9 @@ impl Desk<'_> {
         if let Some(name) = name {
             let tier = self.known(name)?;
             return Ok(vec![self.start_tier(name, tier, version, upstreams, again)?]);
+        }
+        if let ([_, _, ..], [address, ..]) = (&self.facts.tiers[..], upstreams) {
+            return Err(Refusal::UpstreamWithoutTier { address: address.clone() });
         }
         // Every tier that has something to start; the refusal of one is the refusal of all,
         // unless it merely has nothing new.
@@ -412,10 +458,8 @@ impl Desk<'_> {
             let (tier, release, rollout) = (name.clone(), rollout.release.clone(), rollout.id);
             return Err(Refusal::AlreadyOpen { tier, release, rollout });
         }
+        let facts = self.facts.tier(name).ok_or_else(|| self.unknown_tier(name))?;
         self.may_raise(name, tier)?;
-        let Some(facts) = self.facts.tier(name) else {
-            return Err(Refusal::LineMissing { tier: name.clone(), version: tier.stable.clone() });
-        };
         let release = chosen(name, tier, facts, version, upstreams)?;
         if release == tier.stable {
             return Err(Refusal::AlreadyStable {
@@ -423,6 +467,12 @@ impl Desk<'_> {
                 version: release,
                 available: listed(others(facts, tier)),
             });
+        }
+        let elsewhere = |address: &&Address| facts.at(address).is_some_and(|of| *of != release);
+        if let Some(address) = upstreams.iter().find(elsewhere) {
+            let (tier, address) = (name.clone(), address.clone());
+            let of = facts.at(&address).unwrap_or(&release).clone();
+            return Err(Refusal::AddressTaken { tier, address, of });
         }
         let (addresses, healthy, listed) = match facts.release(&release) {
             _ if !upstreams.is_empty() => {
@@ -472,11 +522,6 @@ fn chosen(
             Err(Refusal::Ambiguous { tier: name.clone(), candidates })
         }
     }
-}
-
-/// Whether no version but today's ever served, so that there is nobody to go back to.
-fn never_moved(tier: &Tier) -> bool {
-    !tier.versions.values().any(|fate| fate.outcome == Outcome::RolledBack)
 }
 
 fn others<'a>(facts: &'a TierFacts, tier: &Tier) -> impl Iterator<Item = &'a Version> {

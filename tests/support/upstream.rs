@@ -147,11 +147,6 @@ impl Connection {
             "/redirect" => {
                 self.write("HTTP/1.1 302 Found\r\nlocation: /login?x\r\ncontent-length: 0\r\n\r\n")
             }
-            "/cut" => self.last("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf"),
-            "/cut-chunk" => {
-                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-                self.write(head) && self.last("5\r\nhello\r\n")
-            }
             "/chunked" => {
                 let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
                 self.write(head)
@@ -230,7 +225,11 @@ impl Connection {
                 self.plain(200, "slow")
             }
             "/status" => self.plain(u16::try_from(number).unwrap(), "as asked"),
-            "/close" => false,
+            "/cut" => self.last("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf"),
+            "/cut-chunk" => {
+                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+                self.write(head) && self.last("5\r\nhello\r\n")
+            }
             "/garbage" => self.last("SSH-2.0-OpenSSH_9.2\r\n\r\n"),
             _ => false,
         }

@@ -467,7 +467,7 @@ pub const ROLLOUT: Keys = Keys {
             "duration, 0s to 30d",
             "\"1m\"",
             Open,
-            "Least time of a stage that does not say its own.",
+            "Least time of a listed stage that does not say its own.",
         ),
     ],
 };

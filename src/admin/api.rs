@@ -1,0 +1,376 @@
+//! What goes over the wire: the shapes of the answers, for the program, the command line and the
+//! `OpenAPI` description alike.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::tokens::Role;
+use crate::analysis::Report;
+use crate::control::{self, ReleaseView, RolloutView, TierView, UpstreamView, View};
+use crate::journal;
+use crate::rollout::{Event, Fate, Outcome, Plan};
+use crate::time::Timestamp;
+use crate::traffic::{TierName, Version, Weight};
+
+/// How things stand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// When, in milliseconds since 1970.
+    #[schema(value_type = u64)]
+    pub at: Timestamp,
+    /// When the program started.
+    #[schema(value_type = u64)]
+    pub started: Timestamp,
+    /// The version of Weir.
+    pub weir: String,
+    /// Whether verdicts are only written down.
+    pub observe: bool,
+    /// The journal's file; none: it is gone with the process.
+    pub journal: Option<String>,
+    /// What is wrong with the journal.
+    pub journal_trouble: Option<String>,
+    /// The tiers, in the order of the file.
+    pub tiers: Vec<TierStatus>,
+}
+
+/// One tier.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TierStatus {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: TierName,
+    /// Where its clients come in.
+    pub listen: String,
+    /// Who serves.
+    #[schema(value_type = String)]
+    pub stable: Version,
+    /// Since when.
+    #[schema(value_type = u64)]
+    pub since: Timestamp,
+    /// Who brought that about.
+    pub by: String,
+    /// Whom `weir rollback` goes back to when no rollout is open.
+    #[schema(value_type = Option<String>)]
+    pub previous: Option<Version>,
+    /// The canary's share in hundredths of a percent.
+    #[schema(value_type = u16)]
+    pub weight: Weight,
+    /// The open rollout.
+    pub rollout: Option<RolloutStatus>,
+    /// The releases of the file and those in use.
+    pub releases: Vec<ReleaseStatus>,
+    /// Requests per second of stable over the last hour.
+    pub rate: f64,
+    /// Minutes of stable known for the calibration of the judge.
+    pub calibration_minutes: usize,
+    /// Share of the heaviest key among the requests, where it is known.
+    pub key_share: Option<f64>,
+    /// What an operator should know: each a sentence.
+    pub remarks: Vec<String>,
+}
+
+/// An open rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RolloutStatus {
+    /// Its number.
+    pub id: u64,
+    /// The canary.
+    #[schema(value_type = String)]
+    pub release: Version,
+    /// Which try of this version.
+    pub attempt: u32,
+    /// The stages: weights in hundredths of a percent, bake in milliseconds.
+    #[schema(value_type = Vec<StageShape>)]
+    pub plan: Plan,
+    /// The rung the weight stands on, counted from 1.
+    pub rung: usize,
+    /// When it was opened.
+    #[schema(value_type = u64)]
+    pub started: Timestamp,
+    /// When this weight was reached.
+    #[schema(value_type = u64)]
+    pub entered: Timestamp,
+    /// Whether progress is stopped by an order.
+    pub paused: bool,
+    /// What the judge knows, in numbers (docs/analysis.md).
+    #[schema(value_type = Option<Object>)]
+    pub report: Option<Report>,
+    /// The judge's report as text.
+    pub explanation: String,
+}
+
+/// One rung of a plan.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what rollout::Stage writes")]
+struct StageShape {
+    /// The canary's share in hundredths of a percent.
+    weight: u16,
+    /// The least observed time at this weight, in milliseconds.
+    bake: u64,
+}
+
+/// One release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseStatus {
+    /// Its version.
+    #[schema(value_type = String)]
+    pub version: Version,
+    /// `stable`, `canary`, `previous` or `available`.
+    pub role: String,
+    /// What became of its last rollout.
+    #[schema(value_type = Option<FateShape>)]
+    pub fate: Option<Fate>,
+    /// Its upstreams.
+    pub upstreams: Vec<UpstreamStatus>,
+    /// Open upgraded connections (`WebSocket`s).
+    pub upgraded_open: u64,
+    /// Requests being served.
+    pub in_flight: u64,
+    /// Judged requests since the program started.
+    pub requests: u64,
+    /// Judged errors since the program started.
+    pub errors: u64,
+}
+
+/// What became of a version.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what rollout::Fate writes")]
+struct FateShape {
+    /// `adopted`, `promoted`, `rolled_back` or `started`.
+    outcome: String,
+    /// When.
+    at: u64,
+    /// Why, in a few words.
+    why: String,
+    /// How often a rollout of it was opened.
+    attempts: u32,
+}
+
+/// One upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UpstreamStatus {
+    /// Where it listens.
+    pub address: String,
+    /// `unknown`, `healthy`, `unhealthy` or `ejected`.
+    pub health: String,
+    /// For how many seconds.
+    pub since_seconds: u64,
+    /// Its last error.
+    pub error: Option<String>,
+}
+
+/// The judge's report of each tier.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Explanations {
+    /// The tiers asked for.
+    pub tiers: Vec<Explanation>,
+}
+
+/// The judge's report of one tier.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    /// The tier.
+    #[schema(value_type = String)]
+    pub tier: TierName,
+    /// For people; without an open rollout, who serves.
+    pub text: String,
+    /// In numbers (docs/analysis.md).
+    #[schema(value_type = Option<Object>)]
+    pub report: Option<Report>,
+}
+
+/// A part of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Log {
+    /// Oldest first.
+    pub records: Vec<LogRecord>,
+    /// The place of the newest record there is; 0: the journal is empty.
+    pub latest: u64,
+}
+
+/// One record of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LogRecord {
+    /// The record as one sentence.
+    pub sentence: String,
+    /// Its place, and the event (docs/journal.md).
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub record: journal::Record,
+}
+
+/// Who is asking.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Whoami {
+    /// The token's name.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+}
+
+/// What came of an order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Done {
+    /// The sentences that the journal keeps; with no event, how things stand.
+    pub sentences: Vec<String>,
+    /// The events (docs/journal.md).
+    #[schema(value_type = Vec<Object>)]
+    pub events: Vec<Event>,
+    /// Upgraded connections that are still open on a release that lost.
+    pub connections_left: u64,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Trouble {
+    /// A sentence for people, with the way out.
+    pub error: String,
+    /// What sort of trouble it is.
+    pub kind: Kind,
+}
+
+/// What sort of trouble it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// 400: the request cannot be understood.
+    BadRequest,
+    /// 400: the file that was to be reloaded is wrong; nothing changed.
+    BadFile,
+    /// 403: the token is a viewer's.
+    Forbidden,
+    /// 503: the journal cannot be written, and what raises waits for it.
+    Journal,
+    /// 421: the Host header is none of ours.
+    MisdirectedHost,
+    /// 504: the journal's disk hangs; the order is carried out when it is back.
+    NoAnswer,
+    /// 404: no such thing.
+    NotFound,
+    /// 503: not ready to serve.
+    NotReady,
+    /// 409: not possible now.
+    Refused,
+    /// 503: the program is stopping.
+    Stopping,
+    /// 413: more than is read.
+    TooLarge,
+    /// 429: too many wrong tokens.
+    TooMany,
+    /// 401: no token, or a wrong one.
+    Unauthorised,
+}
+
+impl From<&View> for Status {
+    fn from(view: &View) -> Self {
+        Self {
+            at: view.at,
+            started: view.started,
+            weir: env!("CARGO_PKG_VERSION").into(),
+            observe: view.observe,
+            journal: view.journal.clone(),
+            journal_trouble: view.journal_trouble.clone(),
+            tiers: view.tiers.iter().map(TierStatus::from).collect(),
+        }
+    }
+}
+
+impl Status {
+    /// The tier of this name.
+    pub fn tier(&self, name: &str) -> Option<&TierStatus> {
+        self.tiers.iter().find(|tier| tier.name.as_str() == name)
+    }
+}
+
+impl From<&TierView> for TierStatus {
+    fn from(view: &TierView) -> Self {
+        Self {
+            name: view.name.clone(),
+            listen: view.listen.clone(),
+            stable: view.stable.clone(),
+            since: view.since,
+            by: view.by.clone(),
+            previous: view.previous.clone(),
+            weight: view.weight,
+            rollout: view.rollout.as_ref().map(RolloutStatus::from),
+            releases: view.releases.iter().map(ReleaseStatus::from).collect(),
+            rate: view.rate,
+            calibration_minutes: view.calibration_minutes,
+            key_share: view.key_share,
+            remarks: view.remarks.clone(),
+        }
+    }
+}
+
+impl TierStatus {
+    /// The release of this version.
+    pub fn release(&self, version: &Version) -> Option<&ReleaseStatus> {
+        self.releases.iter().find(|release| release.version == *version)
+    }
+}
+
+impl From<&RolloutView> for RolloutStatus {
+    fn from(view: &RolloutView) -> Self {
+        Self {
+            id: view.id,
+            release: view.release.clone(),
+            attempt: view.attempt,
+            plan: view.plan.clone(),
+            rung: view.rung,
+            started: view.started,
+            entered: view.entered,
+            paused: view.paused,
+            report: view.report.clone(),
+            explanation: view.explanation.clone(),
+        }
+    }
+}
+
+impl From<&ReleaseView> for ReleaseStatus {
+    fn from(view: &ReleaseView) -> Self {
+        Self {
+            version: view.version.clone(),
+            role: view.role.into(),
+            fate: view.fate.clone(),
+            upstreams: view.upstreams.iter().map(UpstreamStatus::from).collect(),
+            upgraded_open: view.upgraded_open,
+            in_flight: view.in_flight,
+            requests: view.requests,
+            errors: view.errors,
+        }
+    }
+}
+
+impl ReleaseStatus {
+    /// Whether its last rollout ended by a roll back.
+    pub fn was_rolled_back(&self) -> bool {
+        self.fate.as_ref().is_some_and(|fate| fate.outcome == Outcome::RolledBack)
+    }
+}
+
+impl From<&UpstreamView> for UpstreamStatus {
+    fn from(view: &UpstreamView) -> Self {
+        Self {
+            address: view.address.clone(),
+            health: view.health.into(),
+            since_seconds: view.since_seconds,
+            error: view.error.clone(),
+        }
+    }
+}
+
+impl From<&journal::Record> for LogRecord {
+    fn from(record: &journal::Record) -> Self {
+        Self { sentence: record.event.sentence(), record: record.clone() }
+    }
+}
+
+impl From<control::Answer> for Done {
+    fn from(answer: control::Answer) -> Self {
+        Self {
+            sentences: answer.sentences,
+            events: answer.events,
+            connections_left: answer.connections_left,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The admin API: orders in, answers and metrics out. It never changes state itself: it hands an
+//! order to the control wing and waits.
+
+pub mod api;
+mod commands;
+mod guard;
+mod private;
+mod routes;
+mod scene;
+mod tokens;
+mod trouble;
+mod views;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::control::{Answer, Handle, OrderError};
+use crate::metrics::Register;
+use crate::metrics::exposition::Reloads;
+pub use routes::openapi;
+pub use tokens::{Login, Role, Secret, SecretError, Token, TokenError, TokenFile, Tokens};
+
+/// Connections at once: people, scripts and a few scrapers. More are closed unanswered.
+const CONNECTIONS_MAX: usize = 256;
+
+/// How long the head of a request may take; also how long a connection may be idle.
+const HEAD_MAX: Duration = Duration::from_secs(10);
+
+/// Largest head of a request, in bytes. hyper's buffer cannot be smaller than 8 KiB.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Header fields of a request.
+const HEADERS_MAX: usize = 64;
+
+/// How long to rest when the system gives no connection (no more descriptors).
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Where the API listens, and who may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The address; beyond loopback reads need a token too.
+    pub listen: SocketAddr,
+    /// Further names under which browsers may reach it.
+    pub hosts: Vec<String>,
+    /// How long requests may take to end when the program stops.
+    pub drain: Duration,
+}
+
+/// What the API speaks for.
+#[derive(Debug)]
+pub struct Program {
+    /// The way to the control wing.
+    pub handle: Handle,
+    /// The counts.
+    pub register: Arc<Register>,
+    /// Who may ask.
+    pub tokens: Tokens,
+    /// Reads the file again.
+    pub reload: Reload,
+    /// How reloads went, by signal or by order.
+    pub reloads: Arc<Reloads>,
+    /// What keeps the program from serving, such as a listener that is not bound; empty: nothing.
+    pub not_ready: watch::Receiver<Vec<String>>,
+}
+
+type Reloading = Pin<Box<dyn Future<Output = Result<Answer, ReloadError>> + Send>>;
+
+/// Reads the file again and applies it.
+pub struct Reload(Box<dyn Fn() -> Reloading + Send + Sync>);
+
+impl Reload {
+    /// `reload` reads the file and hands it to the control wing; its answer's sentences are the
+    /// changes, like a diff.
+    pub fn new<F>(reload: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Answer, ReloadError>> + Send + 'static,
+    {
+        Self(Box::new(move || Box::pin(reload())))
+    }
+}
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Reload(..)")
+    }
+}
+
+/// Why a file was not taken over. Nothing changes then.
+#[derive(Debug, Error)]
+pub enum ReloadError {
+    /// It is wrong; the report names every mistake.
+    #[error("{0}")]
+    File(String),
+    /// An open rollout forbids it, or the journal cannot be written.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+}
+
+/// The state of the handlers.
+#[derive(Debug)]
+struct Admin {
+    handle: Handle,
+    register: Arc<Register>,
+    reload: Reload,
+    reloads: Arc<Reloads>,
+    not_ready: watch::Receiver<Vec<String>>,
+    /// The last text of `/metrics`, and when it was made.
+    scraped: Mutex<Option<(Instant, String)>>,
+}
+
+impl Admin {
+    fn new(program: Program) -> (Self, Tokens) {
+        let Program { handle, register, tokens, reload, reloads, not_ready } = program;
+        let scraped = Mutex::default();
+        (Self { handle, register, reload, reloads, not_ready, scraped }, tokens)
+    }
+}
+
+/// Serves the API on `listener` until `shutdown` ends, then lets requests finish for
+/// [`Settings::drain`].
+pub async fn serve(
+    listener: TcpListener,
+    settings: Settings,
+    program: Program,
+    shutdown: impl Future<Output = ()>,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (admin, tokens) = Admin::new(program);
+    let guard = guard::Guard::new(settings.listen, &settings.hosts, tokens);
+    let router = routes::router(Arc::new(admin), &Arc::new(guard));
+    let (stop, stopping) = watch::channel(false);
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                        let connection = connection(stream, router.clone(), stopping.clone());
+                        tokio::spawn(async move {
+                            connection.await;
+                            drop(place);
+                        });
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!("admin: no connection: {error}");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let _ = stop.send(true);
+    let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(settings.drain, places.acquire_many(all)).await;
+}
+
+/// One connection until its end; when the program stops, until the end of its request.
+async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Receiver<bool>) {
+    let _ = stream.set_nodelay(true);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        _ = &mut connection => return,
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
+}

@@ -1,0 +1,36 @@
+//! The snapshot as the exposition of the metrics wants it.
+
+use crate::control::{ReleaseView, TierView, View};
+use crate::metrics::exposition::{ReleaseScene, Reloads, Scene, TierScene};
+
+pub(super) fn of<'a>(view: &'a View, reloads: &'a Reloads) -> Scene<'a> {
+    Scene {
+        started: view.started,
+        journal_trouble: view.journal_trouble.is_some(),
+        reloads,
+        tiers: view.tiers.iter().map(tier).collect(),
+    }
+}
+
+fn tier(view: &TierView) -> TierScene<'_> {
+    let rollout = view.rollout.as_ref();
+    TierScene {
+        name: &view.name,
+        weight: view.weight,
+        stage: rollout.map_or(0, |rollout| rollout.rung),
+        stages: rollout.map_or(0, |rollout| rollout.plan.stages().len()),
+        paused: rollout.is_some_and(|rollout| rollout.paused),
+        report: rollout.and_then(|rollout| rollout.report.as_ref()),
+        calibration_minutes: view.calibration_minutes,
+        releases: view.releases.iter().map(release).collect(),
+    }
+}
+
+fn release(view: &ReleaseView) -> ReleaseScene<'_> {
+    ReleaseScene {
+        version: &view.version,
+        role: view.role,
+        slot: view.slot,
+        upstreams: view.upstreams.iter().map(|up| (up.address.as_str(), up.slot)).collect(),
+    }
+}

@@ -1,0 +1,179 @@
+//! What is only looked at: read from the published snapshot.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Extension;
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::api::{Explanation, Explanations, Kind, Log, LogRecord, Status, Trouble, Whoami};
+use super::guard::Asker;
+use super::{Admin, scene};
+use crate::control::TierView;
+use crate::metrics::exposition;
+
+/// Records of one answer.
+const LOG_LIMIT_MAX: usize = 1_000;
+
+/// Records of one answer where nobody says how many.
+const LOG_LIMIT: usize = 100;
+
+/// Scrapes within this span get the same text: gathering takes a lock that is the writers' too.
+const SCRAPE_SPAN: Duration = Duration::from_millis(500);
+
+/// Says that the process lives.
+#[utoipa::path(
+    get, path = "/healthz", tag = "look",
+    responses((status = 200, description = "The process lives", body = String))
+)]
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Says whether every listener is bound and the journal can be written, or what is missing.
+#[utoipa::path(
+    get, path = "/readyz", tag = "look",
+    responses(
+        (status = 200, description = "It serves", body = String),
+        (status = 503, description = "What is missing", body = Trouble),
+    )
+)]
+pub(super) async fn readyz(State(admin): State<Arc<Admin>>) -> Result<&'static str, Trouble> {
+    let mut missing = admin.not_ready.borrow().clone();
+    missing.extend(admin.handle.view().journal_trouble.clone());
+    if missing.is_empty() {
+        return Ok("ready\n");
+    }
+    Err(Trouble::new(Kind::NotReady, format!("not ready: {}", missing.join("; "))))
+}
+
+/// The metrics as Prometheus reads them (docs/metrics.md).
+#[utoipa::path(
+    get, path = "/metrics", tag = "look",
+    responses((status = 200, description = "Prometheus text format 0.0.4", body = String))
+)]
+pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    let mut scraped = admin.scraped.lock().unwrap_or_else(PoisonError::into_inner);
+    let fresh = scraped.as_ref().filter(|(at, _)| at.elapsed() < SCRAPE_SPAN);
+    let text = if let Some((_, text)) = fresh {
+        text.clone()
+    } else {
+        let view = admin.handle.view();
+        let text = exposition::render(&scene::of(&view, &admin.reloads), &admin.register);
+        *scraped = Some((Instant::now(), text.clone()));
+        text
+    };
+    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
+}
+
+/// How things stand.
+#[utoipa::path(
+    get, path = "/api/v1/status", tag = "look",
+    responses((status = 200, description = "How things stand", body = Status))
+)]
+pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
+    Json(Status::from(admin.handle.view().as_ref()))
+}
+
+/// Which tier.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    tier: Option<String>,
+}
+
+/// Why the judge says what it says, and what would change it.
+#[utoipa::path(
+    get, path = "/api/v1/explain", tag = "look",
+    params(("tier" = Option<String>, Query, description = "Only this tier")),
+    responses(
+        (status = 200, description = "The judge's report of each tier", body = Explanations),
+        (status = 404, description = "No such tier", body = Trouble),
+    )
+)]
+pub(super) async fn explain(
+    State(admin): State<Arc<Admin>>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Json<Explanations>, Trouble> {
+    let Query(which) = which.map_err(bad_query)?;
+    let view = admin.handle.view();
+    let asked =
+        |tier: &&TierView| which.tier.as_ref().is_none_or(|name| tier.name.as_str() == name);
+    let tiers: Vec<Explanation> = view.tiers.iter().filter(asked).map(explanation).collect();
+    if let (true, Some(name)) = (tiers.is_empty(), which.tier) {
+        let known: Vec<&str> = view.tiers.iter().map(|tier| tier.name.as_str()).collect();
+        let name: String = name.chars().take(64).collect();
+        let error = format!("there is no tier {name}; there are: {}", known.join(", "));
+        return Err(Trouble::new(Kind::NotFound, error));
+    }
+    Ok(Json(Explanations { tiers }))
+}
+
+fn explanation(tier: &TierView) -> Explanation {
+    let (text, report) = match &tier.rollout {
+        Some(rollout) => (rollout.explanation.clone(), rollout.report.clone()),
+        None => (format!("no rollout is open; {} serves everybody\n", tier.stable), None),
+    };
+    Explanation { tier: tier.name.clone(), text, report }
+}
+
+/// Which part of the journal.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Part {
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// The journal: the newest records, or those after a place.
+#[utoipa::path(
+    get, path = "/api/v1/log", tag = "look",
+    params(
+        ("after" = Option<u64>, Query, description = "Only records behind this place, oldest first"),
+        ("limit" = Option<usize>, Query, description = "At most this many, up to 1000; 100 if left out"),
+    ),
+    responses((status = 200, description = "A part of the journal", body = Log))
+)]
+pub(super) async fn log(
+    State(admin): State<Arc<Admin>>,
+    part: Result<Query<Part>, QueryRejection>,
+) -> Result<Json<Log>, Trouble> {
+    let Query(part) = part.map_err(bad_query)?;
+    let limit = part.limit.unwrap_or(LOG_LIMIT).min(LOG_LIMIT_MAX);
+    let view = admin.handle.view();
+    let all = view.records.as_slice();
+    let chosen = match part.after {
+        Some(after) => {
+            let from = all.partition_point(|record| record.seq <= after);
+            &all[from..all.len().min(from + limit)]
+        }
+        None => &all[all.len().saturating_sub(limit)..],
+    };
+    let records = chosen.iter().map(LogRecord::from).collect();
+    Ok(Json(Log { records, latest: all.last().map_or(0, |record| record.seq) }))
+}
+
+/// Whose token was sent.
+#[utoipa::path(
+    get, path = "/api/v1/whoami", tag = "look", security(("token" = [])),
+    responses(
+        (status = 200, description = "The token's name and role", body = Whoami),
+        (status = 401, description = "No token, or a wrong one", body = Trouble),
+    )
+)]
+pub(super) async fn whoami(asker: Option<Extension<Asker>>) -> Result<Json<Whoami>, Trouble> {
+    let Some(Extension(Asker(login))) = asker else {
+        return Err(Trouble::new(Kind::Unauthorised, "no token was sent: you are nobody here"));
+    };
+    Ok(Json(Whoami { name: login.name.to_string(), role: login.role }))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "given to map_err")]
+pub(super) fn bad_query(rejection: QueryRejection) -> Trouble {
+    Trouble::new(Kind::BadRequest, rejection.body_text())
+}

@@ -1,0 +1,135 @@
+//! Both wings put together: what `weir run` and the demo share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::clock;
+use crate::config::{self, Config};
+use crate::control::{self, Control, Handle};
+use crate::journal::{self, Journal, Kept};
+use crate::metrics::Register;
+use crate::proxy::{self, Proxy};
+use crate::traffic::Board;
+
+/// A running Weir without its admin: what `run` and the demo share.
+pub struct Weir {
+    handle: Handle,
+    register: Arc<Register>,
+    proxy: Proxy,
+    control: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+}
+
+/// An open journal and what it holds.
+pub struct Store {
+    journal: Journal,
+    kept: Kept,
+    lost: Option<String>,
+}
+
+impl Store {
+    /// A journal that is gone with the process.
+    pub fn memory() -> Self {
+        Self { journal: Journal::memory(), kept: Kept::default(), lost: None }
+    }
+
+    /// The journal at `path`. One that is damaged or foreign is set aside, and a new one begins.
+    ///
+    /// # Errors
+    /// It cannot be opened, belongs to a running Weir, or was written by a newer one.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let error = match Journal::open(path) {
+            Ok((journal, kept)) => return Ok(Self { journal, kept, lost: None }),
+            Err(error) => error,
+        };
+        if !error.can_be_set_aside() {
+            return Err(error.into());
+        }
+        let aside = journal::set_aside(path, clock::wall())
+            .with_context(|| format!("{error}, and it cannot be set aside"))?;
+        let lost = format!("{error}; it is kept as {}", aside.display());
+        tracing::error!("{lost}");
+        let (journal, kept) = Journal::open(path)?;
+        Ok(Self { journal, kept, lost: Some(lost) })
+    }
+}
+
+impl Weir {
+    /// Starts both wings: what is remembered is published before the first connection is taken.
+    ///
+    /// # Errors
+    /// A port cannot be had, or the file of `--record` cannot be written.
+    pub fn start(
+        settings: control::Settings,
+        store: Store,
+        workers: usize,
+    ) -> anyhow::Result<Self> {
+        let board = Arc::new(Board::new(workers));
+        let register = Arc::new(Register::new(workers));
+        let record = settings.record.clone();
+        let (control, handle) = Control::start(
+            settings,
+            store.journal,
+            store.kept,
+            store.lost,
+            Arc::clone(&board),
+            Arc::clone(&register),
+        )
+        .with_context(|| format!("cannot record to {}", record.unwrap_or_default().display()))?;
+        let (stop, stopped) = oneshot::channel();
+        let proxy = proxy::start(&proxy::Settings { workers }, board, Arc::clone(&register))?;
+        let control = tokio::spawn(control.run(stopped));
+        Ok(Self { handle, register, proxy, control, stop })
+    }
+
+    /// The way to the control wing.
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// What the workers count.
+    pub const fn register(&self) -> &Arc<Register> {
+        &self.register
+    }
+
+    /// Stops accepting, lets requests finish for up to `drain`, writes what is left.
+    pub async fn stop(self, drain: Duration) {
+        let proxy = self.proxy;
+        let cut = tokio::task::spawn_blocking(move || proxy.drain(drain)).await.unwrap_or(0);
+        if cut > 0 {
+            tracing::warn!(cut, "connections were cut at the end of the drain");
+        }
+        let _ = self.stop.send(());
+        let _ = self.control.await;
+    }
+}
+
+/// What the control wing needs of the file.
+pub fn control_settings(
+    config: &Config,
+    observe: bool,
+    record: Option<PathBuf>,
+    remarks: Vec<String>,
+) -> control::Settings {
+    let release = |release: &config::ReleaseConfig| control::ReleaseSettings {
+        version: release.version.clone(),
+        upstreams: release.upstreams.clone(),
+        host: release.host.clone(),
+    };
+    let tier = |tier: &config::TierConfig| control::TierSettings {
+        tier: Arc::clone(&tier.tier),
+        stable: tier.stable.clone(),
+        releases: tier.releases.iter().map(release).collect(),
+        keep_warm: tier.keep_warm,
+        canary_down: tier.canary_down.at_most,
+        analysis: tier.analysis.clone(),
+    };
+    let tiers = config.tiers.iter().map(tier).collect();
+    let stages = config.rollout.stages.clone();
+    control::Settings { tiers, stages, observe, record, remarks }
+}

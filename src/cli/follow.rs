@@ -1,0 +1,199 @@
+//! What goes on: `watch`, `wait` and `log --follow` ask again each second.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+use super::client::{AskError, Client};
+use super::{ROLLED_BACK, STILL_OPEN, print, records, screen, words};
+use crate::admin::api::{Log, Status, TierStatus};
+use crate::rollout::{Change, RolloutId};
+use crate::traffic::TierName;
+
+/// How often the program is asked.
+const STEP: Duration = Duration::from_secs(1);
+
+/// How often the journal is asked for the end of a rollout that is not open any more: what lowers
+/// is written after it is done.
+const END_TRIES: usize = 30;
+
+/// Repaints the status on a terminal; elsewhere a line for each change.
+pub(super) async fn watch(client: &Client) -> anyhow::Result<()> {
+    let mut shown = String::new();
+    let mut lost = false;
+    loop {
+        match client.get::<Status>("/api/v1/status").await {
+            Ok(status) if print::is_seen() => {
+                print::repaint(&screen::screen(&status, client.address()))?;
+            }
+            Ok(status) => {
+                let lines: Vec<String> = status.tiers.iter().map(place).collect();
+                let now = lines.join("\n");
+                if now != shown {
+                    let at = words::stamp(status.at);
+                    status.tiers.iter().try_for_each(|tier| {
+                        print::line(&format!("{at}  {}", screen::line(tier)))
+                    })?;
+                    shown = now;
+                }
+                lost = false;
+            }
+            // Weir may be about to come back; who watches sees that by itself.
+            Err(error) if is_lost(&error) && (lost || !shown.is_empty() || print::is_seen()) => {
+                if !lost {
+                    print::note(&format!("{error:#}; trying again"));
+                }
+                lost = true;
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(STEP).await;
+    }
+}
+
+fn is_lost(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(AskError::Nobody { .. } | AskError::Stranger { .. }))
+}
+
+/// Where a tier stands, without the numbers that change each second.
+fn place(tier: &TierStatus) -> String {
+    let rollout = tier.rollout.as_ref().map(|rollout| {
+        let why = rollout.report.as_ref().map(|report| match &report.verdict {
+            crate::analysis::Verdict::Fail { .. } => "fail".into(),
+            crate::analysis::Verdict::Inconclusive { why, .. } => format!("{why:?}"),
+            crate::analysis::Verdict::Pass { proven, .. } => format!("pass {proven}"),
+        });
+        (rollout.id, rollout.paused, why)
+    });
+    format!("{} {} {} {rollout:?}", tier.name, tier.stable, tier.weight)
+}
+
+/// Prints new records of the journal as they come.
+pub(super) async fn log(client: &Client, mut latest: u64, json: bool) -> anyhow::Result<()> {
+    loop {
+        tokio::time::sleep(STEP).await;
+        match client.get::<Log>(&format!("/api/v1/log?after={latest}")).await {
+            Ok(log) => {
+                records(&log.records, json)?;
+                // A journal in memory begins anew when the program does.
+                let newest = log.records.last().map(|shown| shown.record.seq);
+                latest = newest.unwrap_or(latest.min(log.latest));
+            }
+            Err(error) if is_lost(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits for the end of open rollouts; the exit code.
+pub(super) async fn wait(
+    client: &Client,
+    tier: Option<&TierName>,
+    timeout: Duration,
+) -> anyhow::Result<u8> {
+    let begun = Instant::now();
+    let status: Status = client.get("/api/v1/status").await?;
+    if let Some(tier) = tier.filter(|tier| status.tier(tier.as_str()).is_none()) {
+        let known: Vec<&str> = status.tiers.iter().map(|tier| tier.name.as_str()).collect();
+        bail!("there is no tier {tier}; there are: {}", known.join(", "));
+    }
+    let mut open = open(&status, tier);
+    if open.is_empty() {
+        return ended_before(client, tier).await;
+    }
+    let mut shown: BTreeMap<TierName, String> = BTreeMap::new();
+    let mut code = 0;
+    loop {
+        match client.get::<Status>("/api/v1/status").await {
+            Ok(status) => {
+                progress(&status, &open, &mut shown)?;
+                let still = self::open(&status, tier);
+                for (name, id) in open.extract_if(.., |name, id| still.get(name) != Some(id)) {
+                    code = code.max(ended(client, &name, id).await?);
+                }
+            }
+            Err(error) if is_lost(&error) && begun.elapsed() < timeout => {}
+            Err(error) => return Err(error),
+        }
+        if open.is_empty() {
+            return Ok(code);
+        }
+        if begun.elapsed() >= timeout {
+            print::line("the time is over and the rollout is still open")?;
+            return Ok(if code == ROLLED_BACK { code } else { STILL_OPEN });
+        }
+        tokio::time::sleep(STEP.min(timeout.saturating_sub(begun.elapsed()))).await;
+    }
+}
+
+/// The open rollouts of the tiers that are meant.
+fn open(status: &Status, tier: Option<&TierName>) -> BTreeMap<TierName, RolloutId> {
+    let meant = status.tiers.iter().filter(|found| tier.is_none_or(|tier| *tier == found.name));
+    meant.filter_map(|tier| Some((tier.name.clone(), tier.rollout.as_ref()?.id))).collect()
+}
+
+fn progress(
+    status: &Status,
+    open: &BTreeMap<TierName, RolloutId>,
+    shown: &mut BTreeMap<TierName, String>,
+) -> anyhow::Result<()> {
+    for tier in status.tiers.iter().filter(|tier| open.contains_key(&tier.name)) {
+        let now = place(tier);
+        if tier.rollout.is_some() && shown.get(&tier.name) != Some(&now) {
+            print::line(&format!("{}  {}", words::stamp(status.at), screen::line(tier)))?;
+            shown.insert(tier.name.clone(), now);
+        }
+    }
+    Ok(())
+}
+
+/// How rollout `id` ended, from the journal; prints its sentence.
+async fn ended(client: &Client, tier: &TierName, id: RolloutId) -> anyhow::Result<u8> {
+    for _ in 0..END_TRIES {
+        let log: Log = client.get("/api/v1/log?limit=1000").await?;
+        let ours = |shown: &&crate::admin::api::LogRecord| {
+            shown.record.event.tier == *tier && shown.record.event.rollout == Some(id)
+        };
+        for shown in log.records.iter().rev().filter(ours) {
+            if let Some(code) = end(&shown.record.event.change) {
+                print::line(&shown.sentence)?;
+                return Ok(code);
+            }
+        }
+        tokio::time::sleep(STEP).await;
+    }
+    bail!("{tier}: rollout {id} is over, but the journal does not say how; see `weir status`")
+}
+
+/// No rollout is open: how the last one ended.
+async fn ended_before(client: &Client, tier: Option<&TierName>) -> anyhow::Result<u8> {
+    let log: Log = client.get("/api/v1/log?limit=1000").await?;
+    let meant = |name: &TierName| tier.is_none_or(|tier| tier == name);
+    let last = log.records.iter().rev().filter(|shown| meant(&shown.record.event.tier));
+    for shown in last {
+        if let Some(code) = end(&shown.record.event.change) {
+            print::line(&shown.sentence)?;
+            return Ok(code);
+        }
+    }
+    bail!("no rollout is open and none has ended; `weir start` opens one")
+}
+
+/// The exit code that goes with a change, if it ends a rollout.
+fn end(change: &Change) -> Option<u8> {
+    match change {
+        Change::Promoted { .. } => Some(0),
+        Change::RolledBack { .. } => Some(ROLLED_BACK),
+        Change::Adopted { .. }
+        | Change::Advanced { .. }
+        | Change::Held { .. }
+        | Change::Moved { .. }
+        | Change::Paused
+        | Change::Reanalysed { .. }
+        | Change::Replanned { .. }
+        | Change::Resumed
+        | Change::Started { .. }
+        | Change::WouldHaveRolledBack { .. } => None,
+    }
+}

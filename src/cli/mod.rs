@@ -1,0 +1,127 @@
+//! The command line: parses what was typed, asks the program, prints its answer.
+
+mod check;
+mod client;
+mod find;
+mod follow;
+mod forecast;
+mod orders;
+pub mod print;
+mod replay;
+mod screen;
+mod secrets;
+mod verbs;
+mod words;
+
+use clap::Parser as _;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::admin::api::{Explanations, Log, LogRecord, Status};
+use crate::traffic::TierName;
+use client::{Client, escaped};
+pub use find::usual_file;
+pub use verbs::{
+    Ask, Common, Demo, Give, Line, Look, Named, Place, Run, See, Start, Token, TokenPlace,
+    Unproven, Verb,
+};
+
+/// Exit codes of `wait`; 1 is trouble and 2 usage, as everywhere.
+const ROLLED_BACK: u8 = 3;
+/// The time is over and the rollout is open.
+const STILL_OPEN: u8 = 4;
+
+/// What was typed. Prints help or what is wrong with it, and ends the program then.
+pub fn parse() -> Line {
+    Line::parse()
+}
+
+/// Does what needs no serving; the exit code.
+///
+/// # Errors
+/// It was refused, or could not be done.
+pub fn ask(ask: Ask) -> anyhow::Result<u8> {
+    match answer(ask) {
+        Err(error) if error.is::<print::ReaderGone>() => Ok(0),
+        outcome => outcome,
+    }
+}
+
+fn answer(ask: Ask) -> anyhow::Result<u8> {
+    let done = |outcome: anyhow::Result<()>| outcome.map(|()| 0);
+    match ask {
+        Ask::Check { file, json } => done(check::check(file.as_deref(), json)),
+        Ask::Replay { traces, when_unproven, json } => {
+            done(replay::replay(&traces, when_unproven.into(), json))
+        }
+        Ask::Token(token) => done(secrets::token(token)),
+        Ask::Give(give) => done(runtime()?.block_on(orders::give(give))),
+        Ask::See(see) => runtime()?.block_on(self::see(see)),
+    }
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// Looks at the running program; the exit code.
+async fn see(see: See) -> anyhow::Result<u8> {
+    match see {
+        See::Wait { tier, timeout, place } => {
+            return follow::wait(&client(&place)?, tier.as_ref(), timeout).await;
+        }
+        See::Status(look) => status(&look).await?,
+        See::Watch { place } => follow::watch(&client(&place)?).await?,
+        See::Explain { tier, look } => explain(tier.as_ref(), &look).await?,
+        See::Log { newest, follow, look } => log(newest, follow, &look).await?,
+    }
+    Ok(0)
+}
+
+fn client(place: &Place) -> anyhow::Result<Client> {
+    Ok(Client::new(find::program(place)?))
+}
+
+async fn status(look: &Look) -> anyhow::Result<()> {
+    let client = client(&look.place)?;
+    let text = client.get_text("/api/v1/status").await?;
+    if look.json {
+        return print::line(&text);
+    }
+    let status: Status = client.parsed(&text)?;
+    print::text(&screen::screen(&status, client.address()))
+}
+
+async fn explain(tier: Option<&TierName>, look: &Look) -> anyhow::Result<()> {
+    let client = client(&look.place)?;
+    let query = tier.map_or(String::new(), |tier| format!("?tier={}", escaped(tier.as_str())));
+    let text = client.get_text(&format!("/api/v1/explain{query}")).await?;
+    if look.json {
+        return print::line(&text);
+    }
+    let explanations: Explanations = client.parsed(&text)?;
+    for tier in &explanations.tiers {
+        print::line(&format!("{}\n{}", tier.tier, tier.text.trim_end()))?;
+    }
+    Ok(())
+}
+
+async fn log(newest: u64, follow: bool, look: &Look) -> anyhow::Result<()> {
+    let client = client(&look.place)?;
+    let log: Log = client.get(&format!("/api/v1/log?limit={newest}")).await?;
+    records(&log.records, look.json)?;
+    if follow { follow::log(&client, log.latest, look.json).await } else { Ok(()) }
+}
+
+/// Records of the journal, one a line.
+fn records(records: &[LogRecord], json: bool) -> anyhow::Result<()> {
+    for shown in records {
+        let LogRecord { sentence, record } = shown;
+        let (at, by) = (words::stamp(record.event.at), record.event.by.as_str());
+        print::line(&if json {
+            serde_json::to_string(shown)?
+        } else {
+            format!("{at}  {:>4}  {by:<10}  {sentence}", record.seq)
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! Orders: what was typed becomes an order, its answer the sentences that the journal keeps.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use serde_json::{Map, Value, json};
+
+use super::client::{AskError, Client};
+use super::verbs::{Common, Give, Start};
+use super::{client, forecast, print, words};
+use crate::admin::api::{Done, RolloutStatus, Status, TierStatus};
+use crate::rollout::{Change, Order};
+use crate::traffic::{TierName, Version};
+
+/// Gives the order that was typed and prints what came of it.
+pub(super) async fn give(give: Give) -> anyhow::Result<()> {
+    let plain = Duration::ZERO;
+    match give {
+        Give::Start(start) => self::start(start).await,
+        Give::Promote { tier, yes, common } => promote(tier, yes, &common).await,
+        Give::Advance { tier, to, common } => {
+            order(&Order::Advance { tier, to }, &common, plain).await
+        }
+        Give::Pause { tier, common } => order(&Order::Pause { tier }, &common, plain).await,
+        Give::Resume { tier, common } => order(&Order::Resume { tier }, &common, plain).await,
+        Give::Rollback { tier, now, common } => {
+            order(&Order::Rollback { tier, now }, &common, plain).await
+        }
+        Give::Adopt { tier, version, common } => {
+            order(&Order::Adopt { tier, version }, &common, plain).await
+        }
+        Give::Reload(look) => {
+            let client = client(&look.place)?;
+            let answer = client.post("/api/v1/reload", String::new(), plain).await;
+            let next = "`weir status` shows how things stand";
+            show(&client, answer, look.json, |_| next.into()).map(drop)
+        }
+    }
+}
+
+async fn order(order: &Order, common: &Common, wait: Duration) -> anyhow::Result<()> {
+    let client = client(&common.place)?;
+    let answer = send(&client, order, common, wait).await;
+    show(&client, answer, common.json, |done| next(order, done)).map(drop)
+}
+
+async fn send(
+    client: &Client,
+    order: &Order,
+    common: &Common,
+    wait: Duration,
+) -> Result<String, AskError> {
+    let mut body = match serde_json::to_value(order) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    body.insert("reason".into(), json!(common.reason));
+    let query =
+        if wait.is_zero() { String::new() } else { format!("?wait={}s", wait.as_secs().max(1)) };
+    client.post(&format!("/api/v1/orders{query}"), Value::Object(body).to_string(), wait).await
+}
+
+/// Prints the answer: the journal's sentences, then what to type next.
+fn show(
+    client: &Client,
+    answer: Result<String, AskError>,
+    json: bool,
+    next: impl FnOnce(&Done) -> String,
+) -> anyhow::Result<Done> {
+    if let (true, Err(AskError::Trouble { trouble, .. })) = (json, &answer) {
+        print::line(&serde_json::to_string(trouble)?)?;
+    }
+    let text = answer?;
+    let done: Done = client.parsed(&text)?;
+    if json {
+        print::line(&text)?;
+        return Ok(done);
+    }
+    for sentence in &done.sentences {
+        print::line(sentence)?;
+    }
+    if done.connections_left > 0 {
+        let left = words::count(done.connections_left, "upgraded connection");
+        print::line(&format!("{left} on the release that was left: closed over the drain time"))?;
+    }
+    print::line(&format!("next: {}", next(&done)))?;
+    Ok(done)
+}
+
+/// What to type next.
+fn next(order: &Order, done: &Done) -> String {
+    let tier = done.events.first().map(|event| event.tier.to_string()).unwrap_or_default();
+    match order {
+        Order::Start { .. } | Order::Advance { .. } => {
+            format!("`weir watch` follows it, `weir rollback {tier}` takes everybody back")
+        }
+        Order::Promote { .. } => format!("`weir rollback {tier}` goes back, `weir status` looks"),
+        Order::Pause { .. } => format!("`weir resume {tier}` goes on"),
+        Order::Resume { .. } => "`weir watch` follows it".into(),
+        Order::Adopt { .. } => "`weir status` shows how things stand".into(),
+        Order::Rollback { .. } => match done.events.first().map(|event| &event.change) {
+            Some(Change::RolledBack { from, .. }) => format!(
+                "`weir log` tells what happened; once it is mended, start a new version, or \
+                 `weir start {tier} {from} --again`"
+            ),
+            _ => "`weir log` tells what happened".into(),
+        },
+    }
+}
+
+async fn start(start: Start) -> anyhow::Result<()> {
+    let Start { tier, version, upstreams, again, wait, common } = start;
+    let client = client(&common.place)?;
+    let status: Status = client.get("/api/v1/status").await?;
+    let (tier, version) = meant(&status, tier.as_deref(), version)?;
+    let order = Order::Start { tier, version, upstreams, again };
+    if wait.is_some() && !common.json {
+        print::note("waiting for a healthy upstream where none is yet");
+    }
+    let answer = send(&client, &order, &common, wait.unwrap_or_default()).await;
+    if let (false, Ok(text)) = (common.json, &answer) {
+        plans(&status, &client.parsed(text)?)?;
+    }
+    show(&client, answer, common.json, |done| next(&order, done)).map(drop)
+}
+
+/// A single name is a tier if there is one of that name, else a version.
+fn meant(
+    status: &Status,
+    first: Option<&str>,
+    second: Option<Version>,
+) -> anyhow::Result<(Option<TierName>, Option<Version>)> {
+    match (first, second) {
+        (None, version) => Ok((None, version)),
+        (Some(tier), Some(version)) => Ok((Some(tier.parse()?), Some(version))),
+        (Some(name), None) if status.tier(name).is_some() => Ok((Some(name.parse()?), None)),
+        (Some(name), None) => Ok((None, Some(name.parse()?))),
+    }
+}
+
+/// The plan of each rollout that was opened, before its sentence.
+fn plans(status: &Status, done: &Done) -> anyhow::Result<()> {
+    for event in &done.events {
+        if let (Change::Started { plan, analysis, .. }, Some(tier)) =
+            (&event.change, status.tier(event.tier.as_str()))
+        {
+            for line in forecast::lines(tier, plan, analysis) {
+                print::line(&line)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Says what is not proven, and asks.
+async fn promote(tier: Option<TierName>, yes: bool, common: &Common) -> anyhow::Result<()> {
+    let client = client(&common.place)?;
+    let status: Status = client.get("/api/v1/status").await?;
+    let asked = |found: &&TierStatus| tier.as_ref().is_none_or(|tier| *tier == found.name);
+    let open = status.tiers.iter().filter(asked);
+    let open: Vec<_> =
+        open.filter_map(|tier| tier.rollout.as_ref().map(|rollout| (tier, rollout))).collect();
+    for (tier, rollout) in &open {
+        for line in unproven(tier, rollout) {
+            print::note(&line);
+        }
+    }
+    // Without an open rollout the program says so itself.
+    if !yes && !open.is_empty() {
+        if !print::can_ask() {
+            bail!("nobody can be asked here; `weir promote --yes` says that it is meant");
+        }
+        let what: Vec<String> = open
+            .iter()
+            .map(|(tier, rollout)| format!("{} {}", tier.name, rollout.release))
+            .collect();
+        if !print::confirm(&format!("give {} to everybody?", what.join(" and ")))? {
+            bail!("nothing was changed");
+        }
+    }
+    order(&Order::Promote { tier }, common, Duration::ZERO).await
+}
+
+fn unproven(tier: &TierStatus, rollout: &RolloutStatus) -> Vec<String> {
+    let (name, release) = (&tier.name, &rollout.release);
+    let mut lines = vec![format!("{name}: {release} has {} of the users", tier.weight)];
+    let Some(report) = &rollout.report else {
+        lines.push(format!("{name}: nothing was judged yet, so nothing is proven"));
+        return lines;
+    };
+    let needed = report.metrics.iter().filter(|metric| metric.needed_for_advance);
+    for metric in needed.filter(|metric| metric.log_e_advance < metric.advance_at) {
+        lines.push(format!(
+            "{name}: {} not proven: {release} may be up to {:+.2} pp worse, the plan tolerates \
+             {:+.2} pp",
+            metric.name,
+            100.0 * metric.upper_bound,
+            100.0 * metric.limit
+        ));
+    }
+    let left = rollout.plan.stages().iter().filter(|stage| stage.weight > tier.weight).count();
+    if left > 0 {
+        lines.push(format!("{name}: {} left out", words::count(left as u64, "stage")));
+    }
+    lines.push(format!("{name}: the judge says: {}", report.verdict.reason()));
+    lines
+}

@@ -1,0 +1,66 @@
+//! The only place that writes to the terminal. Colours are left out where nobody sees them.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use thiserror::Error;
+
+/// Whoever read the output is gone (`weir log | head`): no reason to complain.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("nobody reads the output any more")]
+pub struct ReaderGone;
+
+/// Writes an answer, to stdout.
+///
+/// # Errors
+/// [`ReaderGone`], or what the system says.
+pub fn text(text: &str) -> anyhow::Result<()> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        written => Ok(written?),
+    }
+}
+
+/// Writes a line of an answer, to stdout.
+///
+/// # Errors
+/// As [`text`].
+pub fn line(line: &str) -> anyhow::Result<()> {
+    text(&format!("{line}\n"))
+}
+
+/// Writes a remark beside the answer, to stderr.
+pub fn note(note: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{note}");
+}
+
+/// Whether a person sees the answers.
+pub fn is_seen() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Begins the screen anew, for a picture that changes.
+///
+/// # Errors
+/// As [`text`].
+pub fn repaint(picture: &str) -> anyhow::Result<()> {
+    // Home, each line cleared to its end, and all below: without the flicker of a cleared screen.
+    let lines = picture.replace('\n', "\x1b[K\n");
+    text(&format!("\x1b[H{lines}\x1b[J"))
+}
+
+/// Asks a person for yes or no; no where there is nobody to ask.
+///
+/// # Errors
+/// The terminal cannot be read.
+pub fn confirm(question: &str) -> anyhow::Result<bool> {
+    write!(anstream::stderr().lock(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Whether there is a person to ask.
+pub fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}

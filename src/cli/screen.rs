@@ -1,0 +1,248 @@
+//! How things stand, on one screen.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+use super::words::{bar, count, moment, percent, thousands};
+use crate::admin::api::{ReleaseStatus, RolloutStatus, Status, TierStatus};
+use crate::analysis::{Report, Verdict};
+use crate::time::in_words;
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default();
+const WARN: Style = AnsiColor::Yellow.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+
+/// The screen.
+pub(super) fn screen(status: &Status, address: &str) -> String {
+    let mut text = String::new();
+    let up = in_words(status.at.since(status.started));
+    let journal = match &status.journal {
+        Some(path) => format!("journal {path}"),
+        None => format!("{WARN}journal in memory: gone when weir stops{WARN:#}"),
+    };
+    let _ = writeln!(text, "{DIM}weir {} at {address}, up {up}, {journal}{DIM:#}", status.weir);
+    if status.observe {
+        let _ = writeln!(
+            text,
+            "{WARN}observing only: nothing is rolled back or advanced without an order{WARN:#}"
+        );
+    }
+    if let Some(trouble) = &status.journal_trouble {
+        let _ = writeln!(text, "{BAD}journal: {trouble}{BAD:#}");
+    }
+    for tier in &status.tiers {
+        text.push('\n');
+        self::tier(&mut text, tier, status);
+    }
+    text
+}
+
+fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
+    let _ = writeln!(text, "{BOLD}{}{BOLD:#}  {DIM}{}{DIM:#}", tier.name, tier.listen);
+    let now = status.at;
+    let mut rows = Vec::new();
+    let since = format!("since {} by {}", moment(tier.since, now), tier.by);
+    rows.push(Row::of("stable", tier.release(&tier.stable), tier.stable.as_str(), since));
+    if let Some(rollout) = &tier.rollout {
+        let mut since = format!("since {}", moment(rollout.started, now));
+        if rollout.attempt > 1 {
+            let _ = write!(since, ", attempt {}", rollout.attempt);
+        }
+        rows.push(Row::of(
+            "canary",
+            tier.release(&rollout.release),
+            rollout.release.as_str(),
+            since,
+        ));
+    }
+    let others = tier.releases.iter().filter(|r| !["stable", "canary"].contains(&r.role.as_str()));
+    rows.extend(others.map(|release| {
+        Row::of(&release.role, Some(release), release.version.as_str(), fate(release, status))
+    }));
+    table(text, &rows);
+    if let Some(rollout) = &tier.rollout {
+        self::rollout(text, tier, rollout);
+    }
+    for remark in &tier.remarks {
+        entry(text, "remark", &format!("{WARN}{remark}{WARN:#}"));
+    }
+    let (next, command) = next(tier);
+    entry(text, "next", &next);
+    entry(text, "type", &format!("{BOLD}{command}{BOLD:#}"));
+}
+
+fn fate(release: &ReleaseStatus, status: &Status) -> String {
+    match &release.fate {
+        Some(fate) if release.was_rolled_back() => {
+            format!("rolled back {} ({})", moment(fate.at, status.at), fate.why)
+        }
+        Some(fate) => format!("left {} ({})", moment(fate.at, status.at), fate.why),
+        None => "never tried".into(),
+    }
+}
+
+/// One release on the screen.
+struct Row {
+    cells: [String; 5],
+    /// Colours by cell.
+    health: Style,
+}
+
+impl Row {
+    fn of(role: &str, release: Option<&ReleaseStatus>, version: &str, since: String) -> Self {
+        let healthy = |release: &ReleaseStatus| {
+            release.upstreams.iter().filter(|upstream| upstream.health == "healthy").count()
+        };
+        let (health, style) = match release {
+            None => ("no address".into(), BAD),
+            Some(release) => {
+                let (up, all) = (healthy(release), release.upstreams.len());
+                let sick = release.upstreams.iter().any(|u| u.health == "unhealthy");
+                let style = match (up, sick) {
+                    (0, true) => BAD,
+                    (_, false) if up == all => GOOD,
+                    _ => WARN,
+                };
+                (format!("{up} of {all} healthy"), style)
+            }
+        };
+        let counts = release.filter(|release| release.requests > 0).map(|release| {
+            let (requests, errors) = (release.requests, release.errors);
+            format!(
+                "{}, {} ({})",
+                count(requests, "request"),
+                count(errors, "error"),
+                percent(errors, requests)
+            )
+        });
+        let cells =
+            [role.into(), version.into(), health, counts.unwrap_or_else(|| "-".into()), since];
+        Self { cells, health: style }
+    }
+}
+
+fn table(text: &mut String, rows: &[Row]) {
+    let width =
+        |column: usize| rows.iter().map(|row| row.cells[column].chars().count()).max().unwrap_or(0);
+    let widths = [9, width(1), width(2), width(3)];
+    for row in rows {
+        let [role, version, health, counts, since] = &row.cells;
+        let paint = row.health;
+        let _ = writeln!(
+            text,
+            "  {role:<0$}  {BOLD}{version:<1$}{BOLD:#}  {paint}{health:<2$}{paint:#}  {counts:<3$}  \
+             {DIM}{since}{DIM:#}",
+            widths[0], widths[1], widths[2], widths[3]
+        );
+    }
+}
+
+fn rollout(text: &mut String, tier: &TierStatus, rollout: &RolloutStatus) {
+    let stages = rollout.plan.stages().len();
+    let mut weight = format!(
+        "{} {} to {}, stage {} of {stages}",
+        tier.weight,
+        bar(tier.weight.share()),
+        rollout.release,
+        rollout.rung
+    );
+    if let Some(left) = rollout.report.as_ref().and_then(bake_left) {
+        let _ = write!(weight, ", bakes {left} more");
+    }
+    if rollout.paused {
+        let _ = write!(weight, ", {WARN}paused{WARN:#}");
+    }
+    entry(text, "weight", &weight);
+    let Some(report) = &rollout.report else {
+        entry(text, "verdict", "nothing judged yet");
+        return;
+    };
+    let paint = match &report.verdict {
+        Verdict::Fail { .. } => BAD,
+        Verdict::Inconclusive { .. } => WARN,
+        Verdict::Pass { .. } => GOOD,
+    };
+    entry(text, "verdict", &format!("{paint}{}{paint:#}", report.verdict.reason()));
+    for metric in &report.metrics {
+        let line = format!(
+            "canary {} of {} ({}), stable {} of {} ({}) in this stage",
+            thousands(metric.canary_events),
+            thousands(report.stage_canary.requests),
+            percent(metric.canary_events, report.stage_canary.requests),
+            thousands(metric.stable_events),
+            thousands(report.stage_stable.requests),
+            percent(metric.stable_events, report.stage_stable.requests),
+        );
+        entry(text, &metric.name, &line);
+    }
+}
+
+fn bake_left(report: &Report) -> Option<String> {
+    let left = report.bake - report.soak;
+    (left > 0.0).then(|| in_words(std::time::Duration::from_secs_f64(left.min(1e9).ceil())))
+}
+
+fn entry(text: &mut String, head: &str, body: &str) {
+    let _ = writeln!(text, "  {head:<9}  {body}");
+}
+
+/// What happens next by itself, and what somebody might type.
+pub(super) fn next(tier: &TierStatus) -> (String, String) {
+    let name = &tier.name;
+    let Some(rollout) = &tier.rollout else {
+        return match new_release(tier) {
+            Some(version) => (
+                format!("nothing by itself; {version} was never tried"),
+                format!("weir start {name} {version}"),
+            ),
+            None => ("nothing by itself; everybody is served by stable".into(), "weir log".into()),
+        };
+    };
+    let then = match rollout.plan.after(tier.weight) {
+        Some(stage) => format!("{}", stage.weight),
+        None => "everybody".into(),
+    };
+    if rollout.paused {
+        return (format!("{then} after `weir resume`"), format!("weir resume {name}"));
+    }
+    let eta = rollout.report.as_ref().and_then(|report| report.eta_seconds);
+    let at_this_pace = match eta {
+        Some(seconds) => {
+            let span = std::time::Duration::from_secs_f64(seconds.clamp(0.0, 1e9).ceil());
+            format!(", in about {} at this pace", in_words(span))
+        }
+        None => String::new(),
+    };
+    let waits = rollout.report.as_ref().is_some_and(|report| report.soak > report.give_up);
+    if waits {
+        return (format!("a person decides about {then}"), format!("weir explain {name}"));
+    }
+    (format!("{then} once it is proven{at_this_pace}"), format!("weir rollback {name}"))
+}
+
+/// The one release that was never tried.
+fn new_release(tier: &TierStatus) -> Option<&str> {
+    let mut new = tier.releases.iter().filter(|r| r.role == "available" && r.fate.is_none());
+    let first = new.next()?;
+    new.next().is_none().then_some(first.version.as_str())
+}
+
+/// A tier in one line, for output that is not a screen.
+pub(super) fn line(tier: &TierStatus) -> String {
+    let Some(rollout) = &tier.rollout else {
+        return format!("{}: everybody is on {}", tier.name, tier.stable);
+    };
+    let paused = if rollout.paused { ", paused" } else { "" };
+    let verdict = rollout.report.as_ref().map_or("nothing judged yet", |r| r.verdict.reason());
+    format!(
+        "{}: {} at {}, stage {} of {}{paused}: {verdict}",
+        tier.name,
+        rollout.release,
+        tier.weight,
+        rollout.rung,
+        rollout.plan.stages().len()
+    )
+}

@@ -1,0 +1,409 @@
+//! The verbs of the command line and their arguments.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+use crate::admin::Role;
+use crate::analysis::WhenUnproven;
+use crate::traffic::{Address, TierName, Version, Weight};
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir",
+    version,
+    about = "Canary rollouts without Kubernetes",
+    override_help = include_str!("manual.txt"),
+    disable_help_subcommand = true,
+)]
+pub struct Line {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Stand in front of the app and serve
+    Run(Run),
+    /// Show a bad canary rolled back and a good one promoted, on this machine, in a minute
+    Demo(Demo),
+    /// Anything that asks a running program, or none.
+    #[command(flatten)]
+    Ask(Ask),
+}
+
+/// Stand in front of the app and serve.
+///
+/// With a file: `weir run --config weir.toml`. Without one, two versions are enough; they are
+/// called "old" and "new" unless you name them, the journal is in memory unless --state keeps it,
+/// and the rollout starts at once.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Run {
+    /// The file; left out: ./weir.toml, then /etc/weir/weir.toml
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "stable", "canary", "state"])]
+    pub config: Option<PathBuf>,
+    /// Where clients come in, without a file
+    #[arg(long, value_name = "ADDR", requires = "stable")]
+    pub listen: Option<SocketAddr>,
+    /// The version that serves: ADDR or VERSION=ADDR
+    #[arg(long, value_name = "ADDR", requires = "listen")]
+    pub stable: Option<Named>,
+    /// The version to try: ADDR or VERSION=ADDR
+    #[arg(long, value_name = "ADDR", requires = "stable")]
+    pub canary: Option<Named>,
+    /// Where the journal is kept, without a file
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub state: Option<PathBuf>,
+    /// Where API and metrics listen [default: the file's, else 127.0.0.1:7700]
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<SocketAddr>,
+    /// Only write down what would have been rolled back; stages move by `advance` and `promote`
+    #[arg(long)]
+    pub observe: bool,
+    /// Record what the judge sees, for `weir replay`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Threads that serve [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+}
+
+/// An address, and the version that runs there if it was named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The version.
+    pub version: Option<Version>,
+    /// Where it runs.
+    pub address: Address,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            Some(version) => write!(out, "{version}={}", self.address),
+            None => self.address.fmt(out),
+        }
+    }
+}
+
+impl FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (version, address) = match text.split_once('=') {
+            Some((version, address)) => {
+                let version: Version = version.parse().map_err(|e| format!("{e}"))?;
+                (Some(version), address)
+            }
+            None => (None, text),
+        };
+        let address = address.parse().map_err(|error| format!("{error}"))?;
+        Ok(Self { version, address })
+    }
+}
+
+/// Show Weir at work: two small versions of an app, synthetic users, a plan of its own.
+#[derive(Debug, Default, Args)]
+pub struct Demo {
+    /// One line of JSON a rollout instead of the story
+    #[arg(long)]
+    pub json: bool,
+    /// Repeat the day of this seed
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Only the good canary
+    #[arg(long, conflicts_with = "bad")]
+    pub good: bool,
+    /// Only the bad canary
+    #[arg(long)]
+    pub bad: bool,
+}
+
+/// Where the running program is.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Place {
+    /// The program's admin address [default: that of the file, else 127.0.0.1:7700]
+    #[arg(long, value_name = "ADDR", env = "WEIR_ADMIN")]
+    pub admin: Option<String>,
+    /// The program's file [default: ./weir.toml, then /etc/weir/weir.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What every order takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Common {
+    /// Why: the journal keeps it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// The answer as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the program is.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// What a look takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Look {
+    /// The answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the program is.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Everything but serving.
+#[derive(Debug, Subcommand)]
+pub enum Ask {
+    /// What changes something in the running program.
+    #[command(flatten)]
+    Give(Give),
+    /// What looks at the running program.
+    #[command(flatten)]
+    See(See),
+    /// Read a file and say everything that is wrong with it
+    Check {
+        /// The file [default: ./weir.toml, then /etc/weir/weir.toml]
+        file: Option<PathBuf>,
+        /// The findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Judge recorded traffic again
+    Replay {
+        /// Traces: a window of both versions a line
+        #[arg(required = true, value_name = "TRACE")]
+        traces: Vec<PathBuf>,
+        /// What happens to a stage that nothing speaks against but that is not proven
+        #[arg(long, value_name = "WHAT", default_value = "hold")]
+        when_unproven: Unproven,
+        /// A line of JSON a trace
+        #[arg(long)]
+        json: bool,
+    },
+    /// Names and secrets of those who may give orders
+    #[command(subcommand)]
+    Token(Token),
+}
+
+/// What changes something in the running program.
+#[derive(Debug, Subcommand)]
+pub enum Give {
+    /// Open a rollout
+    ///
+    /// A single name is a tier if there is one of that name, else a version. Without a version:
+    /// the one release of the file that was never tried.
+    Start(Start),
+    /// Raise the weight without waiting for a proof
+    Advance {
+        /// Where [default: all open rollouts]
+        tier: Option<TierName>,
+        /// To this weight instead of the next stage
+        #[arg(long, value_name = "WEIGHT")]
+        to: Option<Weight>,
+        /// How to ask.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Give the canary to everybody
+    Promote {
+        /// Where [default: all open rollouts]
+        tier: Option<TierName>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// How to ask.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Stop progress; a failing canary is still rolled back
+    Pause {
+        /// Where [default: all open rollouts]
+        tier: Option<TierName>,
+        /// How to ask.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// End a pause
+    Resume {
+        /// Where [default: all open rollouts]
+        tier: Option<TierName>,
+        /// How to ask.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Take everybody back, now; never asks
+    Rollback {
+        /// Where [default: all open rollouts]
+        tier: Option<TierName>,
+        /// Close upgraded connections (`WebSocket`s) at once
+        #[arg(long)]
+        now: bool,
+        /// How to ask.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Say which version serves, since the app was changed behind Weir's back
+    Adopt {
+        /// Where
+        tier: TierName,
+        /// Which
+        version: Version,
+        /// How to ask.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Read the file again, without dropping a request
+    Reload(Look),
+}
+
+/// What looks at the running program.
+#[derive(Debug, Subcommand)]
+pub enum See {
+    /// Wait for the end of a rollout: exit 0 promoted, 3 rolled back, 4 still open
+    Wait {
+        /// Where [default: all open rollouts]
+        tier: Option<TierName>,
+        /// For how long
+        #[arg(long, value_name = "SPAN", default_value = "2h", value_parser = span)]
+        timeout: Duration,
+        /// Where the program is.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// How things stand, on one screen
+    Status(Look),
+    /// `status`, again each second
+    Watch {
+        /// Where the program is.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Why the judge says what it says, and what would change it
+    Explain {
+        /// Where [default: every tier]
+        tier: Option<TierName>,
+        /// How to ask.
+        #[command(flatten)]
+        look: Look,
+    },
+    /// The journal: what happened, when, by whom and why
+    Log {
+        /// This many of the newest records
+        #[arg(short = 'n', value_name = "N", default_value_t = 20)]
+        newest: u64,
+        /// Go on as more happens
+        #[arg(long, short)]
+        follow: bool,
+        /// How to ask.
+        #[command(flatten)]
+        look: Look,
+    },
+}
+
+/// Open a rollout.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// Where [default: every tier that has the release]
+    pub tier: Option<String>,
+    /// Which version
+    pub version: Option<Version>,
+    /// Where it runs, for a release that the file does not list; may be repeated
+    #[arg(long = "upstream", value_name = "ADDR")]
+    pub upstreams: Vec<Address>,
+    /// Try a version again that was rolled back
+    #[arg(long)]
+    pub again: bool,
+    /// Wait this long for a healthy upstream (up to 1h)
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub wait: Option<Duration>,
+    /// How to ask.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What happens to a stage that is not proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Unproven {
+    /// It goes on.
+    Advance,
+    /// It waits for a person.
+    Hold,
+}
+
+impl From<Unproven> for WhenUnproven {
+    fn from(unproven: Unproven) -> Self {
+        match unproven {
+            Unproven::Advance => Self::Advance,
+            Unproven::Hold => Self::Hold,
+        }
+    }
+}
+
+/// Where the file of tokens is.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TokenPlace {
+    /// The program's file, which names the journal [default: ./weir.toml, then /etc/weir/weir.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The journal, for a program without a file
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    pub state: Option<PathBuf>,
+}
+
+/// Names and secrets. A running program notices a change at the next request.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token; it is shown this once
+    Add {
+        /// Whose: the name that the journal will show
+        name: String,
+        /// What it allows: operator or viewer
+        #[arg(long, value_parser = role)]
+        role: Role,
+        /// Where the tokens are.
+        #[command(flatten)]
+        place: TokenPlace,
+    },
+    /// Names and roles
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Where the tokens are.
+        #[command(flatten)]
+        place: TokenPlace,
+    },
+    /// Take a token back
+    Revoke {
+        /// Whose
+        name: String,
+        /// Where the tokens are.
+        #[command(flatten)]
+        place: TokenPlace,
+    },
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    match text {
+        "operator" => Ok(Role::Operator),
+        "viewer" => Ok(Role::Viewer),
+        _ => Err("use operator or viewer".into()),
+    }
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    let span = text.parse::<SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+    span.ok_or_else(|| "write a span with its unit, such as 90s, 5m or 2h".into())
+}

@@ -1,0 +1,429 @@
+//! The metrics as Prometheus reads them. docs/metrics.md lists every family.
+//!
+//! The exporter keeps each series for ever and its counters can only rise, so each scrape has a
+//! recorder of its own: a release that left the file leaves with its series, and what is shown is
+//! what the register holds. The exporter has no way to take buckets that were counted elsewhere,
+//! so the one histogram is written here.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use super::{BUCKETS, HealthState, Register, Shown, TrackShown, bucket_edges};
+use crate::analysis::{Report, Verdict};
+use crate::time::Timestamp;
+use crate::traffic::{TierName, Track, Version, Weight};
+
+/// The content type of [`render`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Answers by class.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Health as series of 0 and 1.
+const HEALTH: [(&str, HealthState); 4] = [
+    ("unknown", HealthState::Unknown),
+    ("healthy", HealthState::Healthy),
+    ("unhealthy", HealthState::Unhealthy),
+    ("ejected", HealthState::Ejected),
+];
+
+/// Verdicts as series of 0 and 1; `none` while no rollout is open or nothing was judged yet.
+const VERDICTS: [&str; 4] = ["none", "fail", "inconclusive", "pass"];
+
+/// The histogram shows every second edge of the register (half octaves) between these: what lies
+/// below is noise, what lies above has timed out.
+const SHOWN_EDGES: [Duration; 2] = [Duration::from_micros(400), Duration::from_secs(70)];
+
+/// How reloads of the file went.
+#[derive(Debug)]
+pub struct Reloads {
+    succeeded: AtomicU64,
+    last_worked: AtomicBool,
+}
+
+impl Reloads {
+    /// The file was read at `start`, when the program began.
+    pub fn new(start: Timestamp) -> Self {
+        Self { succeeded: AtomicU64::new(start.millis()), last_worked: AtomicBool::new(true) }
+    }
+
+    /// A reload took effect.
+    pub fn worked(&self, at: Timestamp) {
+        self.succeeded.store(at.millis(), Ordering::Relaxed);
+        self.last_worked.store(true, Ordering::Relaxed);
+    }
+
+    /// A reload changed nothing, since it was refused.
+    pub fn failed(&self) {
+        self.last_worked.store(false, Ordering::Relaxed);
+    }
+}
+
+/// All that is shown beside the counts of the register.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// When the program started.
+    pub started: Timestamp,
+    /// Whether the journal is in trouble.
+    pub journal_trouble: bool,
+    /// How reloads went.
+    pub reloads: &'a Reloads,
+    /// The tiers.
+    pub tiers: Vec<TierScene<'a>>,
+}
+
+/// One tier.
+#[derive(Debug)]
+pub struct TierScene<'a> {
+    /// Its name.
+    pub name: &'a TierName,
+    /// The canary's share.
+    pub weight: Weight,
+    /// The rung of the open rollout, counted from 1; 0 without one.
+    pub stage: usize,
+    /// How many rungs there are.
+    pub stages: usize,
+    /// Whether an order stopped progress.
+    pub paused: bool,
+    /// What the judge knows.
+    pub report: Option<&'a Report>,
+    /// Minutes of stable known for the calibration.
+    pub calibration_minutes: usize,
+    /// The releases of the file and those in use.
+    pub releases: Vec<ReleaseScene<'a>>,
+}
+
+/// One release.
+#[derive(Debug)]
+pub struct ReleaseScene<'a> {
+    /// Its version.
+    pub version: &'a Version,
+    /// `stable`, `canary`, `previous` or `available`.
+    pub role: &'static str,
+    /// Its place in the register.
+    pub slot: usize,
+    /// Its upstreams: addresses and places in the register.
+    pub upstreams: Vec<(&'a str, usize)>,
+}
+
+/// The whole text of `/metrics`: families in the order of their names.
+pub fn render(scene: &Scene<'_>, register: &Register) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let mut latency = Histogram::default();
+    with_local_recorder(&recorder, || {
+        describe();
+        program(scene);
+        for tier in &scene.tiers {
+            self::tier(tier, register);
+            for release in &tier.releases {
+                let shown = register.shown(release.slot);
+                self::release(tier.name, release, &shown, register);
+                for (track, shown) in tracks(release, &shown) {
+                    latency.add(tier.name, release.version, track, shown);
+                }
+            }
+        }
+    });
+    sorted(&recorder.handle().render(), latency.text)
+}
+
+/// What a release did on the track it stands on, and on the other one if it did anything there.
+fn tracks<'s>(release: &ReleaseScene<'_>, shown: &'s Shown) -> Vec<(Track, &'s TrackShown)> {
+    let did = |shown: &TrackShown| {
+        let attempts = &shown.attempts;
+        let broken = [attempts.refused, attempts.reset, attempts.timeout, attempts.other];
+        attempts.classes.iter().chain(&broken).chain(&shown.responses).any(|count| *count > 0)
+    };
+    let stands_as_stable = matches!(release.role, "stable" | "previous");
+    let stable = (Track::Stable, &shown.stable);
+    let canary = (Track::Canary, &shown.canary);
+    let is_shown = |(track, shown): &(Track, &TrackShown)| {
+        (*track == Track::Stable) == stands_as_stable || did(shown)
+    };
+    [stable, canary].into_iter().filter(is_shown).collect()
+}
+
+fn program(scene: &Scene<'_>) {
+    gauge!("weir_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    gauge!("weir_start_timestamp_seconds").set(seconds(scene.started.millis()));
+    gauge!("weir_journal_trouble").set(flag(scene.journal_trouble));
+    let reloads = scene.reloads;
+    gauge!("weir_config_last_reload_success_timestamp_seconds")
+        .set(seconds(reloads.succeeded.load(Ordering::Relaxed)));
+    gauge!("weir_config_last_reload_successful")
+        .set(flag(reloads.last_worked.load(Ordering::Relaxed)));
+}
+
+fn tier(tier: &TierScene<'_>, register: &Register) {
+    let name = tier.name.to_string();
+    let cells = register.tier(tier.name);
+    gauge!("weir_connections", "tier" => name.clone())
+        .set(cells.connections.load(Ordering::Relaxed) as f64);
+    counter!("weir_refused_connections_total", "tier" => name.clone())
+        .absolute(cells.refused_connections.load(Ordering::Relaxed));
+    gauge!("weir_key_share_ratio", "tier" => name.clone())
+        .set(register.key_share(tier.name).unwrap_or(0.0));
+    gauge!("weir_rollout_weight_ratio", "tier" => name.clone()).set(tier.weight.share());
+    gauge!("weir_rollout_open", "tier" => name.clone()).set(flag(tier.stage > 0));
+    gauge!("weir_rollout_paused", "tier" => name.clone()).set(flag(tier.paused));
+    gauge!("weir_rollout_stage", "tier" => name.clone()).set(tier.stage as f64);
+    gauge!("weir_rollout_stages", "tier" => name.clone()).set(tier.stages as f64);
+    gauge!("weir_calibration_minutes", "tier" => name.clone()).set(tier.calibration_minutes as f64);
+    let now = match tier.report.map(|report| &report.verdict) {
+        None => "none",
+        Some(Verdict::Fail { .. }) => "fail",
+        Some(Verdict::Inconclusive { .. }) => "inconclusive",
+        Some(Verdict::Pass { .. }) => "pass",
+    };
+    for verdict in VERDICTS {
+        gauge!("weir_verdict", "tier" => name.clone(), "verdict" => verdict)
+            .set(flag(verdict == now));
+    }
+    tier.report.into_iter().for_each(|report| evidence(&name, report));
+}
+
+/// Natural logarithms: odds of a bad canary grow beyond any number.
+fn evidence(tier: &str, report: &Report) {
+    for metric in &report.metrics {
+        let labels = [("tier", tier.to_owned()), ("metric", metric.name.clone())];
+        gauge!("weir_evidence_log_odds", &labels).set(metric.log_e);
+        gauge!("weir_evidence_log_odds_limit", &labels).set(metric.log_e_rollback_at);
+        gauge!("weir_evidence_upper_bound_ratio", &labels).set(metric.upper_bound);
+        gauge!("weir_evidence_margin_ratio", &labels).set(metric.limit);
+    }
+}
+
+fn release(tier: &TierName, release: &ReleaseScene<'_>, shown: &Shown, register: &Register) {
+    let labels = [("tier", tier.to_string()), ("version", release.version.to_string())];
+    let info = [
+        ("tier", tier.to_string()),
+        ("version", release.version.to_string()),
+        ("track", release.role.to_owned()),
+    ];
+    gauge!("weir_release_info", &info).set(1.0);
+    gauge!("weir_requests_in_flight", &labels).set(shown.in_flight as f64);
+    gauge!("weir_upgraded_connections", &labels).set(shown.upgraded_open as f64);
+    counter!("weir_rescues_total", &labels).absolute(shown.rescues);
+    counter!("weir_retries_total", &labels).absolute(shown.retries);
+    counter!("weir_stale_connections_total", &labels).absolute(shown.stale_connections);
+    counter!("weir_previews_total", &labels).absolute(shown.previews);
+    counter!("weir_switches_total", &labels).absolute(shown.switches);
+    counter!("weir_abandoned_total", &labels).absolute(shown.abandoned);
+    for (track, shown) in tracks(release, shown) {
+        attempts(tier, release.version, track, shown);
+    }
+    for (address, slot) in &release.upstreams {
+        let now = register.health(*slot).state;
+        for (health, state) in HEALTH {
+            gauge!(
+                "weir_upstream_health", "tier" => tier.to_string(),
+                "version" => release.version.to_string(), "upstream" => (*address).to_owned(),
+                "health" => health
+            )
+            .set(flag(now == state));
+        }
+    }
+}
+
+fn attempts(tier: &TierName, version: &Version, track: Track, shown: &TrackShown) {
+    let labels = |class: &'static str| {
+        [
+            ("tier", tier.to_string()),
+            ("version", version.to_string()),
+            ("track", track.name().to_owned()),
+            ("class", class.to_owned()),
+        ]
+    };
+    let attempts = &shown.attempts;
+    let broken = [
+        ("refused", attempts.refused),
+        ("reset", attempts.reset),
+        ("timeout", attempts.timeout),
+        ("other", attempts.other),
+    ];
+    let answered = CLASSES.into_iter().zip(attempts.classes);
+    for (class, count) in answered.chain(broken) {
+        counter!("weir_attempts_total", &labels(class)).absolute(count);
+    }
+    for (class, count) in CLASSES.into_iter().zip(shown.responses) {
+        counter!("weir_responses_total", &labels(class)).absolute(count);
+    }
+}
+
+fn describe() {
+    describe_gauge!("weir_build_info", "1, with the version of Weir");
+    describe_gauge!("weir_start_timestamp_seconds", "When the program started");
+    describe_gauge!("weir_journal_trouble", "1 while the journal cannot be written");
+    describe_gauge!(
+        "weir_config_last_reload_success_timestamp_seconds",
+        "When the file was last taken over"
+    );
+    describe_gauge!("weir_config_last_reload_successful", "0 after a reload that was refused");
+    describe_gauge!("weir_connections", "Open connections of clients");
+    describe_counter!(
+        "weir_refused_connections_total",
+        "Connections of clients closed at once, because there were too many"
+    );
+    describe_gauge!("weir_key_share_ratio", "Share of the heaviest client key among the requests");
+    describe_gauge!("weir_rollout_weight_ratio", "The canary's share of the clients");
+    describe_gauge!("weir_rollout_open", "1 while a rollout is open");
+    describe_gauge!("weir_rollout_paused", "1 while a rollout is paused by an order");
+    describe_gauge!("weir_rollout_stage", "The stage of the open rollout from 1; 0 without one");
+    describe_gauge!("weir_rollout_stages", "The stages of the open rollout; 0 without one");
+    describe_gauge!("weir_calibration_minutes", "Minutes of stable the judge is calibrated with");
+    describe_gauge!("weir_verdict", "1 for what the judge says now");
+    describe_gauge!(
+        "weir_evidence_log_odds",
+        "Natural logarithm of the odds that the canary is worse than tolerated"
+    );
+    describe_gauge!("weir_evidence_log_odds_limit", "The log odds at which the metric fails");
+    describe_gauge!(
+        "weir_evidence_upper_bound_ratio",
+        "The most the canary's rate may be above stable's, in this stage"
+    );
+    describe_gauge!("weir_evidence_margin_ratio", "The upper bound below which a stage is proven");
+    describe_gauge!("weir_release_info", "1 for each release, with what it is now");
+    describe_gauge!("weir_requests_in_flight", "Requests on their way");
+    describe_gauge!("weir_upgraded_connections", "Open upgraded connections (WebSockets)");
+    describe_counter!("weir_rescues_total", "Requests that failed here and were served by stable");
+    describe_counter!("weir_retries_total", "Requests sent again on a fresh connection");
+    describe_counter!(
+        "weir_stale_connections_total",
+        "Kept-alive connections that had died while idle"
+    );
+    describe_counter!("weir_previews_total", "Requests of testers; not judged");
+    describe_counter!("weir_switches_total", "Clients whose key changed at login and moved here");
+    describe_counter!("weir_abandoned_total", "Clients that went away before their answer");
+    describe_gauge!("weir_upstream_health", "1 for how the upstream is doing now");
+    describe_counter!("weir_attempts_total", "Attempts on a release, rescued ones included");
+    describe_counter!("weir_responses_total", "Answers that users saw");
+}
+
+/// The one histogram, with the register's own buckets.
+#[derive(Debug, Default)]
+struct Histogram {
+    text: String,
+}
+
+impl Histogram {
+    const NAME: &'static str = "weir_request_duration_seconds";
+
+    fn add(&mut self, tier: &TierName, version: &Version, track: Track, shown: &TrackShown) {
+        let name = Self::NAME;
+        if self.text.is_empty() {
+            let _ = writeln!(self.text, "# HELP {name} Time to the head of the answer users saw");
+            let _ = writeln!(self.text, "# TYPE {name} histogram");
+        }
+        // Names of tiers and versions need no escapes: letters, digits and `._+-`.
+        let labels = format!("tier=\"{tier}\",version=\"{version}\",track=\"{}\"", track.name());
+        let edges = bucket_edges();
+        let mut below = 0;
+        for (index, edge) in edges.iter().enumerate().take(BUCKETS - 1) {
+            below += shown.latency[index];
+            let [first, last] = SHOWN_EDGES;
+            if index % 2 == 1 && *edge >= first && *edge <= last {
+                let edge = edge.as_secs_f64();
+                let _ = writeln!(self.text, "{name}_bucket{{{labels},le=\"{edge}\"}} {below}");
+            }
+        }
+        let all: u64 = shown.latency.iter().sum();
+        let sum = shown.latency_sum.as_secs_f64();
+        let _ = writeln!(self.text, "{name}_bucket{{{labels},le=\"+Inf\"}} {all}");
+        let _ = writeln!(self.text, "{name}_sum{{{labels}}} {sum}");
+        let _ = writeln!(self.text, "{name}_count{{{labels}}} {all}");
+    }
+}
+
+/// The exporter writes in the order of its hashes; a reader wants one that stays.
+fn sorted(exported: &str, histogram: String) -> String {
+    let mut families: Vec<String> = exported.split("\n\n").map(in_order).collect();
+    families.push(histogram);
+    families.retain(|family| !family.is_empty());
+    families.sort_unstable();
+    families.iter().fold(String::new(), |text, family| text + family.trim_end() + "\n")
+}
+
+/// A family with its series sorted, its comments first.
+fn in_order(family: &str) -> String {
+    let mut lines: Vec<&str> = family.lines().filter(|line| !line.is_empty()).collect();
+    lines.sort_by_key(|line| (!line.starts_with('#'), *line));
+    lines.join("\n")
+}
+
+fn seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1_000.0
+}
+
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Outcome;
+
+    fn text(register: &Register, role: &'static str, slot: usize) -> String {
+        let (name, version) = ("web".parse().unwrap(), "1.1".parse().unwrap());
+        let reloads = Reloads::new(Timestamp::from_millis(1_500));
+        let release = ReleaseScene { version: &version, role, slot, upstreams: Vec::new() };
+        let tier = TierScene {
+            name: &name,
+            weight: "5%".parse().unwrap(),
+            stage: 2,
+            stages: 4,
+            paused: false,
+            report: None,
+            calibration_minutes: 60,
+            releases: vec![release],
+        };
+        let scene = Scene {
+            started: Timestamp::from_millis(1_000),
+            journal_trouble: false,
+            reloads: &reloads,
+            tiers: vec![tier],
+        };
+        render(&scene, register)
+    }
+
+    #[test]
+    fn known_series_are_there_from_the_start_and_the_order_stays() {
+        let register = Register::new(1);
+        let slot = register.release(&"web".parse().unwrap(), &"1.1".parse().unwrap());
+        let first = text(&register, "canary", slot);
+        assert_eq!(first, text(&register, "canary", slot));
+        for line in [
+            "weir_rollout_weight_ratio{tier=\"web\"} 0.05",
+            "weir_rescues_total{tier=\"web\",version=\"1.1\"} 0",
+            "weir_attempts_total{tier=\"web\",version=\"1.1\",track=\"canary\",class=\"reset\"} 0",
+            "weir_verdict{tier=\"web\",verdict=\"none\"} 1",
+            "weir_start_timestamp_seconds 1",
+            "weir_release_info{tier=\"web\",version=\"1.1\",track=\"canary\"} 1",
+        ] {
+            assert!(first.lines().any(|shown| shown == line), "{line} is not in:\n{first}");
+        }
+        assert!(!first.contains("track=\"stable\""));
+    }
+
+    #[test]
+    fn the_histogram_is_cumulative_and_ends_with_everything() {
+        let register = Register::new(1);
+        let slot = register.release(&"web".parse().unwrap(), &"1.1".parse().unwrap());
+        let writer = register.writer(slot, 0);
+        writer.attempt(Track::Canary, Outcome::Answered(200));
+        for milliseconds in [1, 30, 30, 100_000] {
+            writer.response(Track::Canary, 200, Duration::from_millis(milliseconds));
+        }
+        let text = text(&register, "canary", slot);
+        let buckets = text.lines().filter(|line| line.contains("duration_seconds_bucket"));
+        let counts: Vec<u64> =
+            buckets.map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap()).collect();
+        assert!(counts.is_sorted() && counts.len() > 30, "{counts:?}");
+        assert_eq!(counts[counts.len() - 2..], [3, 4]);
+        assert!(text.contains("_sum{tier=\"web\",version=\"1.1\",track=\"canary\"} 100.061"));
+    }
+}

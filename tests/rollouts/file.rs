@@ -1,0 +1,112 @@
+//! What the file says, as far as the rollout is concerned, in the words of the real one.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Deserialize;
+use weir::analysis::{Settings, WhenUnproven};
+use weir::rollout::{Facts, Plan, ReleaseFacts, Stage, Stages, TierFacts};
+use weir::traffic::{Salt, Version};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    tier: Vec<Tier>,
+    #[serde(default)]
+    rollout: Rollout,
+    #[serde(default)]
+    analysis: Analysis,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tier {
+    name: String,
+    stable: String,
+    releases: Vec<Release>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Release {
+    version: String,
+    upstreams: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rollout {
+    stages: Option<Vec<Rung>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rung {
+    weight: String,
+    bake: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Analysis {
+    give_up: Option<String>,
+    when_unproven: Option<WhenUnproven>,
+}
+
+/// A span such as `90s`, `5m`, `2h`.
+pub fn span(text: &str) -> Duration {
+    let (number, unit) = text.split_at(text.len() - 1);
+    let number: u64 = number.parse().unwrap_or_else(|_| panic!("{text} is no span"));
+    match unit {
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_mins(number),
+        "h" => Duration::from_hours(number),
+        _ => panic!("{text} is no span"),
+    }
+}
+
+impl File {
+    pub fn parse(text: &str) -> Self {
+        toml::from_str(text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The facts, with the releases in `down` not answering.
+    pub fn facts(&self, down: &BTreeSet<String>, observe: bool) -> Facts {
+        let stages = match &self.rollout.stages {
+            None => Stages::Auto,
+            Some(rungs) => {
+                let stage =
+                    |r: &Rung| Stage { weight: r.weight.parse().unwrap(), bake: span(&r.bake) };
+                Stages::Listed(Plan::new(rungs.iter().map(stage).collect()).unwrap())
+            }
+        };
+        let tiers = self.tier.iter().map(|tier| self.tier(tier, &stages, down));
+        Facts { tiers: tiers.collect(), salt: Salt::new(*b"a secret of ours"), observe }
+    }
+
+    fn tier(&self, tier: &Tier, stages: &Stages, down: &BTreeSet<String>) -> TierFacts {
+        let mut analysis = Settings::default();
+        if let Some(give_up) = &self.analysis.give_up {
+            analysis.give_up = span(give_up);
+        }
+        analysis.when_unproven = self.analysis.when_unproven.unwrap_or_default();
+        let release = |release: &Release| ReleaseFacts {
+            version: version(&release.version),
+            addresses: release.upstreams.iter().map(|a| a.parse().unwrap()).collect(),
+            healthy: !down.contains(&format!("{} {}", tier.name, release.version)),
+        };
+        TierFacts {
+            name: tier.name.parse().unwrap(),
+            stable: version(&tier.stable),
+            releases: tier.releases.iter().map(release).collect(),
+            stages: stages.clone(),
+            analysis,
+            rate: None,
+            named_upstreams_healthy: !down.contains(&format!("{} named", tier.name)),
+        }
+    }
+}
+
+fn version(text: &str) -> Version {
+    text.parse().unwrap()
+}

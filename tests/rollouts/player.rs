@@ -1,0 +1,205 @@
+//! Plays one line of a script on `step` and `State::apply`, with a journal of JSON lines.
+
+use std::collections::BTreeSet;
+
+use weir::analysis::{Verdict, Why};
+use weir::journal::Record;
+use weir::rollout::{Actor, Command, Input, Order, State, Tier, step};
+use weir::time::Timestamp;
+use weir::traffic::{TierName, Version};
+
+use super::file::{File, span};
+
+/// The program, its file, its clock and its journal.
+#[derive(Default)]
+pub struct Player {
+    state: State,
+    journal: Vec<String>,
+    file: Option<File>,
+    down: BTreeSet<String>,
+    observe: bool,
+    /// Milliseconds since the script began.
+    elapsed: u64,
+}
+
+/// The first moment of every script: 2026-03-01 03:12 UTC.
+const BEGIN: u64 = 1_772_334_720_000;
+
+impl Player {
+    /// Edits the file. Nothing is told to the program.
+    pub fn file(&mut self, text: &str) {
+        self.file = Some(File::parse(text));
+    }
+
+    /// Plays `line`; gives the sentences of the events or the refusal, and how things stand.
+    pub fn play(&mut self, line: &str) -> Vec<String> {
+        let words = words(line);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let start = |journal_lost| Input::File { journal_lost, reload: false };
+        let input = match words[..] {
+            ["clock", later] => {
+                let later = span(later.trim_start_matches('+'));
+                self.elapsed += u64::try_from(later.as_millis()).unwrap();
+                return vec![];
+            }
+            ["down", tier, version] => {
+                self.down.insert(format!("{tier} {version}"));
+                return vec![];
+            }
+            ["up", tier, version] => {
+                self.down.remove(&format!("{tier} {version}"));
+                return vec![];
+            }
+            ["log"] => return self.log(),
+            ["kill"] => {
+                self.state = State::default();
+                return vec![];
+            }
+            ["run"] => start(None),
+            ["run", "--observe"] => {
+                self.observe = true;
+                start(None)
+            }
+            ["lose-journal", what] => {
+                self.state = State::default();
+                self.journal.clear();
+                start(Some(what.to_owned()))
+            }
+            ["reload"] => Input::File { journal_lost: None, reload: true },
+            ["unhealthy", tier, reason] => {
+                Input::Unhealthy { tier: tier.parse().unwrap(), reason: reason.into() }
+            }
+            ["verdict", tier, ref verdict @ ..] => self.verdict(&tier.parse().unwrap(), verdict),
+            _ => Input::Command(command(&words)),
+        };
+        if matches!(input, Input::File { reload: false, .. }) {
+            self.state = self.replay();
+        }
+        self.decide(&input)
+    }
+
+    fn decide(&mut self, input: &Input) -> Vec<String> {
+        let facts = self.file.as_ref().expect("a file").facts(&self.down, self.observe);
+        let now = Timestamp::from_millis(BEGIN + self.elapsed);
+        let before = self.state.clone();
+        let events = match step(&self.state, input, &facts, now) {
+            Err(refusal) => return vec![format!("refused: {refusal}")],
+            Ok(events) => events,
+        };
+        let mut lines = Vec::new();
+        for event in events {
+            self.state.apply(&event);
+            lines.push(event.sentence());
+            let record = Record { seq: self.journal.len() as u64 + 1, event };
+            self.journal.push(serde_json::to_string(&record).unwrap());
+            assert_eq!(self.replay(), self.state, "killed after {record:?}");
+        }
+        if self.state == before {
+            lines.push("nothing changes".into());
+        }
+        lines.extend(self.state.tiers.iter().map(|(name, tier)| standing(name, tier)));
+        lines
+    }
+
+    /// Memory as it is after a kill: from what the journal holds, and nothing else.
+    fn replay(&self) -> State {
+        let mut state = State::default();
+        for line in &self.journal {
+            let record: Record = serde_json::from_str(line).unwrap();
+            state.apply(&record.event);
+        }
+        state
+    }
+
+    /// The journal as the work log that it is.
+    fn log(&self) -> Vec<String> {
+        let line = |line: &String| {
+            let Record { seq, event } = serde_json::from_str(line).unwrap();
+            let minutes = (event.at.millis() - BEGIN) / 60_000;
+            format!("{seq:>2}  +{minutes} min  {:<11}  {}", event.by, event.sentence())
+        };
+        self.journal.iter().map(line).collect()
+    }
+
+    fn verdict(&self, tier: &TierName, words: &[&str]) -> Input {
+        let verdict = match *words {
+            ["pass", reason] => Verdict::Pass { proven: true, reason: reason.into() },
+            ["pass-unproven", reason] => Verdict::Pass { proven: false, reason: reason.into() },
+            ["fail", metric, reason] => {
+                Verdict::Fail { metric: metric.into(), reason: reason.into() }
+            }
+            ["unproven", reason] => Verdict::Inconclusive {
+                why: Why::Unproven,
+                metric: Some("errors".into()),
+                reason: reason.into(),
+            },
+            ["waiting", reason] => {
+                Verdict::Inconclusive { why: Why::NotEnough, metric: None, reason: reason.into() }
+            }
+            _ => panic!("{words:?} is no verdict"),
+        };
+        let open = self.state.tiers.get(tier).and_then(|tier| tier.rollout.as_ref());
+        let rollout = open.map_or(self.state.latest, |rollout| rollout.id);
+        Input::Verdict { tier: tier.clone(), rollout, verdict }
+    }
+}
+
+/// A tier in one line.
+fn standing(name: &TierName, tier: &Tier) -> String {
+    let canary = tier.rollout.as_ref().map_or("-".to_owned(), |rollout| {
+        let paused = if rollout.paused { " paused" } else { "" };
+        let held = if rollout.held { " held" } else { "" };
+        format!("{} {}{paused}{held}", rollout.release, rollout.weight)
+    });
+    let previous =
+        tier.previous.as_ref().map_or("-".to_owned(), |(version, _)| version.to_string());
+    let doubt = if tier.unconfirmed.is_some() { " unconfirmed" } else { "" };
+    format!("= {name}: stable {}{doubt} canary {canary} previous {previous}", tier.stable)
+}
+
+/// The words of a line; what stands in quotes is one word.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (index, part) in line.split('"').enumerate() {
+        if index % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
+/// An order as it is typed, without the word `weir`.
+fn command(words: &[&str]) -> Command {
+    let mut by: Actor = "night-shift".parse().unwrap();
+    let (mut because, mut to) = (None, None);
+    let (mut again, mut at_once) = (false, false);
+    let (mut upstreams, mut plain) = (Vec::new(), Vec::new());
+    let mut rest = words[1..].iter();
+    while let Some(word) = rest.next() {
+        let mut value = || *rest.next().unwrap_or_else(|| panic!("{word} needs a value"));
+        match *word {
+            "--by" => by = value().parse().unwrap(),
+            "--reason" => because = Some(value().to_owned()),
+            "--to" => to = Some(value().parse().unwrap()),
+            "--upstream" => upstreams.push(value().parse().unwrap()),
+            "--again" => again = true,
+            "--now" => at_once = true,
+            word => plain.push(word),
+        }
+    }
+    let tier = plain.first().map(|name| name.parse::<TierName>().unwrap());
+    let version = plain.get(1).map(|version| version.parse::<Version>().unwrap());
+    let order = match words[0] {
+        "adopt" => Order::Adopt { tier: tier.unwrap(), version: version.unwrap() },
+        "advance" => Order::Advance { tier, to },
+        "pause" => Order::Pause { tier },
+        "promote" => Order::Promote { tier },
+        "resume" => Order::Resume { tier },
+        "rollback" => Order::Rollback { tier, now: at_once },
+        "start" => Order::Start { tier, version, upstreams, again },
+        word => panic!("there is no order {word}"),
+    };
+    Command { order, by, because }
+}
