@@ -19,7 +19,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::io::{Io, Socket};
 use super::line::Line;
 use super::stack;
-use super::upgrade::Tunnel;
+use super::upgrade::{self, Chunk, Tunnel};
 use super::view::{Kept, TierView, View};
 use crate::metrics::Register;
 use crate::metrics::keys::ErrorKeys;
@@ -70,6 +70,8 @@ pub struct Worker {
     pub instance: String,
     /// Keys whose errors have been counted lately.
     pub error_keys: Rc<RefCell<ErrorKeys>>,
+    /// The memory that its tunnels read into.
+    pub chunk: Chunk,
     /// The tunnels that are open.
     pub tunnels: RefCell<Vec<Rc<Tunnel>>>,
     index: usize,
@@ -112,6 +114,7 @@ impl Worker {
         let worker = Rc::new(Self {
             instance,
             error_keys: Rc::new(RefCell::new(ErrorKeys::new(Instant::now()))),
+            chunk: upgrade::chunk(),
             tunnels: RefCell::default(),
             index,
             board,
