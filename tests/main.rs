@@ -7,5 +7,6 @@ mod control;
 mod house;
 mod journals;
 mod judge;
+mod proxy;
 mod rollouts;
 mod support;
