@@ -1,10 +1,13 @@
 //! One test binary.
 
+mod admin;
+mod cli;
 mod config;
 mod control;
 mod house;
 mod journals;
 mod judge;
+mod proxy;
 mod rollouts;
 mod simulation;
 mod support;
