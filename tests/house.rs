@@ -48,7 +48,8 @@ const PLAN: &[(&str, &[&str])] = &[
             "proxy", "rollout", "time", "traffic",
         ],
     ),
-    ("main", &["app", "cli", "demo"]),
+    ("alloc", &[]),
+    ("main", &["alloc", "app", "cli", "demo"]),
 ];
 
 /// The pure modules.
