@@ -3,7 +3,10 @@
 mod admin;
 mod cli;
 mod config;
+mod control;
 mod house;
+mod journals;
 mod judge;
+mod proxy;
 mod rollouts;
 mod support;

@@ -197,9 +197,7 @@ fn unproven(tier: &TierStatus, rollout: &RolloutStatus) -> Vec<String> {
         };
         let limit = 100.0 * metric.limit;
         let what = &metric.name;
-        lines.push(format!(
-            "{name}: {what} not proven: {worse}; the plan tolerates {limit:.2} pp"
-        ));
+        lines.push(format!("{name}: {what} not proven: {worse}; the plan tolerates {limit:.2} pp"));
     }
     let left = rollout.plan.stages().iter().filter(|stage| stage.weight > tier.weight).count();
     if left > 0 {

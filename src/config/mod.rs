@@ -130,8 +130,8 @@ pub struct TierConfig {
     pub releases: Vec<ReleaseConfig>,
     /// How long the release before the last promotion is kept warm.
     pub keep_warm: Duration,
-    /// When a canary without healthy upstreams is rolled back.
-    pub canary_down: CanaryDown,
+    /// How long a canary may be without a healthy upstream until it is rolled back.
+    pub canary_down: Duration,
     /// What the judge tolerates: `[analysis]`, overridden by the tier's own.
     pub analysis: analysis::Settings,
     /// Where it stands in the file.
@@ -160,21 +160,6 @@ pub struct ReleaseConfig {
     pub host: Option<String>,
     /// Its line in the file, from 1; 0 without a file.
     pub line: usize,
-}
-
-/// When a canary without healthy upstreams is rolled back, while stable is healthy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CanaryDown {
-    /// Failed checks in a row.
-    pub checks: u32,
-    /// The same by time, whichever comes first.
-    pub at_most: Duration,
-}
-
-impl Default for CanaryDown {
-    fn default() -> Self {
-        Self { checks: 3, at_most: Duration::from_secs(10) }
-    }
 }
 
 /// How a rollout goes from 0 % to everybody.

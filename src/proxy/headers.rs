@@ -268,10 +268,19 @@ pub fn has_token(line: &HeaderValue, token: &str) -> bool {
     })
 }
 
-/// Whether the client asks for another protocol.
+/// Whether the client asks for another protocol, and may: another HTTP in a tunnel would get past
+/// everything that is checked and written anew here.
 pub fn asks_upgrade<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
+    let is_http = |line: &HeaderValue| {
+        let line = line.as_bytes().to_ascii_lowercase();
+        line.split(|byte| *byte == b',').any(|protocol| {
+            let protocol = protocol.trim_ascii();
+            protocol.starts_with(b"h2") || protocol.starts_with(b"http")
+        })
+    };
     headers.contains_key(UPGRADE)
+        && !headers.get_all(UPGRADE).iter().any(is_http)
         && request.version() == Version::HTTP_11
         && headers.get_all(CONNECTION).iter().any(|line| has_token(line, "upgrade"))
 }

@@ -38,6 +38,7 @@ struct State {
     first: Option<First>,
     head: Option<Head>,
     settled: bool,
+    shown: bool,
 }
 
 /// The first attempt, which failed.
@@ -64,6 +65,7 @@ impl Tally {
             first: None,
             head: None,
             settled: false,
+            shown: false,
         };
         Self {
             error_keys: Rc::clone(error_keys),
@@ -114,9 +116,9 @@ impl Tally {
         watches: &[Watch],
     ) {
         let mut state = self.state.borrow_mut();
-        state.release.writer.attempt(state.track, Outcome::Answered(status));
         state.release.writer.response(state.track, status, latency);
         if let Some(first) = state.first.clone() {
+            state.show(Outcome::Answered(status));
             let same = Rc::ptr_eq(&first.release, &state.release);
             if !same {
                 first.release.writer.rescued();
@@ -141,8 +143,7 @@ impl Tally {
     /// The answer is over, `whole` or cut short by the upstream.
     pub fn ends(&self, whole: bool) {
         if !whole {
-            let state = self.state.borrow();
-            state.release.writer.attempt(state.track, Outcome::Reset);
+            self.state.borrow_mut().show(Outcome::Reset);
         }
         self.settle_by_head(!whole, true);
     }
@@ -182,6 +183,9 @@ impl Tally {
 
     fn settle_by_head(&self, cut_short: bool, may_be_slow: bool) {
         let mut state = self.state.borrow_mut();
+        if let Some(head) = state.head {
+            state.show(Outcome::Answered(head.status));
+        }
         if let Some(head) = state.head
             && !state.settled
         {
@@ -204,6 +208,15 @@ impl Tally {
             }
         }
         release.writer.judged(error, watches, latency);
+    }
+}
+
+impl State {
+    /// Counts the attempt that answered for the metrics, once.
+    fn show(&mut self, outcome: Outcome) {
+        if !std::mem::replace(&mut self.shown, true) {
+            self.release.writer.attempt(self.track, outcome);
+        }
     }
 }
 

@@ -16,26 +16,8 @@ pub(super) const fn key(
 
 /// All sections, in the order of the reference.
 pub const SECTIONS: &[&Keys] = &[
-    &ROOT,
-    &ADMIN,
-    &STATE,
-    &PROXY,
-    &LOG,
-    &TIER,
-    &RELEASE,
-    &STICKY,
-    &HEALTH,
-    &CANARY_DOWN,
-    &PREVIEW,
-    &TIMEOUTS,
-    &LIMITS,
-    &ROLLOUT,
-    &STAGE,
-    &ANALYSIS,
-    &ERRORS,
-    &SLOW,
-    &WATCH,
-    &IGNORE,
+    &ROOT, &ADMIN, &STATE, &PROXY, &LOG, &TIER, &RELEASE, &STICKY, &HEALTH, &PREVIEW, &TIMEOUTS,
+    &LIMITS, &ROLLOUT, &STAGE, &ANALYSIS, &ERRORS, &SLOW, &WATCH, &IGNORE,
 ];
 
 pub const ROOT: Keys = Keys {
@@ -149,10 +131,10 @@ pub const TIER: Keys = Keys {
         key("health", "table", "", Live, "How upstreams are asked whether they are well."),
         key(
             "canary_down",
-            "table",
-            "",
+            "duration, 1s to 1h",
+            "\"10s\"",
             Live,
-            "When a canary without healthy upstreams is rolled back.",
+            "A canary without a healthy upstream for this long is rolled back while stable is healthy; at once when all have failed `health.fall` checks.",
         ),
         key("preview", "table", "", Live, "How testers reach a version at any weight."),
         key("timeouts", "table", "", Live, "How long things may take."),
@@ -283,26 +265,6 @@ pub const HEALTH: Keys = Keys {
             "Failures in a row, seen in traffic, that take an upstream out.",
         ),
         key("eject_for", "duration, 100ms to 1h", "\"10s\"", Live, "How long it stays out."),
-    ],
-};
-
-pub const CANARY_DOWN: Keys = Keys {
-    title: "[tier.canary_down]",
-    keys: &[
-        key(
-            "checks",
-            "whole number, 1 to 100",
-            "3",
-            Live,
-            "Failed checks in a row after which a canary without a healthy upstream is rolled back, while stable is healthy.",
-        ),
-        key(
-            "at_most",
-            "duration, 1s to 1h",
-            "\"10s\"",
-            Live,
-            "The same by time, whichever comes first.",
-        ),
     ],
 };
 
