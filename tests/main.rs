@@ -9,4 +9,5 @@ mod journals;
 mod judge;
 mod proxy;
 mod rollouts;
+mod simulation;
 mod support;
