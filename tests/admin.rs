@@ -250,6 +250,8 @@ fn an_order_is_carried_out_in_the_name_of_its_token_and_kept_with_its_reason() {
     assert_eq!(api.json(&format!("/api/v1/log?after={seq}"))["records"], json!([]));
     let all = api.json("/api/v1/log?after=0&limit=2");
     assert_eq!(all["records"].as_array().unwrap().len(), 2);
+    // Whoever knows the salt can compute who is on the canary.
+    assert_eq!(all["records"][1]["change"]["started"]["salt"], "0".repeat(32));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The command line: the real binary, with and without a running program.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -84,16 +85,18 @@ fn a_trace_is_judged_and_told_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let mut trace = String::new();
     for minute in -29..=0 {
-        trace += &format!(
+        let _ = writeln!(
+            trace,
             "{{\"t\":{},\"dur\":60,\"weight\":0,\"stable\":{{\"requests\":6000,\"errors\":3,\
-             \"slow\":60}}}}\n",
+             \"slow\":60}}}}",
             minute * 60
         );
     }
     for second in 1..=300 {
-        trace += &format!(
+        let _ = writeln!(
+            trace,
             "{{\"t\":{second},\"dur\":1,\"weight\":0.05,\"stable\":{{\"requests\":95,\"errors\":0,\
-             \"slow\":1}},\"canary\":{{\"requests\":5,\"errors\":2,\"slow\":0}}}}\n"
+             \"slow\":1}},\"canary\":{{\"requests\":5,\"errors\":2,\"slow\":0}}}}"
         );
     }
     std::fs::write(folder.path().join("bad.ndjson"), trace).unwrap();

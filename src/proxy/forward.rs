@@ -1,4 +1,9 @@
 //! From a request to an answer: which upstream, which connection, and what if that fails.
+//!
+//! A kept-alive connection that turns out to be dead costs a request that may be repeated nothing
+//! but a fresh connection. A request that may not be repeated only takes one that was in use a
+//! moment ago or was looked at just now; if even that breaks it counts as reset, since the release
+//! has almost surely broken it (were it forgiven, a canary that dies of every POST would pass).
 
 use std::io::{self, ErrorKind};
 use std::rc::Rc;

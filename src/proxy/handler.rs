@@ -143,6 +143,7 @@ impl<'a> Passage<'a> {
             trusted: self.trusted,
             upgrade,
             instance: &self.worker.instance,
+            hop: &self.worker.hop,
         };
         headers::to_upstream(&mut head.headers, &way);
         let body = RequestBody::of(body, Rc::clone(exchange), settings.limits.body_bytes);

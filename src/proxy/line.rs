@@ -211,6 +211,14 @@ pub struct Exchange {
     tier: Rc<TierView>,
 }
 
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(handed) = self.handed.get() {
+            self.tally.abandons(handed.elapsed());
+        }
+    }
+}
+
 impl Exchange {
     /// A request whose head was read at `begun`.
     pub fn new(begun: Instant, tally: Tally, tier: Rc<TierView>) -> Self {

@@ -6,9 +6,11 @@
 //! - An answer counts at its end, so that one that is cut short is an error; one that streams for
 //!   longer than `stream_after` counts by its head, and never as slow. So does an upgrade.
 //! - A request without an answer after `first_byte` is an error at that moment.
-//! - A client that goes away before the head of the answer counts for nobody, since its patience
-//!   is no property of the release (it is shown as abandoned); one that goes away later counts by
-//!   the head it got.
+//! - A client that goes away before the head of the answer is no error, since its patience is no
+//!   property of the release; but it waited, and counts as an answer that took as long as it
+//!   waited. So a canary that hangs is seen as slow also where no client waits for `first_byte`.
+//!   Before all of its request was given to the upstream it counts for nobody. One that goes
+//!   away later counts by the head it got.
 //! - Previewers and ignored requests are shown, not judged.
 
 use std::cell::RefCell;
@@ -151,6 +153,17 @@ impl Tally {
     /// The client went away in the middle of the answer.
     pub fn leaves(&self) {
         self.settle_by_head(false, true);
+    }
+
+    /// The client went away after it had `waited` for the head of the answer.
+    pub fn abandons(&self, waited: Duration) {
+        let mut state = self.state.borrow_mut();
+        if state.settled || state.head.is_some() || state.first.is_some() {
+            return;
+        }
+        state.settled = true;
+        state.release.writer.abandoned();
+        self.judge(&state.release, false, 0, Some(waited));
     }
 
     /// Nothing answered.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -68,6 +69,8 @@ enum Occasion {
 pub struct Worker {
     /// This instance of Weir, for requests that come back.
     pub instance: String,
+    /// The same as a header.
+    pub hop: HeaderValue,
     /// Keys whose errors have been counted lately.
     pub error_keys: Rc<RefCell<ErrorKeys>>,
     /// The memory that its tunnels read into.
@@ -111,7 +114,9 @@ impl Worker {
         let changed = Arc::new(Notify::new());
         let waker = Arc::clone(&changed);
         board.set_waker(index, Box::new(move || waker.notify_one()));
+        let hop = HeaderValue::from_str(&instance);
         let worker = Rc::new(Self {
+            hop: hop.unwrap_or(HeaderValue::from_static("weir")),
             instance,
             error_keys: Rc::new(RefCell::new(ErrorKeys::new(Instant::now()))),
             chunk: upgrade::chunk(),

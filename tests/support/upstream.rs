@@ -4,7 +4,7 @@
 //! [`serve`]. A dial makes a share of all answers fail.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -37,6 +37,8 @@ pub struct State {
     pub delay: AtomicU64,
     /// Closes connections after an answer without having said so, when milliseconds have gone by.
     pub close_after: AtomicU64,
+    /// Connections closed for that reason.
+    pub closed: AtomicU64,
     /// Heads of the requests, as they came.
     pub heads: Mutex<Vec<String>>,
     stopped: AtomicBool,
@@ -103,8 +105,10 @@ impl Connection {
                 return;
             }
             let close_after = self.state.close_after.load(Ordering::SeqCst);
-            if close_after > 0 {
+            if close_after > 0 && path != "/health" {
                 thread::sleep(Duration::from_millis(close_after));
+                _ = self.stream.shutdown(Shutdown::Both);
+                self.state.closed.fetch_add(1, Ordering::SeqCst);
                 return;
             }
         }
