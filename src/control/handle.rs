@@ -34,6 +34,14 @@ pub(super) enum Ask {
     Reload { settings: Box<Settings>, reply: Reply },
 }
 
+impl Ask {
+    pub(super) const fn reply(&self) -> &Reply {
+        match self {
+            Self::Order { reply, .. } | Self::Reload { reply, .. } => reply,
+        }
+    }
+}
+
 /// The way back.
 pub(super) type Reply = oneshot::Sender<Result<Answer, OrderError>>;
 
@@ -59,11 +67,15 @@ pub enum OrderError {
     Journal(#[from] JournalError),
     /// No answer yet.
     #[error(
-        "no answer within {} s: the journal's disk hangs; what was ordered happens as soon as it \
-         is written, unless `weir rollback` comes first",
+        "no answer within {} s: the journal's disk hangs; what was handed to it already happens \
+         when it is back, unless `weir rollback` comes first, and what still waited is dropped: \
+         `weir status` tells",
         ANSWER_MAX.as_secs()
     )]
     NoAnswer,
+    /// Somebody rolled back while the order waited for the disk.
+    #[error("not done: somebody rolled back while this waited for the journal's disk")]
+    RolledBackMeanwhile,
     /// The program is stopping.
     #[error("weir is stopping; it takes no orders")]
     Stopping,

@@ -1,6 +1,6 @@
 //! From the journal to a running control wing: restart = replay + publish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ impl Control {
         kept.records.iter().for_each(|record| state.apply(&record.event));
         let tape = match &settings.record {
             None => None,
-            Some(path) => Some(Tape::start(path, settings.tiers.len() > 1)?),
+            Some(path) => Some(Tape::start(path)?),
         };
         let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
         let (lowering_in, lowering) = mpsc::channel(ORDERS_MAX);
@@ -59,6 +59,7 @@ impl Control {
             records: Arc::new(kept.records),
             orders,
             lowering,
+            reloads: VecDeque::new(),
             written: mpsc::unbounded_channel(),
             views: watch::Sender::new(Arc::new(super::View::empty(now))),
             ticks,

@@ -359,7 +359,9 @@ impl Desk<'_> {
             ids.push(self.state.latest);
         }
         let concerned = |tier: &Tier| {
-            tier.rollout.is_some() || tier.previous.as_ref().is_some_and(|(_, id)| ids.contains(id))
+            tier.rollout.is_some()
+                || tier.previous.as_ref().is_some_and(|(_, id)| ids.contains(id))
+                || (now && tier.went_back())
         };
         let tiers = self.state.tiers.iter().filter(|(_, tier)| concerned(tier));
         let events: Vec<Event> = tiers.filter_map(|(n, tier)| self.back(n, tier, now)).collect();
@@ -378,7 +380,7 @@ impl Desk<'_> {
 
     /// Why nobody can go back, unless somebody went back already.
     fn nobody_before(&self, name: &TierName, tier: &Tier) -> Option<Refusal> {
-        let went_back = tier.versions.values().any(|fate| fate.outcome == Outcome::RolledBack);
+        let went_back = tier.went_back();
         self.place_taken(name, tier).or_else(|| {
             let (tier, stable) = (name.clone(), tier.stable.clone());
             (!went_back).then_some(Refusal::NobodyBefore { tier, stable })
@@ -403,6 +405,9 @@ impl Desk<'_> {
             (Some(rollout), _) => (&rollout.release, &tier.stable, rollout.id),
             (None, Some((previous, id))) if self.place_taken(name, tier).is_none() => {
                 (&tier.stable, previous, *id)
+            }
+            (None, None) if now && tier.went_back() && !tier.close_now => {
+                return Some(self.event(name, None, Change::Cut));
             }
             (None, _) => return None,
         };
