@@ -225,6 +225,14 @@ impl World {
     }
 }
 
+fn is_quick() -> bool {
+    let quick = std::env::var_os("WEIR_QUICK").is_some();
+    if quick {
+        eprintln!("skipped: takes more than a second");
+    }
+    quick
+}
+
 fn command(order: Order) -> Command {
     Command { order, by: "night-shift".parse::<Actor>().unwrap(), because: None }
 }
@@ -268,6 +276,9 @@ async fn a_roll_back_takes_back_a_start_that_waits_for_the_disk() {
 
 #[tokio::test]
 async fn a_roll_back_outlives_the_start_that_could_not_be_written() {
+    if is_quick() {
+        return;
+    }
     let world = World::new();
     world.written(&["adopted"]).await;
     let lock = world.lock();
@@ -364,6 +375,9 @@ async fn an_adoption_that_waits_for_the_disk_does_not_hide_whom_to_go_back_to() 
 
 #[tokio::test]
 async fn a_roll_back_while_nothing_can_be_written_is_written_when_the_journal_is_back() {
+    if is_quick() {
+        return;
+    }
     let world = World::new();
     world.start().await;
     let lock = world.lock();
@@ -387,6 +401,9 @@ async fn a_roll_back_while_nothing_can_be_written_is_written_when_the_journal_is
 
 #[tokio::test]
 async fn a_raise_that_cannot_be_written_is_refused_and_changes_nothing() {
+    if is_quick() {
+        return;
+    }
     let world = World::new();
     world.start().await;
     let lock = world.lock();
@@ -467,8 +484,7 @@ async fn a_roll_back_passes_a_reload_that_waits_for_the_disk() {
 
 #[tokio::test]
 async fn a_canary_that_fails_is_rolled_back_by_the_judge_even_while_paused() {
-    if std::env::var_os("WEIR_QUICK").is_some() {
-        println!("skipped: takes seconds");
+    if is_quick() {
         return;
     }
     let world = World::new();

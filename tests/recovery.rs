@@ -137,7 +137,7 @@ impl World {
         let last = visits.iter().filter(on_canary).map(|visit| visit.sent).max().expect("a canary");
         let last = last.saturating_duration_since(ordered);
         let (all, took) = (visits.len(), answered - ordered);
-        println!("{when}: {all} requests, last choice after {last:?}, answer after {took:?}");
+        eprintln!("{when}: {all} requests, last choice after {last:?}, answer after {took:?}");
         assert!(last < LAST_CHOICE_MAX && took < Duration::from_secs(1), "{when}");
         assert!(all > 200, "{when}: only {all} requests");
     }
@@ -256,7 +256,7 @@ impl Drop for Stop<'_> {
 fn is_quick() -> bool {
     let quick = std::env::var_os("WEIR_QUICK").is_some();
     if quick {
-        println!("skipped: takes more than a second");
+        eprintln!("skipped: takes more than a second");
     }
     quick
 }
