@@ -3,5 +3,6 @@
 mod config;
 mod house;
 mod judge;
+mod real_app;
 mod rollouts;
 mod support;

@@ -152,6 +152,11 @@ impl Watched {
         self.judge.as_ref().map(|(_, judge)| judge.report())
     }
 
+    /// The time of the judge: the end of the last window it knows.
+    pub(super) fn judged_until(&self) -> Option<f64> {
+        self.judge.as_ref().map(|(_, judge)| judge.now())
+    }
+
     /// Requests per second of the last hour, if there was one.
     pub(super) fn rate(&self) -> Option<f64> {
         (self.memory.history.minutes().len() > 0).then(|| self.memory.history.rate())
