@@ -91,13 +91,13 @@ impl Scene {
         log.lines().map(|line| Event(serde_json::from_str(line).expect("JSON"))).collect()
     }
 
-    /// The stages that the rollout went through: from, to, weight.
+    /// The stages that the rollout went through.
     pub fn stages(&self) -> Vec<Stage> {
         let events = self.events();
         let raises = events.iter().filter(|event| event.is("started") || event.is("advanced"));
         let end = events.iter().find(|event| event.is("promoted") || event.is("rolled_back"));
         let mut stages: Vec<Stage> =
-            raises.map(|event| Stage { from: event.at(), to: u64::MAX, weight: 0.0 }).collect();
+            raises.map(|event| Stage { from: event.at(), to: u64::MAX }).collect();
         for n in 0..stages.len() {
             let next = stages.get(n + 1).map(|stage| stage.from);
             stages[n].to = next.or(end.map(Event::at)).expect("every stage has an end");
@@ -113,8 +113,6 @@ pub struct Stage {
     pub from: u64,
     /// When it ended.
     pub to: u64,
-    /// The canary's share.
-    pub weight: f64,
 }
 
 /// A line of the journal.
