@@ -1,5 +1,6 @@
 //! The program: config, journal, control, wings, admin; signals; drain.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,8 +36,7 @@ const SIDE_THREADS: usize = 2;
 ///
 /// # Errors
 /// The configuration is wrong, a port or the journal cannot be had.
-pub fn serve(run: Run) -> anyhow::Result<()> {
-    let run = &run;
+pub fn serve(run: &Run) -> anyhow::Result<()> {
     let config = configured(run).map_err(anyhow::Error::msg)?;
     logging(&config)?;
     for warning in &config.warnings {
@@ -58,7 +58,7 @@ pub fn serve(run: Run) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A port cannot be had, a rollout does not end as it should, or nobody reads.
-pub fn demo(demo: cli::Demo) -> anyhow::Result<()> {
+pub fn demo(demo: &cli::Demo) -> anyhow::Result<()> {
     let settings = demo::Settings {
         seed: demo.seed.unwrap_or_else(|| rand::random_range(0..10_000)),
         bad: demo.bad || !demo.good,
@@ -167,19 +167,16 @@ fn file(run: &Run) -> Option<PathBuf> {
 }
 
 fn configured(run: &Run) -> Result<Config, String> {
-    let mut config = match (&run.listen, &run.stable) {
-        (Some(listen), Some(stable)) => {
-            let canary = run.canary.as_ref().map(ToString::to_string);
-            config::without_file(*listen, &stable.to_string(), canary.as_deref())
-                .map_err(|error| error.to_string())?
-        }
-        _ => {
-            let path = file(run).ok_or(
-                "no file at ./weir.toml or /etc/weir/weir.toml; name one with --config, or run \
-                 without: weir run --listen ADDR --stable ADDR --canary ADDR",
-            )?;
-            config::load(&path).map_err(|report| report.to_string())?
-        }
+    let mut config = if let (Some(listen), Some(stable)) = (&run.listen, &run.stable) {
+        let canary = run.canary.as_ref().map(ToString::to_string);
+        config::without_file(*listen, &stable.to_string(), canary.as_deref())
+            .map_err(|error| error.to_string())?
+    } else {
+        let path = file(run).ok_or(
+            "no file at ./weir.toml or /etc/weir/weir.toml; name one with --config, or run \
+             without: weir run --listen ADDR --stable ADDR --canary ADDR",
+        )?;
+        config::load(&path).map_err(|report| report.to_string())?
     };
     if let Some(path) = &run.state {
         config.state.path = Some(path.clone());
@@ -196,7 +193,11 @@ fn logging(config: &Config) -> anyhow::Result<()> {
     let level = std::env::var("WEIR_LOG").unwrap_or_else(|_| config.log.level.clone());
     let filter = tracing_subscriber::EnvFilter::try_new(&level)
         .with_context(|| format!("log level {level:?}; use error, warn, info, debug or trace"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(coloured)
+        .with_writer(std::io::stderr);
     match config.log.format {
         LogFormat::Json => lines.json().init(),
         LogFormat::Text => lines.init(),

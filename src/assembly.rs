@@ -126,7 +126,7 @@ pub fn control_settings(
         stable: tier.stable.clone(),
         releases: tier.releases.iter().map(release).collect(),
         keep_warm: tier.keep_warm,
-        canary_down: tier.canary_down.at_most,
+        canary_down: tier.canary_down,
         analysis: tier.analysis.clone(),
     };
     let tiers = config.tiers.iter().map(tier).collect();

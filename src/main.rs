@@ -10,8 +10,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     alloc::settle();
     let outcome = match cli::parse().verb {
-        cli::Verb::Run(run) => app::serve(run).map(|()| ExitCode::SUCCESS),
-        cli::Verb::Demo(demo) => app::demo(demo).map(|()| ExitCode::SUCCESS),
+        cli::Verb::Run(run) => app::serve(&run).map(|()| ExitCode::SUCCESS),
+        cli::Verb::Demo(demo) => app::demo(&demo).map(|()| ExitCode::SUCCESS),
         cli::Verb::Ask(ask) => cli::ask(ask).map(ExitCode::from),
     };
     match outcome {

@@ -12,6 +12,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("analysis", &["time"]),
     ("rollout", &["analysis", "time", "traffic"]),
     // First floor: one outside thing each.
+    ("alloc", &[]),
     ("clock", &["time"]),
     ("journal", &["rollout", "time", "traffic"]),
     ("metrics", &["analysis", "time", "traffic"]),
@@ -34,21 +35,15 @@ const PLAN: &[(&str, &[&str])] = &[
             "time", "traffic",
         ],
     ),
-    (
-        "demo",
-        &[
-            "app", "assembly", "cli", "config", "control", "journal", "metrics", "rollout", "time",
-            "traffic",
-        ],
-    ),
+    ("demo", &["assembly", "config", "control", "rollout", "time", "traffic"]),
     (
         "app",
         &[
-            "admin", "assembly", "cli", "clock", "config", "control", "journal", "metrics",
+            "admin", "assembly", "cli", "clock", "config", "control", "demo", "journal", "metrics",
             "proxy", "rollout", "time", "traffic",
         ],
     ),
-    ("main", &["app", "cli", "demo"]),
+    ("main", &["alloc", "app", "cli"]),
 ];
 
 /// The pure modules.
@@ -93,6 +88,9 @@ const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "helpers", "misc", "ty
 
 /// Lines of one file without its tests; a longer one hides what it is about.
 const FILE_LINES_MAX: usize = 650;
+
+/// A list is as long as what it lists.
+const LISTS: &[&str] = &["src/config/keys/list.rs"];
 
 /// Columns of a line, text in quotes not counted: that cannot always be broken.
 const COLUMNS_MAX: usize = 100;
@@ -298,7 +296,8 @@ fn words(source: &Source) -> Vec<String> {
                 wrong.push(source.broken(number + 1, &rule));
             }
         }
-        let declared = line.trim_start().trim_start_matches("pub ");
+        // Unindented: what stands in a `thread_local!` belongs to its thread.
+        let declared = line.trim_start_matches("pub ");
         if declared.starts_with("static ") && source.path != "src/main.rs" {
             wrong.push(source.broken(number + 1, "no global variable of our own"));
         }
@@ -318,7 +317,7 @@ fn form(source: &Source) -> Vec<String> {
         wrong.push(source.broken(1, "begin with one line that says what is in it: `//! ...`"));
     }
     let lines = source.raw.lines().count();
-    if lines > FILE_LINES_MAX {
+    if lines > FILE_LINES_MAX && !LISTS.contains(&source.path) {
         let rule = format!("{lines} lines without the tests; split it, at most {FILE_LINES_MAX}");
         wrong.push(source.broken(lines, &rule));
     }
@@ -385,9 +384,7 @@ fn the_plan_has_no_circle() {
     for (place, (module, allowed)) in PLAN.iter().enumerate() {
         for other in *allowed {
             let there = PLAN.iter().position(|(name, _)| name == other);
-            // `demo` starts what `app` starts, and both are the roof.
-            let below =
-                there.is_some_and(|there| there < place) || (*module, *other) == ("demo", "app");
+            let below = there.is_some_and(|there| there < place);
             assert!(below, "{module} may use {other}, which is not below it");
         }
     }

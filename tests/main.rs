@@ -1,8 +1,14 @@
 //! One test binary.
 
+mod admin;
+mod cli;
 mod config;
+mod control;
 mod house;
+mod journals;
 mod judge;
+mod proxy;
 mod real_app;
 mod rollouts;
+mod simulation;
 mod support;

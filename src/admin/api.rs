@@ -361,7 +361,8 @@ impl From<&UpstreamView> for UpstreamStatus {
 
 impl From<&journal::Record> for LogRecord {
     fn from(record: &journal::Record) -> Self {
-        Self { sentence: record.event.sentence(), record: record.clone() }
+        let event = record.event.without_secret();
+        Self { sentence: event.sentence(), record: journal::Record { seq: record.seq, event } }
     }
 }
 
@@ -369,7 +370,7 @@ impl From<control::Answer> for Done {
     fn from(answer: control::Answer) -> Self {
         Self {
             sentences: answer.sentences,
-            events: answer.events,
+            events: answer.events.iter().map(Event::without_secret).collect(),
             connections_left: answer.connections_left,
         }
     }

@@ -4,12 +4,13 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 use super::private;
 use crate::clock;
@@ -301,13 +302,22 @@ pub struct Login {
     pub role: Role,
 }
 
+/// How long the login of a token that was known waits for a look at the file: a disk that hangs
+/// must not hold up a roll back.
+const KNOWN_WAIT_MAX: Duration = Duration::from_millis(50);
+
+/// How long the login of an unknown token waits: it may have been added just now.
+const UNKNOWN_WAIT_MAX: Duration = Duration::from_secs(2);
+
 /// The tokens of a running program. An edited file is noticed at the next login.
 #[derive(Debug)]
 pub struct Tokens {
     file: TokenFile,
     /// A folder of the runtime place that goes with the program.
     fleeting: bool,
-    known: Mutex<Known>,
+    known: Arc<Mutex<Known>>,
+    /// One look at the file at a time, however long the disk takes.
+    looking: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -323,9 +333,9 @@ impl Tokens {
     /// The file cannot be read or made.
     pub fn open(file: TokenFile) -> Result<Self, TokenError> {
         file.begin()?;
-        let tokens = Self { file, fleeting: false, known: Mutex::default() };
-        tokens.read(&mut tokens.lock())?;
-        Ok(tokens)
+        let known = Arc::default();
+        refresh(&file, &known)?;
+        Ok(Self { file, fleeting: false, known, looking: Arc::new(Semaphore::new(1)) })
     }
 
     /// Tokens that go with the program, for one without a journal on disk: in a private folder of
@@ -357,36 +367,57 @@ impl Tokens {
     }
 
     /// Whose token this is. All known hashes are compared, each in constant time.
-    pub fn login(&self, secret: &str) -> Option<Login> {
-        let mut known = self.lock();
-        if let Err(error) = self.read(&mut known) {
-            // The tokens known so far go on: a rollback must not hang on a broken line.
-            tracing::error!("tokens: {error}");
-        }
+    pub async fn login(&self, secret: &str) -> Option<Login> {
         let hash = Secret::hash(secret);
-        let mut found = None;
-        for token in &known.tokens {
-            if equal(token.sha256.as_bytes(), hash.as_bytes()) {
-                found = Some(Login { name: token.name.clone(), role: token.role });
+        let was_known = find(&lock(&self.known).tokens, &hash).is_some();
+        let wait = if was_known { KNOWN_WAIT_MAX } else { UNKNOWN_WAIT_MAX };
+        let _ = tokio::time::timeout(wait, self.look()).await;
+        find(&lock(&self.known).tokens, &hash)
+    }
+
+    /// Looks at the file on a thread that may block. The look goes on if nobody waits any more.
+    async fn look(&self) {
+        let Ok(turn) = Arc::clone(&self.looking).acquire_owned().await else {
+            return;
+        };
+        let (file, known) = (self.file.clone(), Arc::clone(&self.known));
+        let look = tokio::task::spawn_blocking(move || {
+            if let Err(error) = refresh(&file, &known) {
+                // The tokens known so far go on: a roll back must not hang on a broken line.
+                tracing::error!("tokens: {error}");
             }
-        }
-        found
+            drop(turn);
+        });
+        let _ = look.await;
     }
+}
 
-    /// Reads the file again if it was replaced.
-    fn read(&self, known: &mut Known) -> Result<(), TokenError> {
-        let stamp = private::stamp(&self.file.path).map_err(at(&self.file.path))?;
-        if known.stamp != Some(stamp) {
-            // Kept even if the file is broken, so that one edit is complained of once.
-            known.stamp = Some(stamp);
-            known.tokens = self.file.list()?;
-        }
-        Ok(())
+/// Reads the file again if it was replaced.
+fn refresh(file: &TokenFile, known: &Mutex<Known>) -> Result<(), TokenError> {
+    let stamp = private::stamp(&file.path).map_err(at(&file.path))?;
+    if lock(known).stamp == Some(stamp) {
+        return Ok(());
     }
+    let list = file.list();
+    let mut known = lock(known);
+    // Kept even if the file is broken, so that one edit is complained of once.
+    known.stamp = Some(stamp);
+    known.tokens = list?;
+    Ok(())
+}
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn find(tokens: &[Token], hash: &str) -> Option<Login> {
+    let mut found = None;
+    for token in tokens {
+        if equal(token.sha256.as_bytes(), hash.as_bytes()) {
+            found = Some(Login { name: token.name.clone(), role: token.role });
+        }
     }
+    found
 }
 
 impl Drop for Tokens {
@@ -414,15 +445,15 @@ mod tests {
         (folder, file)
     }
 
-    #[test]
-    fn the_first_start_makes_two_tokens_that_only_the_owner_reads() {
+    #[tokio::test]
+    async fn the_first_start_makes_two_tokens_that_only_the_owner_reads() {
         use std::os::unix::fs::PermissionsExt;
         let (_folder, file) = folder();
         let tokens = Tokens::open(file.clone()).unwrap();
         for (name, role) in FIRST {
             let plain = file.plain(name);
             let secret = std::fs::read_to_string(&plain).unwrap();
-            assert_eq!(tokens.login(secret.trim()).unwrap().role, role);
+            assert_eq!(tokens.login(secret.trim()).await.unwrap().role, role);
             assert_eq!(plain.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
         assert_eq!(file.path().metadata().unwrap().permissions().mode() & 0o777, 0o600);
@@ -430,25 +461,25 @@ mod tests {
         assert!(!kept.contains("weir_"), "a plain token was kept: {kept}");
     }
 
-    #[test]
-    fn a_token_added_or_revoked_beside_a_running_program_counts_at_once() {
+    #[tokio::test]
+    async fn a_token_added_or_revoked_beside_a_running_program_counts_at_once() {
         let (_folder, file) = folder();
         let tokens = Tokens::open(file.clone()).unwrap();
         let secret = file.add("night-shift", Role::Viewer).unwrap();
-        assert_eq!(tokens.login(secret.reveal()).unwrap().name.as_str(), "night-shift");
+        assert_eq!(tokens.login(secret.reveal()).await.unwrap().name.as_str(), "night-shift");
         assert!(matches!(file.add("night-shift", Role::Viewer), Err(TokenError::Exists(_))));
         file.revoke("night-shift").unwrap();
-        assert_eq!(tokens.login(secret.reveal()), None);
+        assert_eq!(tokens.login(secret.reveal()).await, None);
         assert!(matches!(file.revoke("night-shift"), Err(TokenError::Unknown(_))));
     }
 
-    #[test]
-    fn a_broken_file_locks_nobody_out_who_was_let_in_before() {
+    #[tokio::test]
+    async fn a_broken_file_locks_nobody_out_who_was_let_in_before() {
         let (_folder, file) = folder();
         let tokens = Tokens::open(file.clone()).unwrap();
         let secret = std::fs::read_to_string(file.plain("operator")).unwrap();
         std::fs::write(file.path(), "{\"name\":").unwrap();
-        assert!(tokens.login(secret.trim()).is_some());
+        assert!(tokens.login(secret.trim()).await.is_some());
         assert!(file.list().unwrap_err().to_string().contains("line 1"));
     }
 

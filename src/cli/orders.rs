@@ -190,13 +190,14 @@ fn unproven(tier: &TierStatus, rollout: &RolloutStatus) -> Vec<String> {
     };
     let needed = report.metrics.iter().filter(|metric| metric.needed_for_advance);
     for metric in needed.filter(|metric| metric.log_e_advance < metric.advance_at) {
-        lines.push(format!(
-            "{name}: {} not proven: {release} may be up to {:+.2} pp worse, the plan tolerates \
-             {:+.2} pp",
-            metric.name,
-            100.0 * metric.upper_bound,
-            100.0 * metric.limit
-        ));
+        let worse = if metric.upper_bound < 1.0 {
+            format!("{release} may be up to {:.2} pp worse", 100.0 * metric.upper_bound)
+        } else {
+            format!("how much worse {release} may be is not known yet")
+        };
+        let limit = 100.0 * metric.limit;
+        let what = &metric.name;
+        lines.push(format!("{name}: {what} not proven: {worse}; the plan tolerates {limit:.2} pp"));
     }
     let left = rollout.plan.stages().iter().filter(|stage| stage.weight > tier.weight).count();
     if left > 0 {

@@ -111,7 +111,7 @@ impl FromStr for Named {
 }
 
 /// Show Weir at work: two small versions of an app, synthetic users, a plan of its own.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Demo {
     /// One line of JSON a rollout instead of the story
     #[arg(long)]

@@ -137,15 +137,13 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
     page.put("show_version", tier.show_version);
     page.put("access_log", tier.access_log);
     page.put_duration("keep_warm", config.keep_warm);
+    page.put_duration("canary_down", config.canary_down);
     for release in &config.releases {
         page.turn(&keys::RELEASE, format!("{path}.releases.{}", release.version));
         page.put("version", &release.version);
         page.put("upstreams", list(&release.upstreams));
         page.put_some("host", release.host.as_ref());
     }
-    page.turn(&keys::CANARY_DOWN, format!("{path}.canary_down"));
-    page.put("checks", config.canary_down.checks);
-    page.put_duration("at_most", config.canary_down.at_most);
     treatment(page, tier, &path);
     judging(page, &config.analysis, tier, &format!("{path}.analysis"));
 }

@@ -2,12 +2,13 @@
 //! refuses keys that are not here, the reload is classed by it, and docs/config.md prints it.
 
 mod list;
+mod rollouts;
 
 pub use list::SECTIONS;
 pub(super) use list::{
-    ADMIN, ANALYSIS, CANARY_DOWN, ERRORS, HEALTH, IGNORE, LIMITS, LOG, PREVIEW, PROXY, RELEASE,
-    ROLLOUT, ROOT, SLOW, STAGE, STATE, STICKY, TIER, TIMEOUTS, WATCH,
+    ADMIN, HEALTH, LIMITS, LOG, PREVIEW, PROXY, RELEASE, ROOT, STATE, STICKY, TIER, TIMEOUTS,
 };
+pub(super) use rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
 
 use super::difference::Class;
 

@@ -1,8 +1,9 @@
 //! The file: read whole, every mistake at once, each with its place and what is allowed.
 //!
 //! ```
-//! let report = weir::config::parse("weir.toml", "[[tier]]\nnmae = 'web'", ".".as_ref()).unwrap_err();
-//! assert_eq!(report.diagnostics()[0].help(), "did you mean `name`?");
+//! let text = "[[tier]]\nnmae = 'web'";
+//! let report = weir::config::parse("weir.toml", text, ".".as_ref()).unwrap_err();
+//! assert_eq!(report.diagnostics().last().unwrap().help(), "did you mean `name`?");
 //! ```
 
 mod check;
@@ -36,7 +37,6 @@ pub use keys::{Key, Keys, SECTIONS};
 pub use without_file::{WithoutFileError, without_file};
 
 use crate::analysis;
-use crate::control;
 use crate::rollout::Stages;
 use crate::traffic::{Address, Tier, Version};
 use diagnostic::Source;
@@ -130,8 +130,8 @@ pub struct TierConfig {
     pub releases: Vec<ReleaseConfig>,
     /// How long the release before the last promotion is kept warm.
     pub keep_warm: Duration,
-    /// When a canary without healthy upstreams is rolled back.
-    pub canary_down: CanaryDown,
+    /// How long a canary may be without a healthy upstream until it is rolled back.
+    pub canary_down: Duration,
     /// What the judge tolerates: `[analysis]`, overridden by the tier's own.
     pub analysis: analysis::Settings,
     /// Where it stands in the file.
@@ -162,21 +162,6 @@ pub struct ReleaseConfig {
     pub line: usize,
 }
 
-/// When a canary without healthy upstreams is rolled back, while stable is healthy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CanaryDown {
-    /// Failed checks in a row.
-    pub checks: u32,
-    /// The same by time, whichever comes first.
-    pub at_most: Duration,
-}
-
-impl Default for CanaryDown {
-    fn default() -> Self {
-        Self { checks: 3, at_most: Duration::from_secs(10) }
-    }
-}
-
 /// How a rollout goes from 0 % to everybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RolloutConfig {
@@ -194,7 +179,7 @@ pub fn load(path: &Path) -> Result<Config, Report> {
     let limit = FILE_BYTES_MAX as u64 + 1;
     let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
     if let Err(error) = read {
-        return refuse(format!("{name} cannot be read: {error}"), "name the file with --config");
+        return refuse(format!("{name} cannot be read: {error}"), "is the path right?");
     }
     let base = path.parent().unwrap_or(Path::new(""));
     match std::str::from_utf8(&bytes) {
@@ -262,42 +247,4 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         return None;
     }
     Some(Config { admin, state, workers, log, tiers, rollout, warnings: Vec::new() })
-}
-
-impl Config {
-    /// What the control wing needs of it; whoever starts the program adds how it was started.
-    pub fn control_settings(&self) -> control::Settings {
-        control::Settings {
-            tiers: self.tiers.iter().map(TierConfig::control_settings).collect(),
-            stages: self.rollout.stages.clone(),
-            observe: false,
-            record: None,
-            remarks: Vec::new(),
-        }
-    }
-}
-
-impl TierConfig {
-    fn control_settings(&self) -> control::TierSettings {
-        let release = |release: &ReleaseConfig| control::ReleaseSettings {
-            version: release.version.clone(),
-            upstreams: release.upstreams.clone(),
-            host: release.host.clone(),
-        };
-        control::TierSettings {
-            tier: Arc::clone(&self.tier),
-            stable: self.stable.clone(),
-            releases: self.releases.iter().map(release).collect(),
-            keep_warm: self.keep_warm,
-            canary_down: self.canary_down.after(self.tier.health.interval),
-            analysis: self.analysis.clone(),
-        }
-    }
-}
-
-impl CanaryDown {
-    /// How long the canary must be down, with checks every `interval`.
-    pub fn after(self, interval: Duration) -> Duration {
-        interval.saturating_mul(self.checks).min(self.at_most)
-    }
 }

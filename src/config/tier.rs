@@ -11,7 +11,7 @@ use super::keys;
 use super::preview;
 use super::section::{At, Section, set};
 use super::values::{self, Mistake, quoted};
-use super::{CanaryDown, ReleaseConfig, TierConfig, TierLines};
+use super::{ReleaseConfig, TierConfig, TierLines};
 use crate::traffic::affinity::OWN_COOKIE;
 use crate::traffic::{
     Address, HealthCheck, Limits, NAME_BYTES_MAX, Sticky, Tier, TierName, Timeouts, Version,
@@ -31,6 +31,9 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 /// How long the release before the last promotion is kept warm, unless the file says otherwise.
 pub(super) const KEEP_WARM: Duration = DAY;
+
+/// How long a canary may be without a healthy upstream.
+pub(super) const CANARY_DOWN: Duration = Duration::from_secs(10);
 
 const MONTH: Duration = Duration::from_hours(30 * 24);
 
@@ -53,7 +56,7 @@ pub(super) struct Draft {
     show_version: bool,
     access_log: bool,
     keep_warm: Duration,
-    canary_down: CanaryDown,
+    canary_down: Duration,
     judging: Judging,
 }
 
@@ -87,6 +90,8 @@ impl Draft {
         let (releases, releases_are_whole) = releases(&mut section);
         let sticky = sticky(&mut section);
         let mut keep_warm = KEEP_WARM;
+        let mut canary_down = CANARY_DOWN;
+        section.duration("canary_down", MS(1_000)..=HOUR, &mut canary_down);
         section.duration("keep_warm", Duration::ZERO..=MONTH, &mut keep_warm);
         let (mut show_version, mut access_log) = (false, false);
         section.flag("show_version", &mut show_version);
@@ -108,7 +113,7 @@ impl Draft {
             show_version,
             access_log,
             keep_warm,
-            canary_down: canary_down(section.table("canary_down", &keys::CANARY_DOWN)),
+            canary_down,
             judging: judging.overridden(section.table("analysis", &keys::ANALYSIS)),
         };
         section.finish();
@@ -300,14 +305,6 @@ fn health(mut section: Section<'_>) -> HealthCheck {
     section.duration("eject_for", MS(100)..=HOUR, &mut health.eject_for);
     section.finish();
     health
-}
-
-fn canary_down(mut section: Section<'_>) -> CanaryDown {
-    let mut down = CanaryDown::default();
-    section.integer("checks", 1..=100, &mut down.checks);
-    section.duration("at_most", MS(1_000)..=HOUR, &mut down.at_most);
-    section.finish();
-    down
 }
 
 fn timeouts(mut section: Section<'_>) -> Timeouts {

@@ -224,7 +224,7 @@ mod tests {
         for text in ["0.5", "1", "0.05", "33.3", "0"] {
             assert_eq!(hundredfold(share(&format!("{text}%")).unwrap()), text);
         }
-        assert_eq!(duration_text(Duration::MAX).is_empty(), false);
+        assert!(!duration_text(Duration::MAX).is_empty());
     }
 
     #[test]

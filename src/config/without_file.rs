@@ -8,8 +8,8 @@ use thiserror::Error;
 use super::check::{plain, reaches};
 use super::values::{self, Mistake, quoted};
 use super::{
-    AdminSettings, CanaryDown, Config, LogSettings, ReleaseConfig, RolloutConfig, StateSettings,
-    TierConfig, TierLines,
+    AdminSettings, Config, LogSettings, ReleaseConfig, RolloutConfig, StateSettings, TierConfig,
+    TierLines,
 };
 use crate::analysis;
 use crate::rollout::Stages;
@@ -91,7 +91,7 @@ pub fn without_file(
         stable: releases[0].version.clone(),
         releases,
         keep_warm: super::tier::KEEP_WARM,
-        canary_down: CanaryDown::default(),
+        canary_down: super::tier::CANARY_DOWN,
         analysis,
         lines: TierLines::default(),
     };

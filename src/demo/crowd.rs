@@ -79,13 +79,11 @@ impl Crowd {
         loop {
             clock.tick().await;
             let user = dice.random_range(0..USERS);
-            let failed = match visit(&mut way, address, user).await {
-                Ok(failed) => failed,
-                Err(()) => {
-                    way = None;
-                    true
-                }
-            };
+            let answer = visit(&mut way, address, user).await;
+            if answer.is_err() {
+                way = None;
+            }
+            let failed = answer.unwrap_or(true);
             let mut seen = self.lock();
             *seen.requests.entry(user).or_default() += 1;
             if failed {

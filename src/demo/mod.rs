@@ -28,7 +28,7 @@ const FAILING: f64 = 0.03;
 const WARM_UP: Duration = Duration::from_secs(3);
 
 /// How long a rollout of the demo may take before it is called stuck.
-const ROLLOUT_MAX: Duration = Duration::from_secs(120);
+const ROLLOUT_MAX: Duration = Duration::from_mins(2);
 
 /// How often the story goes on.
 const LINE_EVERY: Duration = Duration::from_secs(1);

@@ -260,3 +260,6 @@ pub(super) fn in_words(error: &rusqlite::Error) -> String {
 
 /// The evidence of a batch, as the queue keeps it.
 pub(super) type EvidenceByTier = BTreeMap<crate::traffic::TierName, Evidence>;
+
+#[cfg(test)]
+mod tests;

@@ -58,8 +58,9 @@ struct Queue {
     appends: VecDeque<Append>,
     /// The newest evidence that is not written yet.
     evidence: EvidenceByTier,
-    /// Since when the thread has been busy with one write.
-    busy_since: Option<Instant>,
+    /// Since when the thread has been busy with one write, and how many events in it have
+    /// happened already.
+    busy: Option<(Instant, usize)>,
     /// Why the last write failed.
     failure: Option<String>,
     closing: bool,
@@ -70,6 +71,13 @@ struct Append {
     batch: Batch,
     surely: bool,
     reply: oneshot::Sender<Result<Vec<Record>, JournalError>>,
+}
+
+impl Append {
+    /// How many of its events have happened already.
+    fn happened(&self) -> usize {
+        if self.surely { self.batch.events.len() } else { 0 }
+    }
 }
 
 impl Shared {
@@ -110,13 +118,15 @@ impl Writer {
 
     pub(super) fn trouble(&self) -> Option<String> {
         let queue = self.shared.lock();
-        let waiting = queue.appends.iter().filter(|append| append.surely).count();
-        let hangs = queue.busy_since.map(|since| since.elapsed()).filter(|d| d.as_secs() >= 2);
+        let in_queue: usize = queue.appends.iter().map(Append::happened).sum();
+        let waiting = in_queue + queue.busy.map_or(0, |(_, happened)| happened);
+        let hangs = queue.busy.map(|(since, _)| since.elapsed()).filter(|d| d.as_secs() >= 2);
         match (&queue.failure, hangs) {
             (Some(failure), _) => Some(format!("{failure}; {waiting} events wait to be written")),
-            (None, Some(span)) => {
-                Some(format!("the disk has not answered for {} s", span.as_secs()))
-            }
+            (None, Some(span)) => Some(format!(
+                "the disk has not answered for {} s; {waiting} events wait to be written",
+                span.as_secs()
+            )),
             (None, None) => None,
         }
     }
@@ -136,6 +146,15 @@ enum Work {
     Append(Append),
     Evidence(EvidenceByTier),
     Close,
+}
+
+impl Work {
+    fn happened(&self) -> usize {
+        match self {
+            Self::Append(append) => append.happened(),
+            Self::Evidence(_) | Self::Close => 0,
+        }
+    }
 }
 
 fn run(mut store: Store, shared: &Shared) {
@@ -163,7 +182,7 @@ fn next(shared: &Shared) -> Work {
             queue.closing.then_some(Work::Close)
         };
         if let Some(work) = work {
-            queue.busy_since = Some(Instant::now());
+            queue.busy = Some((Instant::now(), work.happened()));
             return work;
         }
         queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -206,7 +225,7 @@ fn retry(shared: &Shared, append: Append, failure: &str) {
 
 fn done(shared: &Shared, failure: Option<String>) {
     let mut queue = shared.lock();
-    queue.busy_since = None;
+    queue.busy = None;
     match (&failure, &queue.failure) {
         (Some(now), None) => {
             tracing::error!(failure = now.as_str(), "the journal cannot be written");

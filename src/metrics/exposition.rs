@@ -172,7 +172,8 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
     gauge!("weir_rollout_paused", "tier" => name.clone()).set(flag(tier.paused));
     gauge!("weir_rollout_stage", "tier" => name.clone()).set(tier.stage as f64);
     gauge!("weir_rollout_stages", "tier" => name.clone()).set(tier.stages as f64);
-    gauge!("weir_calibration_minutes", "tier" => name.clone()).set(tier.calibration_minutes as f64);
+    gauge!("weir_calibration_seconds", "tier" => name.clone())
+        .set(60.0 * tier.calibration_minutes as f64);
     let now = match tier.report.map(|report| &report.verdict) {
         None => "none",
         Some(Verdict::Fail { .. }) => "fail",
@@ -274,7 +275,7 @@ fn describe() {
     describe_gauge!("weir_rollout_paused", "1 while a rollout is paused by an order");
     describe_gauge!("weir_rollout_stage", "The stage of the open rollout from 1; 0 without one");
     describe_gauge!("weir_rollout_stages", "The stages of the open rollout; 0 without one");
-    describe_gauge!("weir_calibration_minutes", "Minutes of stable the judge is calibrated with");
+    describe_gauge!("weir_calibration_seconds", "Time of stable the judge is calibrated with");
     describe_gauge!("weir_verdict", "1 for what the judge says now");
     describe_gauge!(
         "weir_evidence_log_odds",

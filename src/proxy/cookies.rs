@@ -83,7 +83,7 @@ pub fn carry_out(plan: Plan, headers: &mut HeaderMap, table: &TableTier, served:
 /// An id whose bucket falls on `track`.
 fn draw(table: &TableTier, track: Track) -> Option<[u8; 32]> {
     let fits = |id: &[u8; 32]| table.track(Bucket::of(&table.salt, id)) == track;
-    (0..DRAWS_MAX).map(|_| random::client_id()).find(fits)
+    (0..DRAWS_MAX).map(|_| random::identifier()).find(fits)
 }
 
 #[cfg(test)]

@@ -1,9 +1,15 @@
 //! From a request to an answer: which upstream, which connection, and what if that fails.
+//!
+//! A kept-alive connection that turns out to be dead costs a request that may be repeated nothing
+//! but a fresh connection. A request that may not be repeated only takes one that was in use a
+//! moment ago or was looked at just now; if even that breaks it counts as reset, since the release
+//! has almost surely broken it (were it forgiven, a canary that dies of every POST would pass).
 
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::HOST;
+use http::header::{HOST, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tower::Service;
@@ -71,7 +77,7 @@ pub async fn forward(
     loop {
         let failed = match attempt(worker, exchange, &mut place, request, tried.as_ref()).await {
             Ok(answer) => return Ok(answer),
-            Err(failed) => failed,
+            Err(failed) => *failed,
         };
         if matches!(failed.failure, Failure::Fault(_) | Failure::ClientLate) {
             exchange.tally.forget();
@@ -110,7 +116,7 @@ async fn attempt(
     place: &mut Place,
     mut request: Request<RequestBody>,
     tried: Option<&Rc<UpstreamView>>,
-) -> Result<Answer, Failed> {
+) -> Result<Answer, Box<Failed>> {
     let mut fresh = false;
     loop {
         // From here to the choice nothing waits: a table that is acknowledged is obeyed.
@@ -134,6 +140,7 @@ async fn attempt(
         let spare = (repeats(&request) && (reused || place.track == Track::Canary))
             .then(|| copy(&request, exchange));
         address(&mut request, place, &upstream);
+        let asked = request.headers().contains_key(UPGRADE);
         let now = Instant::now();
         exchange.enters(Stage::Waiting, now);
         if request.body().is_none() {
@@ -143,7 +150,7 @@ async fn attempt(
             Ok(Ok(response)) => {
                 let most = place.tier.table.tier.limits.upstream_idle;
                 let lease = Lease { connection, busy, most };
-                return answered(place, response, lease, spare);
+                return answered(place, response, asked, lease, spare);
             }
             Ok(Err(broken)) => {
                 if let Some(fault) = exchange.fault.get() {
@@ -176,9 +183,9 @@ async fn connection(
     request: &Request<RequestBody>,
     upstream: &UpstreamView,
     fresh: bool,
-) -> Result<(Connection, bool), String> {
+) -> Result<(Connection, bool), io::Error> {
     let tier = &place.tier.table.tier;
-    let late = |_| "took too long to connect".to_owned();
+    let late = |_| io::Error::new(ErrorKind::TimedOut, "took too long to connect");
     exchange.enters(Stage::Connecting, Instant::now());
     while !fresh && let Some(mut kept) = upstream.take() {
         let doubtful = kept.idle(Instant::now()) > tier.timeouts.reuse_idle && !repeats(request);
@@ -189,10 +196,8 @@ async fn connection(
         }
         place.release.writer.stale_connection();
     }
-    match exchange.unless_cut(Connection::open(upstream, &tier.limits)).await.map_err(late)? {
-        Ok(opened) => Ok((opened, false)),
-        Err(error) => Err(error.to_string()),
-    }
+    let opened = exchange.unless_cut(Connection::open(upstream, &tier.limits)).await;
+    Ok((opened.map_err(late)??, false))
 }
 
 /// Whether the request may be sent twice: it means the same, and has no body that is gone.
@@ -227,21 +232,22 @@ fn address(request: &mut Request<RequestBody>, place: &Place, upstream: &Upstrea
 fn answered(
     place: &Place,
     mut response: Response<Incoming>,
+    asked: bool,
     lease: Lease,
     spare: Option<Request<RequestBody>>,
-) -> Result<Answer, Failed> {
+) -> Result<Answer, Box<Failed>> {
     let status = response.status();
     let upgrade = status == StatusCode::SWITCHING_PROTOCOLS;
-    if !headers::to_client(response.headers_mut(), upgrade) {
+    if (upgrade && !asked) || !headers::to_client(response.headers_mut(), upgrade) {
         let upstream = Rc::clone(&lease.busy.upstream);
         hurt(place, &upstream, "its answer is not HTTP that can be passed on");
-        return Err(Failed {
+        return Err(Box::new(Failed {
             failure: Failure::Unreachable,
             outcome: Outcome::Other,
             request: spare,
             upstream: Some(upstream),
             excused: false,
-        });
+        }));
     }
     *response.version_mut() = Version::HTTP_11;
     let unwell =
@@ -254,12 +260,14 @@ fn answered(
     Ok(Answer { response, lease, place: place.clone() })
 }
 
-/// A failure of `upstream`; after some in a row it is left out, unless nobody else could serve.
+/// A failure of `upstream`; after some in a row it is left out, unless nobody else of its release
+/// could serve. (Were the only upstream of a canary left out, one client with a request that fails
+/// would make errors of everybody's.)
 fn hurt(place: &Place, upstream: &Rc<UpstreamView>, error: &str) {
     let now = Instant::now();
     let health = &place.tier.table.tier.health;
     upstream.cells.failed(error);
-    let spared = place.track == Track::Stable && !place.release.has_other(upstream, now);
+    let spared = !place.release.has_other(upstream, now);
     if upstream.cells.failure() >= health.eject_after && !spared {
         upstream.cells.eject(now, now + health.eject_for);
     }
@@ -269,17 +277,17 @@ fn unreachable(
     place: &Place,
     upstream: Rc<UpstreamView>,
     request: Request<RequestBody>,
-    error: &str,
-) -> Failed {
+    error: &io::Error,
+) -> Box<Failed> {
     let excused = upstream.cells.state(Instant::now()) == HealthState::Unknown;
-    hurt(place, &upstream, error);
-    Failed {
-        failure: Failure::Unreachable,
-        outcome: Outcome::Refused,
-        request: Some(request),
-        upstream: Some(upstream),
-        excused,
-    }
+    hurt(place, &upstream, &error.to_string());
+    let (failure, outcome) = if error.kind() == ErrorKind::TimedOut {
+        (Failure::Late, Outcome::TimedOut)
+    } else {
+        (Failure::Unreachable, Outcome::Refused)
+    };
+    let (request, upstream) = (Some(request), Some(upstream));
+    Box::new(Failed { failure, outcome, request, upstream, excused })
 }
 
 fn broke(
@@ -287,42 +295,42 @@ fn broke(
     upstream: Rc<UpstreamView>,
     request: Option<Request<RequestBody>>,
     error: &hyper::Error,
-) -> Failed {
+) -> Box<Failed> {
     hurt(place, &upstream, &error.to_string());
     let outcome = if error.is_parse() { Outcome::Other } else { Outcome::Reset };
-    Failed {
+    Box::new(Failed {
         failure: Failure::Unreachable,
         outcome,
         request,
         upstream: Some(upstream),
         excused: false,
-    }
+    })
 }
 
-fn late(place: &Place, upstream: Rc<UpstreamView>) -> Failed {
+fn late(place: &Place, upstream: Rc<UpstreamView>) -> Box<Failed> {
     hurt(place, &upstream, "took too long to answer");
-    Failed {
+    Box::new(Failed {
         failure: Failure::Late,
         outcome: Outcome::TimedOut,
         request: None,
         upstream: Some(upstream),
         excused: false,
-    }
+    })
 }
 
 impl Failed {
-    fn nobody(request: Request<RequestBody>) -> Self {
-        Self {
+    fn nobody(request: Request<RequestBody>) -> Box<Self> {
+        Box::new(Self {
             failure: Failure::Nobody,
             outcome: Outcome::Refused,
             request: Some(request),
             upstream: None,
             excused: false,
-        }
+        })
     }
 
-    fn by_client(failure: Failure) -> Self {
+    fn by_client(failure: Failure) -> Box<Self> {
         let outcome = Outcome::Other;
-        Self { failure, outcome, request: None, upstream: None, excused: false }
+        Box::new(Self { failure, outcome, request: None, upstream: None, excused: false })
     }
 }

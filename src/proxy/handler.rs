@@ -32,19 +32,19 @@ pub async fn handle(
     let Some(tier) = view.tier(&line.tier) else {
         return no_such_tier(&line, &request);
     };
-    let life = Life::new(&worker, &line, tier, &request, begun);
-    let (place, plan) = life.place(&request);
-    let exchange = life.begin(&place, &request);
+    let passage = Passage::new(&worker, &line, tier, &request, begun);
+    let (place, plan) = passage.place(&request);
+    let exchange = passage.begin(&place, &request);
     let upgrade = headers::asks_upgrade(&request).then(|| hyper::upgrade::on(&mut request));
-    let request = life.prepare(request, &exchange, upgrade.is_some());
+    let request = passage.prepare(request, &exchange, upgrade.is_some());
     let about = Asked::of(&request);
-    if life.is_too_large(&request) {
+    if passage.is_too_large(&request) {
         exchange.tally.forget();
-        return life.fail(Failure::Fault(Fault::TooLarge), &exchange, &about);
+        return passage.fail(Failure::Fault(Fault::TooLarge), &exchange, &about);
     }
     match forward::forward(&worker, &exchange, place, request).await {
-        Ok(answer) => life.finish(answer, &exchange, plan, upgrade, &about),
-        Err(failure) => life.fail(failure, &exchange, &about),
+        Ok(answer) => passage.finish(answer, &exchange, plan, upgrade, &about),
+        Err(failure) => passage.fail(failure, &exchange, &about),
     }
 }
 
@@ -69,7 +69,7 @@ impl Asked {
 }
 
 /// What does not change during the life of a request.
-struct Life<'a> {
+struct Passage<'a> {
     worker: &'a Rc<Worker>,
     line: &'a Rc<Line>,
     tier: &'a Rc<TierView>,
@@ -80,7 +80,7 @@ struct Life<'a> {
     path: Option<Box<str>>,
 }
 
-impl<'a> Life<'a> {
+impl<'a> Passage<'a> {
     fn new(
         worker: &'a Rc<Worker>,
         line: &'a Rc<Line>,
@@ -143,6 +143,7 @@ impl<'a> Life<'a> {
             trusted: self.trusted,
             upgrade,
             instance: &self.worker.instance,
+            hop: &self.worker.hop,
         };
         headers::to_upstream(&mut head.headers, &way);
         let body = RequestBody::of(body, Rc::clone(exchange), settings.limits.body_bytes);
@@ -235,9 +236,11 @@ impl<'a> Life<'a> {
             Failure::ClientLate => {
                 (StatusCode::REQUEST_TIMEOUT, "the body of the request did not come", After::Close)
             }
-            Failure::Late => {
-                (StatusCode::GATEWAY_TIMEOUT, "the service took too long to answer", After::Close)
-            }
+            Failure::Late => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "the service took too long to answer",
+                After::KeepAlive,
+            ),
             Failure::Nobody => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the service is not available", After::KeepAlive)
             }

@@ -159,6 +159,8 @@ pub struct Way<'a> {
     pub upgrade: bool,
     /// This instance of Weir.
     pub instance: &'a str,
+    /// The same as the first hop.
+    pub hop: &'a HeaderValue,
 }
 
 /// Makes of the head that came in the head that goes to an upstream. Returns the request's
@@ -179,13 +181,8 @@ pub fn to_upstream(headers: &mut HeaderMap, way: &Way<'_>) -> HeaderValue {
         remove_preview(headers, preview);
     }
     forwarded(headers, way, rare.forwarded);
-    let hop = match hops {
-        Some(before) => format!("{before}, {}", way.instance),
-        None => way.instance.to_owned(),
-    };
-    if let Ok(hop) = HeaderValue::from_maybe_shared(bytes::Bytes::from(hop)) {
-        headers.insert(HOP, hop);
-    }
+    let continued = |before| HeaderValue::try_from(format!("{before}, {}", way.instance)).ok();
+    headers.insert(HOP, hops.and_then(continued).unwrap_or_else(|| way.hop.clone()));
     trace(headers);
     request_id(headers)
 }
@@ -268,10 +265,19 @@ pub fn has_token(line: &HeaderValue, token: &str) -> bool {
     })
 }
 
-/// Whether the client asks for another protocol.
+/// Whether the client asks for another protocol, and may: another HTTP in a tunnel would get past
+/// everything that is checked and written anew here.
 pub fn asks_upgrade<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
+    let is_http = |line: &HeaderValue| {
+        let line = line.as_bytes().to_ascii_lowercase();
+        line.split(|byte| *byte == b',').any(|protocol| {
+            let protocol = protocol.trim_ascii();
+            protocol.starts_with(b"h2") || protocol.starts_with(b"http")
+        })
+    };
     headers.contains_key(UPGRADE)
+        && !headers.get_all(UPGRADE).iter().any(is_http)
         && request.version() == Version::HTTP_11
         && headers.get_all(CONNECTION).iter().any(|line| has_token(line, "upgrade"))
 }

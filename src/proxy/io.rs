@@ -2,8 +2,8 @@
 //!
 //! The only unsafe lines of the proxy are here: hyper lends memory that is not yet initialised.
 
-use std::cell::RefCell;
-use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::io::{ErrorKind, IoSlice, Result};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +16,6 @@ use tokio::net::{TcpStream, UnixStream};
 /// Heads and bodies up to this size together go out in one `send`, which is a cheaper system call
 /// than `writev`; the copy is tiny.
 const JOIN_BYTES_MAX: usize = 4 * 1024;
-
-thread_local! {
-    static JOINED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(JOIN_BYTES_MAX));
-}
 
 /// A connected socket.
 #[derive(Debug)]
@@ -183,14 +179,14 @@ impl hyper::rt::Write for Io {
             return self.poll_write(cx, only);
         }
         if slices.iter().map(|slice| slice.len()).sum::<usize>() <= JOIN_BYTES_MAX {
-            return JOINED.with(|joined| {
-                let Ok(mut joined) = joined.try_borrow_mut() else {
-                    return Poll::Ready(Err(Error::other("nested write")));
-                };
-                joined.clear();
-                slices.iter().for_each(|slice| joined.extend_from_slice(slice));
-                self.poll_write(cx, &joined)
-            });
+            let mut joined = [MaybeUninit::uninit(); JOIN_BYTES_MAX];
+            let mut length = 0;
+            for slice in slices {
+                joined[length..length + slice.len()].write_copy_of_slice(slice);
+                length += slice.len();
+            }
+            // SAFETY: the loop has written the first `length` bytes.
+            return self.poll_write(cx, unsafe { joined[..length].assume_init_ref() });
         }
         let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, slices));
         self.pulse.written.store(true, Ordering::Relaxed);

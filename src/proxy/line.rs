@@ -9,11 +9,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
 use super::io::Pulse;
+use super::random;
 use super::tally::Tally;
 use super::view::TierView;
 use crate::metrics::TierCells;
@@ -119,13 +120,9 @@ impl Line {
     pub fn sweep(&self, now: Instant, timeouts: &Timeouts) {
         let exchange = self.exchange.borrow().clone();
         match exchange {
-            Some(exchange) => {
-                if exchange.sweep(now, &self.pulse) {
-                    self.wake();
-                }
-            }
+            Some(exchange) if exchange.sweep(now, &self.pulse) => self.wake(),
             None if !self.upgraded.get() => self.sweep_idle(now, timeouts),
-            None => {}
+            Some(_) | None => {}
         }
     }
 
@@ -214,6 +211,14 @@ pub struct Exchange {
     tier: Rc<TierView>,
 }
 
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(handed) = self.handed.get() {
+            self.tally.abandons(handed.elapsed());
+        }
+    }
+}
+
 impl Exchange {
     /// A request whose head was read at `begun`.
     pub fn new(begun: Instant, tally: Tally, tier: Rc<TierView>) -> Self {
@@ -238,6 +243,17 @@ impl Exchange {
     pub fn enters(&self, stage: Stage, now: Instant) {
         self.stage.set(stage);
         self.since.set(now);
+    }
+
+    /// Ends it, an event stream, at a random time within `span`.
+    pub fn end_within(&self, span: Duration, now: Instant) {
+        let at = now + random::part_of(span);
+        if self.close_at.get().is_none_or(|before| at < before) {
+            self.close_at.set(Some(at));
+        }
+        if span.is_zero() {
+            self.cut.set(Some(Cut::Stream));
+        }
     }
 
     /// All of the request was given to the upstream.

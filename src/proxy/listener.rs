@@ -41,21 +41,25 @@ pub struct Opened {
 
 impl Ports {
     /// Opens what `table` has beyond what is open, and forgets what it has no more (the workers
-    /// close their sockets themselves).
-    pub fn follow(&mut self, table: &Table, workers: usize) -> Result<Vec<Opened>, Error> {
+    /// close their sockets themselves). What cannot be opened does not keep the rest from it.
+    pub fn follow(&mut self, table: &Table, workers: usize) -> (Vec<Opened>, Option<Error>) {
         let wanted: Vec<(TierName, SocketAddr)> =
             table.tiers.iter().map(|tier| (tier.tier.name.clone(), tier.tier.listen)).collect();
         self.bound.retain(|key, _| wanted.contains(key));
-        let mut opened = Vec::new();
+        let (mut opened, mut wrong) = (Vec::new(), None);
         for key in wanted {
             if self.bound.contains_key(&key) {
                 continue;
             }
-            let (port, sockets) = open(key.1, workers)?;
-            opened.push(Opened { tier: key.0.clone(), listen: key.1, sockets });
-            self.bound.insert(key, port);
+            match open(key.1, workers) {
+                Ok((port, sockets)) => {
+                    opened.push(Opened { tier: key.0.clone(), listen: key.1, sockets });
+                    self.bound.insert(key, port);
+                }
+                Err(error) => wrong = Some(error),
+            }
         }
-        Ok(opened)
+        (opened, wrong)
     }
 
     /// Where each tier is listened for.
@@ -94,15 +98,15 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        ErrorKind::AddrInUse => "stop the program that has it, or choose another `listen`",
-        ErrorKind::PermissionDenied => {
-            "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one, or grant it"
-        }
-        ErrorKind::AddrNotAvailable => {
-            "no interface of this machine has it; choose another `listen`"
-        }
-        _ => "choose another `listen`",
+    let kind = error.kind();
+    if kind == ErrorKind::AddrInUse {
+        "stop the program that has it, or choose another `listen`"
+    } else if kind == ErrorKind::PermissionDenied {
+        "ports below 1024 need CAP_NET_BIND_SERVICE; grant it, or choose a higher port"
+    } else if kind == ErrorKind::AddrNotAvailable {
+        "no interface of this machine has it; choose another `listen`"
+    } else {
+        "choose another `listen`"
     }
 }
 

@@ -112,7 +112,10 @@ pub fn start(
     let count = settings.worker_count().min(board.workers());
     let (epoch, table) = board.current();
     let mut ports = Ports::default();
-    let opened = ports.follow(&table, count)?;
+    let (opened, wrong) = ports.follow(&table, count);
+    if let Some(error) = wrong {
+        return Err(error);
+    }
     let instance = String::from_utf8_lossy(&random::identifier()[..16]).into_owned();
     let mut proxy = Proxy {
         orders: Vec::with_capacity(count),
@@ -226,9 +229,10 @@ impl Keeper {
                 self.epoch = epoch;
                 checks.follow(&table, &self.register);
                 let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-                match ports.follow(&table, self.orders.len()) {
-                    Ok(opened) => hand_out(&self.orders, opened),
-                    Err(error) => tracing::error!(%error, "a tier is not served"),
+                let (opened, wrong) = ports.follow(&table, self.orders.len());
+                hand_out(&self.orders, opened);
+                if let Some(error) = wrong {
+                    tracing::error!(%error, "a tier is not served");
                 }
             }
             tokio::time::sleep(health::FOLLOW).await;

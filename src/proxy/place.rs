@@ -63,10 +63,11 @@ impl Place {
         if view.epoch == self.tier.epoch {
             return;
         }
-        let Some(tier) = view.tier(&self.tier.table.tier.name) else {
-            return self.go(Rc::clone(&self.tier.stable));
+        let tier = match view.tier(&self.tier.table.tier.name) {
+            Some(tier) => Rc::clone(tier),
+            // The tier has left: what is under way ends at stable.
+            None => Rc::new(TierView { epoch: view.epoch, canary: None, ..(*self.tier).clone() }),
         };
-        let tier = Rc::clone(tier);
         let slot = self.release.release.slot;
         let same = |release: &&Rc<ReleaseView>| release.release.slot == slot;
         let kept = if self.preview {

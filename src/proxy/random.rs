@@ -1,23 +1,10 @@
 //! Chance: identifiers of requests and traces, ids of clients, numbers for jitter.
 
-use std::cell::Cell;
 use std::time::Duration;
 
-thread_local! {
-    static STATE: Cell<u64> = Cell::new(rand::random());
-}
-
-/// A random number from a fast generator (splitmix64) that was seeded by the system. It is not
-/// secret: whoever sees many can compute the next.
+/// A random number that nobody can foresee.
 pub fn number() -> u64 {
-    STATE.with(|state| {
-        let next = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        state.set(next);
-        let mut mixed = next;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    })
+    rand::random()
 }
 
 /// A random part of `span`.
@@ -25,20 +12,12 @@ pub fn part_of(span: Duration) -> Duration {
     span.mul_f64((number() >> 11) as f64 / (1_u64 << 53) as f64)
 }
 
-/// 32 lower-case hexadecimal digits of [`number`]s.
+/// 128 bits that nobody can foresee, in lower-case hexadecimal: an identifier of a request, or of
+/// a client.
 pub fn identifier() -> [u8; 32] {
     let mut digits = [0; 32];
     digits[..16].copy_from_slice(&hexadecimal(number()));
     digits[16..].copy_from_slice(&hexadecimal(number()));
-    digits
-}
-
-/// A client's id: 128 bits that nobody can foresee, in lower-case hexadecimal.
-pub fn client_id() -> [u8; 32] {
-    let secret: [u64; 2] = [rand::random(), rand::random()];
-    let mut digits = [0; 32];
-    digits[..16].copy_from_slice(&hexadecimal(secret[0]));
-    digits[16..].copy_from_slice(&hexadecimal(secret[1]));
     digits
 }
 

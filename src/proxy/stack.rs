@@ -30,10 +30,15 @@ pub async fn serve(worker: &Rc<Worker>, line: &Rc<Line>, io: Io, limits: &Limits
         if line.attend(cx.waker()) {
             return Poll::Ready(());
         }
-        if line.last.get() && !told {
-            told = true;
-            connection.as_mut().graceful_shutdown();
+        // First what has come in already: a request that was sent in time is answered.
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
         }
+        if !line.last.get() || told {
+            return Poll::Pending;
+        }
+        told = true;
+        connection.as_mut().graceful_shutdown();
         connection.as_mut().poll(cx).map(drop)
     })
     .await;

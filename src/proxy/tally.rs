@@ -6,9 +6,11 @@
 //! - An answer counts at its end, so that one that is cut short is an error; one that streams for
 //!   longer than `stream_after` counts by its head, and never as slow. So does an upgrade.
 //! - A request without an answer after `first_byte` is an error at that moment.
-//! - A client that goes away before the head of the answer counts for nobody, since its patience
-//!   is no property of the release (it is shown as abandoned); one that goes away later counts by
-//!   the head it got.
+//! - A client that goes away before the head of the answer is no error, since its patience is no
+//!   property of the release; but it waited, and counts as an answer that took as long as it
+//!   waited. So a canary that hangs is seen as slow also where no client waits for `first_byte`.
+//!   Before all of its request was given to the upstream it counts for nobody. One that goes
+//!   away later counts by the head it got.
 //! - Previewers and ignored requests are shown, not judged.
 
 use std::cell::RefCell;
@@ -38,6 +40,7 @@ struct State {
     first: Option<First>,
     head: Option<Head>,
     settled: bool,
+    shown: bool,
 }
 
 /// The first attempt, which failed.
@@ -64,6 +67,7 @@ impl Tally {
             first: None,
             head: None,
             settled: false,
+            shown: false,
         };
         Self {
             error_keys: Rc::clone(error_keys),
@@ -114,9 +118,9 @@ impl Tally {
         watches: &[Watch],
     ) {
         let mut state = self.state.borrow_mut();
-        state.release.writer.attempt(state.track, Outcome::Answered(status));
         state.release.writer.response(state.track, status, latency);
         if let Some(first) = state.first.clone() {
+            state.show(Outcome::Answered(status));
             let same = Rc::ptr_eq(&first.release, &state.release);
             if !same {
                 first.release.writer.rescued();
@@ -141,8 +145,7 @@ impl Tally {
     /// The answer is over, `whole` or cut short by the upstream.
     pub fn ends(&self, whole: bool) {
         if !whole {
-            let state = self.state.borrow();
-            state.release.writer.attempt(state.track, Outcome::Reset);
+            self.state.borrow_mut().show(Outcome::Reset);
         }
         self.settle_by_head(!whole, true);
     }
@@ -150,6 +153,17 @@ impl Tally {
     /// The client went away in the middle of the answer.
     pub fn leaves(&self) {
         self.settle_by_head(false, true);
+    }
+
+    /// The client went away after it had `waited` for the head of the answer.
+    pub fn abandons(&self, waited: Duration) {
+        let mut state = self.state.borrow_mut();
+        if state.settled || state.head.is_some() || state.first.is_some() {
+            return;
+        }
+        state.settled = true;
+        state.release.writer.abandoned();
+        self.judge(&state.release, false, 0, Some(waited));
     }
 
     /// Nothing answered.
@@ -182,6 +196,9 @@ impl Tally {
 
     fn settle_by_head(&self, cut_short: bool, may_be_slow: bool) {
         let mut state = self.state.borrow_mut();
+        if let Some(head) = state.head {
+            state.show(Outcome::Answered(head.status));
+        }
         if let Some(head) = state.head
             && !state.settled
         {
@@ -204,6 +221,15 @@ impl Tally {
             }
         }
         release.writer.judged(error, watches, latency);
+    }
+}
+
+impl State {
+    /// Counts the attempt that answered for the metrics, once.
+    fn show(&mut self, outcome: Outcome) {
+        if !std::mem::replace(&mut self.shown, true) {
+            self.release.writer.attempt(self.track, outcome);
+        }
     }
 }
 

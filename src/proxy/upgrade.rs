@@ -1,4 +1,4 @@
-//! Upgraded connections (WebSockets and the like): bytes both ways until one side ends, or the
+//! Upgraded connections (web sockets and the like): bytes both ways until one side ends, or the
 //! release has lost.
 
 use std::cell::{Cell, RefCell};
@@ -33,8 +33,12 @@ const KEEPALIVE: Duration = Duration::from_mins(1);
 /// A close frame of a WebSocket server: 1001, going away (RFC 6455, section 7.4.1).
 const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
 
-thread_local! {
-    static CHUNK: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK_BYTES]);
+/// The memory that all tunnels of a worker read into.
+pub type Chunk = Rc<RefCell<Vec<u8>>>;
+
+/// A worker's [`Chunk`].
+pub fn chunk() -> Chunk {
+    Rc::new(RefCell::new(vec![0; CHUNK_BYTES]))
 }
 
 /// An upgraded connection.
@@ -127,8 +131,8 @@ pub fn start(
             && let (Ok(client), Ok(upstream)) = (client.downcast::<Io>(), upstream.downcast::<Io>())
         {
             drop(lease.connection);
-            let down = Flow::new(&upstream.read_buf, websocket);
-            let up = Flow::new(&client.read_buf, false);
+            let down = Flow::new(Rc::clone(&open.worker.chunk), &upstream.read_buf, websocket);
+            let up = Flow::new(Rc::clone(&open.worker.chunk), &client.read_buf, false);
             let pump = Pump { client: client.io.socket, upstream: upstream.io.socket, down, up };
             pump.run(&open.tunnel).await;
         }
@@ -176,17 +180,14 @@ impl Pump {
         *tunnel.waker.borrow_mut() = Some(cx.waker().clone());
         let down = self.down.poll(cx, &mut self.upstream, &mut self.client);
         let up = self.up.poll(cx, &mut self.client, &mut self.upstream);
-        match (down, up) {
-            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(()),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
-            (Poll::Pending, Poll::Pending) => Poll::Pending,
-            (Poll::Ready(Ok(())), Poll::Pending) | (Poll::Pending, Poll::Ready(Ok(()))) => {
-                if tunnel.half_since.get().is_none() {
-                    tunnel.half_since.set(Some(Instant::now()));
-                }
-                Poll::Pending
-            }
+        let broken = |flow: &Poll<io::Result<()>>| matches!(flow, Poll::Ready(Err(_)));
+        if broken(&down) || broken(&up) || (down.is_ready() && up.is_ready()) {
+            return Poll::Ready(());
         }
+        if (down.is_ready() || up.is_ready()) && tunnel.half_since.get().is_none() {
+            tunnel.half_since.set(Some(Instant::now()));
+        }
+        Poll::Pending
     }
 
     /// Tells the client of a WebSocket, unless a frame is just half sent.
@@ -200,6 +201,7 @@ impl Pump {
 
 /// One direction.
 struct Flow {
+    chunk: Chunk,
     left: Vec<u8>,
     sent: usize,
     ended: bool,
@@ -208,12 +210,12 @@ struct Flow {
 }
 
 impl Flow {
-    fn new(early: &[u8], websocket: bool) -> Self {
+    fn new(chunk: Chunk, early: &[u8], websocket: bool) -> Self {
         let mut frames = websocket.then(Frames::default);
         if let Some(frames) = &mut frames {
             frames.pass(early);
         }
-        Self { left: early.to_vec(), sent: 0, ended: false, closed: false, frames }
+        Self { chunk, left: early.to_vec(), sent: 0, ended: false, closed: false, frames }
     }
 
     fn poll(
@@ -249,24 +251,20 @@ impl Flow {
         from: &mut Socket,
         to: &mut Socket,
     ) -> Poll<io::Result<()>> {
-        CHUNK.with(|chunk| {
-            let Ok(mut chunk) = chunk.try_borrow_mut() else {
-                return Poll::Ready(Err(io::Error::other("nested read")));
-            };
-            let mut buffer = ReadBuf::new(&mut chunk);
-            ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
-            let bytes = buffer.filled();
-            self.ended = bytes.is_empty();
-            if let Some(frames) = &mut self.frames {
-                frames.pass(bytes);
-            }
-            let written = match Pin::new(to).poll_write(cx, bytes) {
-                Poll::Ready(written) => written?,
-                Poll::Pending => 0,
-            };
-            self.left.extend_from_slice(&bytes[written..]);
-            Poll::Ready(Ok(()))
-        })
+        let mut chunk = self.chunk.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut chunk);
+        ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
+        let bytes = buffer.filled();
+        self.ended = bytes.is_empty();
+        if let Some(frames) = &mut self.frames {
+            frames.pass(bytes);
+        }
+        let written = match Pin::new(to).poll_write(cx, bytes) {
+            Poll::Ready(written) => written?,
+            Poll::Pending => 0,
+        };
+        self.left.extend_from_slice(&bytes[written..]);
+        Poll::Ready(Ok(()))
     }
 }
 

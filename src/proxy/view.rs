@@ -24,7 +24,7 @@ pub struct View {
 }
 
 /// One tier.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TierView {
     /// The epoch of its publication.
     pub epoch: u64,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -17,10 +18,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::io::{Io, Socket};
-use super::line::{Cut, Line};
-use super::random;
+use super::line::Line;
 use super::stack;
-use super::upgrade::Tunnel;
+use super::upgrade::{self, Chunk, Tunnel};
 use super::view::{Kept, TierView, View};
 use crate::metrics::Register;
 use crate::metrics::keys::ErrorKeys;
@@ -69,8 +69,12 @@ enum Occasion {
 pub struct Worker {
     /// This instance of Weir, for requests that come back.
     pub instance: String,
+    /// The same as a header.
+    pub hop: HeaderValue,
     /// Keys whose errors have been counted lately.
     pub error_keys: Rc<RefCell<ErrorKeys>>,
+    /// The memory that its tunnels read into.
+    pub chunk: Chunk,
     /// The tunnels that are open.
     pub tunnels: RefCell<Vec<Rc<Tunnel>>>,
     index: usize,
@@ -110,9 +114,12 @@ impl Worker {
         let changed = Arc::new(Notify::new());
         let waker = Arc::clone(&changed);
         board.set_waker(index, Box::new(move || waker.notify_one()));
+        let hop = HeaderValue::from_str(&instance);
         let worker = Rc::new(Self {
+            hop: hop.unwrap_or(HeaderValue::from_static("weir")),
             instance,
             error_keys: Rc::new(RefCell::new(ErrorKeys::new(Instant::now()))),
+            chunk: upgrade::chunk(),
             tunnels: RefCell::default(),
             index,
             board,
@@ -145,7 +152,7 @@ impl Worker {
                 Occasion::Swept => {
                     sweeps = sweeps.wrapping_add(1);
                     worker.sweep(Instant::now());
-                    if sweeps % SWEEPS_PER_SKETCH == 0 {
+                    if sweeps.is_multiple_of(SWEEPS_PER_SKETCH) {
                         worker.publish_keys();
                     }
                 }
@@ -204,14 +211,9 @@ impl Worker {
             if let Some(tier) = view.tier(&line.tier)
                 && !tier.serves(slot)
                 && !exchange.tally.is_preview()
-                && exchange.close_at.get().is_none()
             {
-                let over = tier.table.close_over;
-                exchange.close_at.set(Some(now + random::part_of(over)));
-                if over.is_zero() {
-                    exchange.cut.set(Some(Cut::Stream));
-                    line.wake();
-                }
+                exchange.end_within(tier.table.close_over, now);
+                line.wake();
             }
         }
     }
@@ -323,9 +325,16 @@ impl Worker {
                 self.admit(&name, socket, peer);
             }
         }
-        self.lines.borrow().iter().for_each(|line| line.close_soon());
+        for line in self.lines.borrow().iter() {
+            if let Some(exchange) = &*line.exchange.borrow()
+                && exchange.is_stream.get()
+            {
+                exchange.end_within(limit / 2, Instant::now());
+            }
+            line.close_soon();
+        }
         for tunnel in self.tunnels.borrow().iter() {
-            tunnel.close_within(limit, Instant::now());
+            tunnel.close_within(limit / 2, Instant::now());
         }
         let mut ticks = interval(Duration::from_millis(10));
         while self.open() > 0 && Instant::now() < end {

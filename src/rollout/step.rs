@@ -140,7 +140,8 @@ fn may_reload(state: &State, facts: &Facts) -> Result<(), Refusal> {
 }
 
 fn changes_passed_stages(file: &TierFacts, rollout: &Rollout) -> bool {
-    matches!(&file.stages, Stages::Listed(plan) if !plan.agrees_up_to(rollout.weight, &rollout.plan))
+    let Stages::Listed(plan) = &file.stages else { return false };
+    !plan.agrees_up_to(rollout.weight, &rollout.plan)
 }
 
 /// Takes over what the file says: new tiers, moved releases, later stages, patience. At a start
@@ -365,8 +366,8 @@ impl Desk<'_> {
         if !events.is_empty() {
             return Ok(events);
         }
-        let tiers = self.state.tiers.iter().filter(|(_, tier)| concerned(tier));
-        if let Some(taken) = tiers.filter_map(|(n, tier)| self.place_taken(n, tier)).next() {
+        let mut tiers = self.state.tiers.iter().filter(|(_, tier)| concerned(tier));
+        if let Some(taken) = tiers.find_map(|(n, tier)| self.place_taken(n, tier)) {
             return Err(taken);
         }
         // One tier that went back already is how things stand, and no refusal.

@@ -238,19 +238,20 @@ fn the_reference_has_every_key_as_the_reader_knows_it() {
             } else {
                 key.class.words()
             };
-            table += &format!(
+            let row = format!(
                 "| `{}` | {} | {default} | {} | {reload} |\n",
                 key.name,
                 cell(key.kind),
                 cell(key.meaning)
             );
+            table.push_str(&row);
         }
         let heading = match section.title {
             "the file" => "## The file".to_owned(),
             title => format!("## `{title}`"),
         };
         if !(REFERENCE.contains(&table) && REFERENCE.contains(&format!("{heading}\n"))) {
-            missing += &format!("{heading}\n\n{table}\n");
+            missing = format!("{missing}{heading}\n\n{table}\n");
         }
     }
     assert!(missing.is_empty(), "docs/config.md lacks or differs in:\n\n{missing}");

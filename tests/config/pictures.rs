@@ -164,10 +164,6 @@ fn unknown_keys_are_refused_at_each_level() {
             "10: unknown key `conections` in [tier.limits]; did you mean `connections`?",
         ),
         (
-            and("canary_down = { check = 1 }"),
-            "10: unknown key `check` in [tier.canary_down]; did you mean `checks`?",
-        ),
-        (
             and("sticky = { cokie = \"x\" }"),
             "10: unknown key `cokie` in [tier.sticky]; did you mean `cookie`?",
         ),

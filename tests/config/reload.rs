@@ -1,6 +1,7 @@
 //! What a reload changes, and when it may.
 
 use weir::config::{Change, Class, differences};
+use weir::traffic::TierName;
 
 use super::{FIRST_PAGE, SMALLEST, and, good, with};
 
@@ -15,7 +16,7 @@ fn a_change_prints_like_a_diff() {
     let [change] = changes.as_slice() else { panic!("{changes:?}") };
     assert_eq!(change.to_string(), "- tier.web.health.interval 2s\n+ tier.web.health.interval 5s");
     assert_eq!(change.class, Class::Live);
-    assert_eq!(change.tier.as_ref().map(|name| name.as_str()), Some("web"));
+    assert_eq!(change.tier.as_ref().map(TierName::as_str), Some("web"));
     assert_eq!(changed(FIRST_PAGE, FIRST_PAGE), []);
 }
 

@@ -4,7 +4,7 @@
 //! [`serve`]. A dial makes a share of all answers fail.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -37,6 +37,8 @@ pub struct State {
     pub delay: AtomicU64,
     /// Closes connections after an answer without having said so, when milliseconds have gone by.
     pub close_after: AtomicU64,
+    /// Connections closed for that reason.
+    pub closed: AtomicU64,
     /// Heads of the requests, as they came.
     pub heads: Mutex<Vec<String>>,
     stopped: AtomicBool,
@@ -103,8 +105,10 @@ impl Connection {
                 return;
             }
             let close_after = self.state.close_after.load(Ordering::SeqCst);
-            if close_after > 0 {
+            if close_after > 0 && path != "/health" {
                 thread::sleep(Duration::from_millis(close_after));
+                _ = self.stream.shutdown(Shutdown::Both);
+                self.state.closed.fetch_add(1, Ordering::SeqCst);
                 return;
             }
         }
@@ -132,32 +136,20 @@ impl Connection {
         self.stream.write_all(text.as_bytes()).is_ok()
     }
 
+    /// Writes, and ends the connection.
+    fn last(&mut self, text: &str) -> bool {
+        self.write(text);
+        false
+    }
+
     /// Answers; false ends the connection.
     fn serve(&mut self, path: &str, head: &str) -> bool {
         thread::sleep(Duration::from_millis(self.state.delay.load(Ordering::SeqCst)));
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let number = query.parse::<usize>().unwrap_or(0);
         match path {
-            // Never answers; notices when the connection is closed.
-            "/hang" => {
-                while self.fill().is_some() {}
-                self.state.cancelled.fetch_add(1, Ordering::SeqCst);
-                false
-            }
-            "/slow" => {
-                thread::sleep(Duration::from_millis(number as u64));
-                self.plain(200, "slow")
-            }
-            "/status" => self.plain(u16::try_from(number).unwrap(), "as asked"),
-            "/close" => false,
-            "/garbage" => self.write("SSH-2.0-OpenSSH_9.2\r\n\r\n") && false,
             "/redirect" => {
                 self.write("HTTP/1.1 302 Found\r\nlocation: /login?x\r\ncontent-length: 0\r\n\r\n")
-            }
-            "/cut" => self.write("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf") && false,
-            "/cut-chunk" => {
-                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-                self.write(head) && self.write("5\r\nhello\r\n") && false
             }
             "/chunked" => {
                 let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -169,7 +161,7 @@ impl Connection {
                 "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
                  2\r\nok\r\n0\r\nx-sum: 42\r\n\r\n",
             ),
-            "/eof" => self.write("HTTP/1.1 200 OK\r\n\r\nuntil the end") && false,
+            "/eof" => self.last("HTTP/1.1 200 OK\r\n\r\nuntil the end"),
             "/empty" => self.write("HTTP/1.1 204 No Content\r\n\r\n"),
             "/unmodified" => self.write("HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\n\r\n"),
             "/early" => {
@@ -202,7 +194,7 @@ impl Connection {
             "/big" => self.big(number),
             "/sink" => self.sink(head),
             "/refuse-body" => {
-                self.write("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n") && false
+                self.last("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n")
             }
             "/tunnel" => {
                 self.write(
@@ -211,6 +203,9 @@ impl Connection {
                 );
                 self.echo()
             }
+            "/hang" | "/slow" | "/status" | "/close" | "/garbage" | "/cut" | "/cut-chunk" => {
+                self.misbehave(path, number)
+            }
             _ => {
                 let requests = self.state.requests.load(Ordering::SeqCst);
                 let fails = requests % 100 < self.state.failing.load(Ordering::SeqCst);
@@ -218,6 +213,29 @@ impl Connection {
                 self.body(head).is_some()
                     && self.answer(if fails { 500 } else { 200 }, &text, head.starts_with("HEAD"))
             }
+        }
+    }
+
+    fn misbehave(&mut self, path: &str, number: usize) -> bool {
+        match path {
+            // Never answers; notices when the connection is closed.
+            "/hang" => {
+                while self.fill().is_some() {}
+                self.state.cancelled.fetch_add(1, Ordering::SeqCst);
+                false
+            }
+            "/slow" => {
+                thread::sleep(Duration::from_millis(number as u64));
+                self.plain(200, "slow")
+            }
+            "/status" => self.plain(u16::try_from(number).unwrap(), "as asked"),
+            "/cut" => self.last("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf"),
+            "/cut-chunk" => {
+                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+                self.write(head) && self.last("5\r\nhello\r\n")
+            }
+            "/garbage" => self.last("SSH-2.0-OpenSSH_9.2\r\n\r\n"),
+            _ => false,
         }
     }
 

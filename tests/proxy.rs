@@ -1,0 +1,953 @@
+//! The data wing in this process, between real sockets.
+
+use std::collections::HashSet;
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use weir::metrics::{Register, Shown, Totals};
+use weir::proxy::{self, Proxy, Settings};
+use weir::traffic::matching::Pattern;
+use weir::traffic::{
+    Address, Board, HealthCheck, Ignore, Limits, Preview, Release, Salt, Sticky, Table, TableTier,
+    Tier, Timeouts, TokenBytes, Upstream as Listed, Watch, Weight,
+};
+
+use crate::support::client::Client;
+use crate::support::upstream::Upstream;
+
+const WORKERS: usize = 2;
+
+/// Two versions of an app behind a proxy.
+struct Site {
+    stable: Upstream,
+    canary: Upstream,
+    board: Arc<Board>,
+    register: Arc<Register>,
+    table: Table,
+    address: SocketAddr,
+    proxy: Option<Proxy>,
+}
+
+impl Site {
+    fn new(percent: u16) -> Self {
+        Self::with(percent, |_| {})
+    }
+
+    fn with(percent: u16, change: impl FnOnce(&mut Tier)) -> Self {
+        let (stable, canary) = (Upstream::start("1.0"), Upstream::start("1.1"));
+        let register = Arc::new(Register::new(WORKERS));
+        let board = Arc::new(Board::new(WORKERS));
+        let mut tier = tier();
+        change(&mut tier);
+        let release = |version: &str, upstream: &Upstream| {
+            Arc::new(release(&register, version, &[upstream.address]))
+        };
+        let table = Table {
+            tiers: vec![TableTier {
+                tier: Arc::new(tier),
+                weight: Weight::basis_points(percent * 100).unwrap(),
+                salt: Salt::new([7; 16]),
+                stable: release("1.0", &stable),
+                canary: Some(release("1.1", &canary)),
+                others: vec![],
+                close_over: Duration::ZERO,
+                judged: true,
+            }],
+        };
+        board.publish(table.clone());
+        let settings = Settings { workers: WORKERS };
+        let proxy = proxy::start(&settings, Arc::clone(&board), Arc::clone(&register)).unwrap();
+        let address = proxy.local_addresses()[0].1;
+        let site = Self { stable, canary, board, register, table, address, proxy: Some(proxy) };
+        site.wait_until("healthy", || site.is_healthy());
+        site
+    }
+
+    fn is_healthy(&self) -> bool {
+        (0..2).all(|slot| self.register.health(slot).state == weir::metrics::HealthState::Healthy)
+    }
+
+    fn client(&self) -> Client {
+        Client::to(self.address)
+    }
+
+    fn totals(&self) -> (Totals, Totals) {
+        (self.register.totals(0), self.register.totals(1))
+    }
+
+    fn shown(&self) -> (Shown, Shown) {
+        (self.register.shown(0), self.register.shown(1))
+    }
+
+    /// (requests, errors) of stable and of the canary.
+    fn counts(&self) -> [(u64, u64); 2] {
+        let (stable, canary) = self.totals();
+        [(stable.requests, stable.errors), (canary.requests, canary.errors)]
+    }
+
+    fn expect_counts(&self, counts: [(u64, u64); 2]) {
+        let start = Instant::now();
+        while self.counts() != counts && start.elapsed() < Duration::from_secs(3) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(self.counts(), counts, "(requests, errors) of stable and canary");
+    }
+
+    fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
+        self.wait_until_within(Duration::from_secs(10), what, holds);
+    }
+
+    fn wait_until_within(&self, limit: Duration, what: &str, holds: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !holds() {
+            assert!(start.elapsed() < limit, "not {what} in time: {:?}", self.counts());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut TableTier)) -> Duration {
+        let mut table = self.table.clone();
+        change(&mut table.tiers[0]);
+        let start = Instant::now();
+        let epoch = self.board.publish(table);
+        while !self.board.acknowledged(epoch) {
+            std::hint::spin_loop();
+        }
+        start.elapsed()
+    }
+}
+
+fn tier() -> Tier {
+    Tier {
+        name: "web".parse().unwrap(),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        sticky: Sticky::Cookie("uid".into()),
+        health: HealthCheck {
+            path: Some("/health".into()),
+            interval: Duration::from_millis(50),
+            eject_after: 1_000,
+            ..HealthCheck::default()
+        },
+        preview: None,
+        timeouts: Timeouts::default(),
+        limits: Limits::default(),
+        trusted_proxies: vec![],
+        ignore: Ignore::default(),
+        watches: vec![],
+        show_version: true,
+        access_log: false,
+    }
+}
+
+fn release(register: &Register, version: &str, addresses: &[SocketAddr]) -> Release {
+    let slot = register.release(&"web".parse().unwrap(), &version.parse().unwrap());
+    let upstream = |address: &SocketAddr| {
+        let address = Address::Socket(*address);
+        Listed { slot: register.upstream(slot, &address), address }
+    };
+    Release {
+        version: version.parse().unwrap(),
+        upstreams: addresses.iter().map(upstream).collect(),
+        host: None,
+        slot,
+    }
+}
+
+fn uid(user: usize) -> String {
+    format!("cookie: uid=user-{user}\r\n")
+}
+
+#[test]
+fn the_split_follows_the_weight_and_users_stay() {
+    let site = Site::new(25);
+    let mut client = site.client();
+    let placed: Vec<String> = (0..800)
+        .map(|user| client.get("/", &uid(user)).field("x-weir-version").unwrap().to_owned())
+        .collect();
+    let canaries = placed.iter().filter(|version| *version == "1.1").count();
+    assert!((150..250).contains(&canaries), "{canaries} of 800 at 25 %");
+    let mut other = site.client();
+    for (user, version) in placed.iter().enumerate().take(100) {
+        let answer = other.get("/", &uid(user));
+        assert_eq!(answer.field("x-weir-version").unwrap(), version);
+        assert!(answer.text().starts_with(version), "the right upstream answered");
+    }
+    let (stable, canary) = site.totals();
+    assert_eq!(stable.requests + canary.requests, 900);
+    assert_eq!(canary.latency.iter().sum::<u64>(), canary.requests);
+}
+
+#[test]
+fn raising_the_weight_only_adds_users() {
+    let site = Site::new(10);
+    let mut client = site.client();
+    let mut canaries = |site: &Site| -> HashSet<usize> {
+        let on = |user: &usize| {
+            client.get("/", &uid(*user)).field("x-weir-version") == Some("1.1")
+                && site.address.port() > 0
+        };
+        (0..200).filter(on).collect()
+    };
+    let few = canaries(&site);
+    site.publish(|tier| tier.weight = "50%".parse().unwrap());
+    let more = canaries(&site);
+    assert!(few.is_subset(&more) && few.len() < more.len());
+}
+
+#[test]
+fn what_reaches_the_upstream_is_written_anew() {
+    let site = Site::new(0);
+    let lines = "connection: x-secret, close, host\r\nx-secret: 1\r\nkeep-alive: 5\r\n\
+                 x-weir-version: 9\r\nx-forwarded-for: 6.6.6.6\r\nx-real-ip: 6.6.6.6\r\n\
+                 forwarded: for=6.6.6.6\r\nx_forwarded_for: 6.6.6.6\r\nproxy-connection: x\r\n\
+                 te: trailers\r\nupgrade: h2c\r\nx-request-id: abc\r\n";
+    let answer = site.client().get("/path?query", lines);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.field("connection"), Some("close"));
+    let head = site.stable.last_head().to_lowercase();
+    assert!(head.starts_with("get /path?query http/1.1"), "{head}");
+    for gone in ["x-secret", "keep-alive", "6.6.6.6", "version: 9", "proxy-", "upgrade", "close"] {
+        assert!(!head.contains(gone), "{gone} in {head}");
+    }
+    for there in [
+        "host: app",
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-proto: http",
+        "x-forwarded-host: app",
+        "x-weir-version: 1.0",
+        "x-request-id: abc",
+        "traceparent: 00-",
+        "te: trailers",
+    ] {
+        assert!(head.contains(there), "no {there} in {head}");
+    }
+}
+
+#[test]
+fn trusted_proxies_are_believed() {
+    let site = Site::with(50, |tier| {
+        tier.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
+        tier.sticky = Sticky::Address;
+    });
+    let mut client = site.client();
+    let mut versions = HashSet::new();
+    for host in 0..40 {
+        let line = format!("x-forwarded-for: 6.6.6.6, 192.0.2.{host}, 10.0.0.1\r\n");
+        let answer = client.get("/", &format!("{line}x-forwarded-proto: https\r\n"));
+        versions.insert(answer.field("x-weir-version").unwrap().to_owned());
+        let head = answer.text().to_lowercase();
+        assert!(head.contains(&format!("192.0.2.{host}, 10.0.0.1, 127.0.0.1")), "{head}");
+        assert!(head.contains("x-forwarded-proto: https"));
+    }
+    assert_eq!(versions.len(), 2, "placed by the client's address, not by the proxy's");
+}
+
+#[test]
+fn every_kind_of_answer_passes() {
+    let site = Site::new(0);
+    let mut client = site.client();
+    assert_eq!(client.get("/chunked", "").text(), "hello world");
+    assert_eq!(client.get("/early", "").text(), "ok");
+    assert_eq!(client.get("/both", "").text(), "hello");
+    assert_eq!(client.get("/eof", "").text(), "until the end");
+    let empty = client.get("/empty", "");
+    assert_eq!((empty.status, empty.field("content-length")), (204, None));
+    assert_eq!(client.get("/unmodified", "").field("etag"), Some("\"a\""));
+    let answer = client.get("/trailers", "te: trailers\r\nconnection: te\r\n");
+    assert_eq!((answer.text().as_str(), answer.trailers.as_str()), ("ok", "x-sum: 42"));
+    assert_eq!(client.get("/trailers", "").text(), "ok");
+    let answer = client.get("/cookie", "");
+    assert!(answer.head.contains("set-cookie: a=1") && answer.head.contains("set-cookie: b=2"));
+    assert!(!answer.head.contains("x-hop") && !answer.head.contains("keep-alive"));
+    client.send("HEAD / HTTP/1.1\r\nhost: app\r\n\r\n");
+    let head = client.answer("HEAD").unwrap();
+    assert!(head.field("content-length").unwrap().parse::<usize>().unwrap() > 0);
+    client.send("OPTIONS * HTTP/1.1\r\nhost: app\r\n\r\n");
+    assert!(client.answer("OPTIONS").unwrap().text().contains("OPTIONS * HTTP/1.1"));
+    client.send("GET http://other/x HTTP/1.1\r\nhost: app\r\n\r\n");
+    let text = client.answer("GET").unwrap().text();
+    assert!(text.contains("GET /x HTTP/1.1") && text.contains("host: other"), "{text}");
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    let old = client.answer("GET").unwrap();
+    assert!(old.head.starts_with("HTTP/1.0 200") && old.text().contains("HTTP/1.1"));
+    assert!(client.is_closed());
+    site.expect_counts([(13, 0), (0, 0)]);
+}
+
+#[test]
+fn every_kind_of_body_passes() {
+    let site = Site::new(0);
+    let mut client = site.client();
+    let chunked = "POST /sink HTTP/1.1\r\nhost: app\r\ntransfer-encoding: chunked\r\n";
+    client.send(&format!("{chunked}\r\n5\r\nhello\r\n0\r\n\r\n"));
+    assert_eq!(client.answer("POST").unwrap().text(), "5 ");
+    client
+        .send(&format!("{chunked}trailer: x-sum\r\n\r\n5;ext=1\r\nhello\r\n0\r\nx-sum: 9\r\n\r\n"));
+    assert_eq!(client.answer("POST").unwrap().text(), "5 x-sum: 9");
+    client.send("POST /sink HTTP/1.1\r\nhost: app\r\ncontent-length: 3\r\n\r\nabc");
+    assert_eq!(client.answer("POST").unwrap().text(), "3 ");
+    client.send("POST /sink HTTP/1.1\r\nhost: app\r\n\r\n");
+    assert_eq!(client.answer("POST").unwrap().text(), "0 ");
+    client.send(&chunked.replace("POST", "GET"));
+    client.send("\r\n2\r\nok\r\n0\r\n\r\n");
+    assert_eq!(client.answer("GET").unwrap().text(), "2 ", "a GET may have a body");
+    let expecting =
+        "POST /sink HTTP/1.1\r\nhost: app\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n";
+    client.send(expecting);
+    assert_eq!(client.head().unwrap().status, 100);
+    client.send("ok");
+    assert_eq!(client.answer("POST").unwrap().text(), "2 ");
+    assert!(!site.stable.last_head().contains("expect"));
+    client.send("POST / HTTP/1.1\r\nhost: app\r\nexpect: miracles\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(client.answer("POST").unwrap().status, 417);
+}
+
+/// Nothing ambiguous reaches an upstream: refused, or passed on in one form, and closed.
+#[test]
+fn smuggling_is_refused_and_the_connection_closed() {
+    let site = Site::new(0);
+    let tail = "\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: app\r\n\r\n";
+    let cases = [
+        "GET / HTTP/1.1\r\nhost: app\r\nhost: app",
+        "GET / HTTP/1.1\r\nx: y",
+        "GET / HTTP/1.1\r\nhost: a b",
+        "GET / HTTP/1.1\r\nhost : app",
+        "GET / HTTP/1.1\r\nhost: app\r\n folded: yes",
+        "GET / HTTP/1.1\r\nhost: app\r\nx: a\rb",
+        "GET / HTTP/1.1\r\nhost: app\r\nx: a\0b",
+        "GET / HTTP/1.1\r\nhost: app\r\nx: a\x01b",
+        "GET / HTTP/1.1\r\nhost: app\r\nx y: z",
+        "GET /\x01 HTTP/1.1\r\nhost: app",
+        "GET / HTTP/1.1\r\nhost: app\r\n: empty",
+        "GET / HTTP/1.2\r\nhost: app",
+        "GET  / HTTP/1.1\r\nhost: app",
+        "GET nopath HTTP/1.1\r\nhost: app",
+        "POST / HTTP/1.1\r\nhost: app\r\ncontent-length: +5",
+        "POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 0x5",
+        "POST / HTTP/1.1\r\nhost: app\r\ncontent-length: -1",
+        "POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 5, 5",
+        "POST / HTTP/1.1\r\nhost: app\r\ncontent-length: ",
+        "POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 99999999999999999999999",
+        "POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 5\r\ncontent-length: 6",
+        "POST / HTTP/1.1\r\nhost: app\r\ntransfer-encoding: xchunked",
+        "POST / HTTP/1.1\r\nhost: app\r\ntransfer-encoding: chunked, identity",
+        "POST / HTTP/1.1\r\nhost: app\r\ntransfer-encoding: chunked, chunked",
+        "POST / HTTP/1.1\r\nhost: app\r\ntransfer-encoding: gzip, chunked",
+        "POST / HTTP/1.1\r\nhost: app\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked",
+        "POST / HTTP/1.1\r\nhost: app\r\ntransfer-encoding: \x0bchunked",
+        "POST / HTTP/1.1\r\nhost: app\r\ntransfer-encoding:",
+        "POST / HTTP/1.0\r\nhost: app\r\ntransfer-encoding: chunked",
+        "CONNECT app:80 HTTP/1.1\r\nhost: app",
+        "TRACE / HTTP/1.1\r\nhost: app",
+    ];
+    for case in cases {
+        let mut client = site.client();
+        client.send(case);
+        client.send(tail);
+        let answer = client.answer("GET").unwrap_or_else(|| panic!("no answer to {case:?}"));
+        assert!((400..500).contains(&answer.status), "{} to {case:?}", answer.status);
+        assert!(client.is_closed() && client.rest().is_empty(), "{case:?}");
+    }
+    assert_eq!(site.stable.requests(), 0);
+    site.expect_counts([(0, 0), (0, 0)]);
+}
+
+#[test]
+fn length_and_coding_together_are_passed_on_as_one_and_closed() {
+    let site = Site::new(0);
+    let smuggled = "GET /smuggled HTTP/1.1\r\nhost: app\r\n\r\n";
+    for lines in [
+        "content-length: 5\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 5",
+    ] {
+        let mut client = site.client();
+        client.send(&format!(
+            "POST /sink HTTP/1.1\r\nhost: app\r\n{lines}\r\n\r\n0\r\n\r\n{smuggled}"
+        ));
+        let answer = client.answer("POST").unwrap();
+        assert_eq!((answer.text().as_str(), answer.field("connection")), ("0 ", Some("close")));
+        assert!(client.is_closed() && client.rest().is_empty());
+        let head = site.stable.last_head();
+        assert!(head.contains("transfer-encoding: chunked") && !head.contains("content-length"));
+    }
+    assert_eq!(site.stable.requests(), 2);
+}
+
+#[test]
+fn a_broken_chunk_is_the_clients_fault() {
+    let site = Site::new(0);
+    for chunk in ["zz\r\n", "5 5\r\nhello\r\n", "-1\r\n", "fffffffffffffffff\r\n", "5\r\nhelloXX"] {
+        let mut client = site.client();
+        client.send("POST /sink HTTP/1.1\r\nhost: app\r\ntransfer-encoding: chunked\r\n\r\n");
+        client.send(chunk);
+        let answer = client.answer("POST").unwrap();
+        assert_eq!(answer.status, 400, "{chunk:?}");
+        assert!(client.is_closed());
+    }
+    site.expect_counts([(0, 0), (0, 0)]);
+}
+
+#[test]
+fn heads_and_bodies_have_limits() {
+    let site = Site::with(0, |tier| {
+        tier.limits.head_bytes = 8 * 1024;
+        tier.limits.headers = 20;
+        tier.limits.body_bytes = Some(10);
+        tier.limits.requests_per_connection = 3;
+    });
+    let status = |text: &str| {
+        let mut client = site.client();
+        client.send(text);
+        client.answer("GET").map(|answer| answer.status)
+    };
+    let long = "x".repeat(9_000);
+    assert_eq!(status(&format!("GET / HTTP/1.1\r\nhost: app\r\nx: {long}\r\n\r\n")), Some(431));
+    let many = "x: y\r\n".repeat(21);
+    assert_eq!(status(&format!("GET / HTTP/1.1\r\nhost: app\r\n{many}\r\n")), Some(431));
+    let post = "POST /sink HTTP/1.1\r\nhost: app\r\n";
+    assert_eq!(status(&format!("{post}content-length: 11\r\n\r\n")), Some(413));
+    assert_eq!(status(&format!("{post}content-length: 10\r\n\r\n0123456789")), Some(200));
+    let chunked = format!("{post}transfer-encoding: chunked\r\n\r\n");
+    assert_eq!(status(&format!("{chunked}b\r\n01234567890\r\n0\r\n\r\n")), Some(413));
+    let mut client = site.client();
+    assert_eq!(client.get("/", "").field("connection"), None);
+    client.get("/", "");
+    assert_eq!(client.get("/", "").field("connection"), Some("close"));
+    assert!(client.is_closed());
+}
+
+#[test]
+fn outcomes_are_counted_as_they_are() {
+    let site = Site::with(100, |tier| {
+        tier.sticky = Sticky::Nothing;
+        let location = Some(Pattern::new("/login*"));
+        let status = vec!["302".parse().unwrap()];
+        tier.watches = vec![Watch { name: "thrown out".into(), status, location }];
+    });
+    let mut client = site.client();
+    assert_eq!(client.get("/status?503", "").status, 503);
+    assert_eq!(client.get("/status?404", "").status, 404);
+    assert_eq!(client.get("/redirect", "").status, 302);
+    site.expect_counts([(0, 0), (3, 1)]);
+    assert_eq!(site.totals().1.watches, [1, 0, 0, 0, 0, 0, 0, 0]);
+    for path in ["/cut", "/cut-chunk"] {
+        let mut client = site.client();
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: app\r\n\r\n"));
+        assert_eq!(client.head().unwrap().status, 200);
+        assert!(client.is_closed());
+    }
+    site.expect_counts([(0, 0), (5, 3)]);
+    let shown = site.shown().1.canary;
+    assert_eq!(shown.responses, [0, 2, 1, 1, 1]);
+    assert_eq!(shown.attempts.reset, 2);
+}
+
+#[test]
+fn a_failing_canary_is_rescued_and_learned_from() {
+    let site = Site::with(100, |tier| tier.sticky = Sticky::Nothing);
+    let mut client = site.client();
+    for path in ["/close", "/garbage"] {
+        let answer = client.get(path, "");
+        assert_eq!(answer.status, 502, "stable fails it too, so nobody is to blame");
+    }
+    site.expect_counts([(0, 0), (0, 0)]);
+    // Nobody listens at the canary any more.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    site.publish(|tier| {
+        tier.canary = Some(Arc::new(release(&site.register, "1.1", &[gone])));
+        let mut settings = (*tier.tier).clone();
+        settings.health.boot_grace = Duration::ZERO;
+        tier.tier = Arc::new(settings);
+    });
+    site.wait_until("known to be down", || {
+        site.register.health(2).state == weir::metrics::HealthState::Unhealthy
+    });
+    let answer = client.get("/", "");
+    assert_eq!((answer.status, answer.field("x-weir-version")), (200, Some("1.0")));
+    client.send("POST /sink HTTP/1.1\r\nhost: app\r\ncontent-length: 2\r\n\r\nok");
+    assert_eq!(client.answer("POST").unwrap().text(), "2 ", "a body that is untouched goes too");
+    site.expect_counts([(0, 0), (2, 2)]);
+    assert_eq!(client.get("/status?500", "").status, 500);
+    site.expect_counts([(0, 0), (2, 2)]);
+    assert!(site.shown().1.rescues >= 2);
+    assert!(site.register.health(2).error.unwrap().contains("refused"));
+}
+
+#[test]
+fn a_canary_that_has_just_started_is_not_judged() {
+    let site = Site::with(100, |tier| tier.sticky = Sticky::Nothing);
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    site.publish(|tier| tier.canary = Some(Arc::new(release(&site.register, "1.1", &[gone]))));
+    assert_eq!(site.client().get("/", "").field("x-weir-version"), Some("1.0"));
+    site.expect_counts([(0, 0), (0, 0)]);
+}
+
+#[test]
+fn no_stable_gives_a_page_that_names_the_request() {
+    let site = Site::new(0);
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    site.publish(|tier| tier.stable = Arc::new(release(&site.register, "1.0", &[gone])));
+    let answer = site.client().get("/", "x-request-id: my-request\r\n");
+    assert_eq!(answer.status, 502);
+    let text = answer.text();
+    assert!(text.contains("my-request") && !text.contains("127.0.0.1"), "{text}");
+}
+
+#[test]
+fn a_dead_idle_connection_is_no_outcome() {
+    let site = Site::with(0, |tier| tier.timeouts.reuse_idle = Duration::ZERO);
+    site.stable.state.close_after.store(1, Ordering::SeqCst);
+    let mut client = site.client();
+    for turn in 0..30 {
+        let answer = client.get("/", &uid(turn));
+        assert_eq!(answer.status, 200);
+        // A request that may not be repeated never goes to a connection that is closed already.
+        site.wait_until("closed", || {
+            site.stable.state.closed.load(Ordering::SeqCst) == site.stable.requests()
+        });
+        client.send("POST /sink HTTP/1.1\r\nhost: app\r\ncontent-length: 2\r\n\r\nok");
+        assert_eq!(client.answer("POST").unwrap().status, 200);
+        // A GET may come at any moment, even while the connection is just being closed.
+        std::thread::sleep(Duration::from_micros(turn as u64 % 10 * 250));
+    }
+    site.expect_counts([(60, 0), (0, 0)]);
+}
+
+#[test]
+fn a_hanging_request_counts_once_and_at_its_moment() {
+    let site = Site::with(100, |tier| {
+        tier.timeouts.first_byte = Duration::from_millis(300);
+        tier.timeouts.response_head = Duration::from_millis(1_500);
+    });
+    let mut client = site.client();
+    client.send("GET /hang HTTP/1.1\r\nhost: app\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(900));
+    assert_eq!(site.counts(), [(0, 0), (1, 1)], "counted before it ends");
+    assert_eq!(client.answer("GET").unwrap().status, 504);
+    site.expect_counts([(0, 0), (1, 1)]);
+    assert_eq!(client.get("/slow?700", "").status, 200);
+    site.expect_counts([(0, 0), (2, 2)]);
+    assert_eq!(site.shown().1.canary.attempts.timeout, 1);
+}
+
+#[test]
+fn three_errors_of_one_key_count_in_a_second() {
+    let site = Site::with(100, |_| {});
+    let mut client = site.client();
+    for _ in 0..20 {
+        client.get("/status?500", &uid(1));
+    }
+    let (requests, errors) = site.counts()[1];
+    assert!((3..=6).contains(&errors) && requests == errors, "{requests} {errors}");
+    client.get("/status?500", &uid(2));
+    site.expect_counts([(0, 0), (requests + 1, errors + 1)]);
+}
+
+#[test]
+fn testers_and_monitors_are_not_judged() {
+    let site = Site::with(0, |tier| {
+        tier.preview = Some(Preview {
+            header: Some("x-preview".into()),
+            cookie: Some("preview".into()),
+            secret: TokenBytes::new("s3cret"),
+        });
+        tier.show_version = false;
+        tier.ignore.agents = vec![Pattern::new("monitor/*")];
+        tier.ignore.paths = vec![Pattern::new("/ping")];
+    });
+    let mut client = site.client();
+    let mut version =
+        |lines: &str| client.get("/", lines).field("x-weir-version").map(str::to_owned);
+    assert_eq!(version("x-preview: s3cret\r\n").as_deref(), Some("1.1"));
+    assert_eq!(version("x-preview: s3cret:canary\r\n").as_deref(), Some("1.1"));
+    assert_eq!(version("x-preview: s3cret:stable\r\n").as_deref(), Some("1.0"));
+    assert_eq!(version("x-preview: s3cret:1.1\r\n").as_deref(), Some("1.1"));
+    assert_eq!(version("cookie: a=1; preview=s3cret; b=2\r\n").as_deref(), Some("1.1"));
+    let head = site.canary.last_head();
+    assert!(!head.contains("s3cret") && head.contains("cookie: a=1; b=2"), "{head}");
+    assert_eq!(version("x-preview: wrong\r\n"), None);
+    version("user-agent: monitor/1.0\r\n");
+    client.get("/ping", "");
+    site.expect_counts([(1, 0), (0, 0)]);
+    assert_eq!(site.shown().1.previews, 4);
+}
+
+#[test]
+fn a_browser_gets_a_cookie_that_keeps_it_where_it_is() {
+    let site = Site::with(50, |tier| tier.sticky = Sticky::Own);
+    let page = "accept: text/html\r\nsec-fetch-dest: document\r\n";
+    for _ in 0..20 {
+        let mut client = site.client();
+        let first = client.get("/", page);
+        let cookie = first.field("set-cookie").unwrap().to_owned();
+        assert!(cookie.ends_with("; Path=/; Max-Age=7776000; HttpOnly; SameSite=Lax"), "{cookie}");
+        let pair = cookie.split(';').next().unwrap();
+        let again = client.get("/", &format!("{page}cookie: {pair}\r\n"));
+        assert_eq!(again.field("x-weir-version"), first.field("x-weir-version"));
+        assert_eq!(again.field("set-cookie"), None);
+    }
+    let mut client = site.client();
+    for lines in ["", "accept: image/png\r\n", "accept: text/html\r\nsec-fetch-dest: iframe\r\n"] {
+        assert_eq!(client.get("/", lines).field("set-cookie"), None);
+    }
+    assert_eq!(client.get("/public", page).field("set-cookie"), None);
+    site.publish(|tier| (tier.canary, tier.weight, tier.judged) = (None, Weight::NONE, false));
+    assert_eq!(client.get("/", page).field("set-cookie"), None, "no rollout, no cookie");
+}
+
+#[test]
+fn a_change_of_track_at_login_is_counted() {
+    let site = Site::new(50);
+    let page = "accept: text/html\r\n";
+    let mut client = site.client();
+    let first = client.get("/", page);
+    let pair = first.field("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let here = first.field("x-weir-version").unwrap();
+    let moved = (0..50).find(|user| {
+        let version = client.get("/", &uid(*user));
+        version.field("x-weir-version") != Some(here)
+    });
+    let both = format!("{page}cookie: {pair}; uid=user-{}\r\n", moved.unwrap());
+    let answer = client.get("/", &both);
+    assert!(answer.field("set-cookie").unwrap().contains("Max-Age=0"));
+    let (stable, canary) = site.shown();
+    assert_eq!(stable.switches + canary.switches, 1);
+}
+
+#[test]
+fn tunnels_pass_bytes_and_are_closed_when_their_release_loses() {
+    let site = Site::new(100);
+    let mut client = site.client();
+    let ask = "GET /tunnel HTTP/1.1\r\nhost: app\r\nconnection: Upgrade\r\nupgrade: websocket\r\n";
+    client.send(&format!("{ask}\r\n"));
+    let answer = client.head().unwrap();
+    assert_eq!((answer.status, answer.field("upgrade")), (101, Some("websocket")));
+    // An unmasked frame; the upstream sends it back.
+    client.send("\u{1}\u{2}hi");
+    while client.rest().len() < 4 {
+        assert!(client.fill());
+    }
+    site.wait_until("open", || site.shown().1.upgraded_open == 1);
+    site.expect_counts([(0, 0), (1, 0)]);
+    site.publish(|tier| (tier.canary, tier.weight) = (None, Weight::NONE));
+    assert!(client.is_closed());
+    assert_eq!(client.rest()[4..], [0x88, 2, 3, 0xe9], "going away");
+    site.wait_until("closed", || site.shown().1.upgraded_open == 0);
+    site.wait_until("closed", || site.canary.state.cancelled.load(Ordering::SeqCst) == 1);
+}
+
+#[test]
+fn events_arrive_one_by_one_and_end_when_their_release_loses() {
+    let site = Site::with(100, |tier| tier.timeouts.stream_after = Duration::from_millis(200));
+    let mut client = site.client();
+    client.send("GET /events?100 HTTP/1.1\r\nhost: app\r\n\r\n");
+    assert_eq!(client.head().unwrap().status, 200);
+    let start = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(client.chunk().unwrap(), b"data: 1\n\n");
+    }
+    let took = start.elapsed();
+    assert!((Duration::from_millis(150)..Duration::from_millis(600)).contains(&took), "{took:?}");
+    site.expect_counts([(0, 0), (1, 0)]);
+    assert_eq!(site.totals().1.latency.iter().sum::<u64>(), 0, "never as slow");
+    site.publish(|tier| (tier.canary, tier.weight) = (None, Weight::NONE));
+    while client.chunk().is_some() {}
+    site.wait_until("cancelled", || site.canary.state.cancelled.load(Ordering::SeqCst) == 1);
+    site.expect_counts([(0, 0), (1, 0)]);
+}
+
+#[test]
+fn large_bodies_stream_with_back_pressure() {
+    const BYTES: usize = 100 * 1024 * 1024;
+    let site = Site::new(0);
+    let mut client = site.client();
+    client.send(&format!("GET /big?{BYTES} HTTP/1.1\r\nhost: app\r\n\r\n"));
+    client.head().unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    let sent = site.stable.state.body_bytes.load(Ordering::SeqCst);
+    assert!(sent < 30 << 20, "the upstream waits for the client, it has sent {sent}");
+    let mut left = BYTES - client.rest().len();
+    let mut chunk = vec![0; 256 * 1024];
+    while left > 0 {
+        left -= client.stream.read(&mut chunk).unwrap();
+    }
+    let mut client = site.client();
+    client.send(&format!("POST /sink HTTP/1.1\r\nhost: app\r\ncontent-length: {BYTES}\r\n\r\n"));
+    let piece = vec![b'x'; 256 * 1024];
+    for _ in 0..BYTES / piece.len() {
+        client.stream.write_all(&piece).unwrap();
+    }
+    assert_eq!(client.answer("POST").unwrap().text(), format!("{BYTES} "));
+    site.expect_counts([(2, 0), (0, 0)]);
+}
+
+#[test]
+fn a_client_that_goes_away_takes_its_request_back() {
+    let site = Site::new(100);
+    let mut client = site.client();
+    client.send("GET /hang HTTP/1.1\r\nhost: app\r\n\r\n");
+    site.wait_until("there", || site.canary.requests() == 1);
+    drop(client);
+    site.wait_until("cancelled", || site.canary.state.cancelled.load(Ordering::SeqCst) == 1);
+    site.wait_until("abandoned", || site.shown().1.abandoned == 1);
+    let mut client = site.client();
+    client.send("GET /events?10 HTTP/1.1\r\nhost: app\r\n\r\n");
+    client.head().unwrap();
+    drop(client);
+    site.wait_until("cancelled", || site.canary.state.cancelled.load(Ordering::SeqCst) == 2);
+    let mut client = site.client();
+    client.send("POST /sink HTTP/1.1\r\nhost: app\r\ncontent-length: 9\r\n\r\nhalf");
+    site.wait_until("there", || site.canary.requests() == 3);
+    drop(client);
+    site.wait_until("cancelled", || site.canary.state.cancelled.load(Ordering::SeqCst) == 3);
+    // The one that waited for a head counts as slow as it waited, the upload cut short not at all.
+    site.expect_counts([(0, 0), (2, 0)]);
+    assert_eq!(site.shown().1.in_flight, 0);
+}
+
+#[test]
+fn after_the_acknowledgement_nobody_reaches_the_canary() {
+    let site = Site::new(100);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let mut client = site.client();
+                while !stop.load(Ordering::SeqCst) {
+                    client.get("/", "");
+                }
+            });
+        }
+        let mut slowest = Duration::ZERO;
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(20));
+            slowest = slowest.max(site.publish(|tier| tier.weight = Weight::NONE));
+            // Those whose head had arrived before may still be on their way.
+            std::thread::sleep(Duration::from_millis(30));
+            let after = site.canary.requests();
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(site.canary.requests(), after);
+            let mut fresh = site.client();
+            assert_eq!(fresh.get("/", "").field("x-weir-version"), Some("1.0"));
+            slowest = slowest.max(site.publish(|tier| tier.weight = Weight::ALL));
+        }
+        stop.store(true, Ordering::SeqCst);
+        eprintln!("slowest acknowledgement under load: {slowest:?}");
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    let idle = (0..20).map(|_| site.publish(|_| {})).max();
+    eprintln!("slowest acknowledgement of idle workers: {idle:?}");
+}
+
+#[test]
+fn connections_have_a_limit() {
+    let site = Site::with(0, |tier| tier.limits.connections = 3);
+    let mut clients: Vec<Client> = (0..3).map(|_| site.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/", "").status, 200);
+    }
+    let mut fourth = site.client();
+    assert!(fourth.is_closed());
+    clients.clear();
+    site.wait_until("room", || {
+        let mut client = site.client();
+        _ = client.stream.write_all(b"GET / HTTP/1.1\r\nhost: app\r\n\r\n");
+        client.head().is_some()
+    });
+    let cells = site.register.tier(&"web".parse().unwrap());
+    assert!(cells.refused_connections.load(Ordering::SeqCst) >= 1);
+}
+
+#[test]
+fn slow_heads_and_idle_clients_are_closed() {
+    let site = Site::with(0, |tier| {
+        tier.timeouts.request_head = Duration::from_millis(300);
+        tier.timeouts.client_idle = Duration::from_millis(1_200);
+    });
+    let silent = |client: &mut Client| {
+        let start = Instant::now();
+        assert!(client.is_closed());
+        start.elapsed()
+    };
+    assert!(silent(&mut site.client()) < Duration::from_millis(1_100));
+    let mut client = site.client();
+    client.get("/", "");
+    let start = Instant::now();
+    let mut closed = None;
+    for byte in "GET / HTTP/1.1\r\nhost: app\r\n".bytes() {
+        std::thread::sleep(Duration::from_millis(50));
+        let written = client.stream.write_all(&[byte]);
+        closed = written.err().map(|_| start.elapsed());
+        if closed.is_some() {
+            break;
+        }
+    }
+    assert!(closed.is_some_and(|after| after < Duration::from_millis(1_300)), "{closed:?}");
+    let mut client = site.client();
+    client.get("/", "");
+    let idle = silent(&mut client);
+    assert!((Duration::from_secs(1)..Duration::from_secs(2)).contains(&idle), "{idle:?}");
+}
+
+#[test]
+fn a_body_that_does_not_come_is_the_clients_fault() {
+    let site = Site::with(0, |tier| tier.timeouts.body_idle = Duration::from_millis(300));
+    let mut client = site.client();
+    client.send("POST /sink HTTP/1.1\r\nhost: app\r\ncontent-length: 9\r\n\r\nhalf");
+    assert_eq!(client.answer("POST").unwrap().status, 408);
+    site.expect_counts([(0, 0), (0, 0)]);
+}
+
+#[test]
+fn draining_finishes_what_is_under_way() {
+    let mut site = Site::new(0);
+    let mut idle = site.client();
+    idle.get("/", "");
+    let mut busy = site.client();
+    busy.send("GET /slow?300 HTTP/1.1\r\nhost: app\r\n\r\n");
+    site.wait_until("there", || site.stable.requests() == 2);
+    let proxy = site.proxy.take().unwrap();
+    let address = site.address;
+    let cut = std::thread::spawn(move || proxy.drain(Duration::from_secs(5)));
+    assert!(idle.is_closed());
+    let answer = busy.answer("GET").unwrap();
+    assert_eq!((answer.text().as_str(), answer.field("connection")), ("slow", Some("close")));
+    assert_eq!(cut.join().unwrap(), 0);
+    let error = std::net::TcpStream::connect(address).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn draining_cuts_what_takes_too_long() {
+    let mut site = Site::new(0);
+    let mut hanging = site.client();
+    hanging.send("GET /hang HTTP/1.1\r\nhost: app\r\n\r\n");
+    site.wait_until("there", || site.stable.requests() == 1);
+    let start = Instant::now();
+    assert_eq!(site.proxy.take().unwrap().drain(Duration::from_millis(200)), 1);
+    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(hanging.is_closed());
+}
+
+#[test]
+fn a_second_weir_is_kept_out() {
+    let site = Site::new(0);
+    let second = |listen: SocketAddr| {
+        let register = Arc::new(Register::new(1));
+        let board = Arc::new(Board::new(1));
+        let mut table = site.table.clone();
+        let mut settings = (*table.tiers[0].tier).clone();
+        settings.listen = listen;
+        table.tiers[0].tier = Arc::new(settings);
+        table.tiers[0].stable = Arc::new(release(&register, "1.0", &[site.stable.address]));
+        table.tiers[0].canary = None;
+        board.publish(table);
+        proxy::start(&Settings { workers: 1 }, board, register)
+    };
+    let error = second(site.address).unwrap_err().to_string();
+    let process = std::process::id();
+    assert_eq!(
+        error,
+        format!(
+            "{} is already served by another weir (process {process}); stop it, or choose another \
+             `listen`",
+            site.address
+        )
+    );
+    let error = second(site.stable.address).unwrap_err().to_string();
+    assert!(error.contains("stop the program that has it"), "{error}");
+}
+
+#[test]
+fn a_tier_may_come_and_go() {
+    let site = Site::new(0);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut table = site.table.clone();
+    let mut second = table.tiers[0].clone();
+    let mut settings = (*second.tier).clone();
+    (settings.name, settings.listen) = ("api".parse().unwrap(), free);
+    second.tier = Arc::new(settings);
+    table.tiers.push(second);
+    site.board.publish(table);
+    site.wait_until("served", || std::net::TcpStream::connect(free).is_ok());
+    assert_eq!(Client::to(free).get("/", "").status, 200);
+    site.board.publish(site.table.clone());
+    site.wait_until("closed", || std::net::TcpStream::connect(free).is_err());
+    assert_eq!(site.client().get("/", "").status, 200);
+}
+
+#[test]
+fn a_circle_ends_at_once() {
+    let site = Site::new(0);
+    site.publish(|tier| {
+        tier.stable = Arc::new(release(&site.register, "1.0", &[site.address]));
+    });
+    assert_eq!(site.client().get("/", "").status, 508);
+}
+
+#[test]
+fn the_least_busy_upstream_serves_and_a_dead_one_is_left_out() {
+    let site = Site::new(0);
+    let second = Upstream::start("1.0");
+    let addresses = [site.stable.address, second.address];
+    site.publish(|tier| tier.stable = Arc::new(release(&site.register, "1.0", &addresses)));
+    site.wait_until("healthy", || {
+        site.register.health(2).state == weir::metrics::HealthState::Healthy
+    });
+    let mut client = site.client();
+    for user in 0..40 {
+        client.get("/", &uid(user));
+    }
+    assert!(site.stable.requests() >= 10 && second.requests() >= 10);
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let addresses = [site.stable.address, gone];
+    site.publish(|tier| tier.stable = Arc::new(release(&site.register, "1.0", &addresses)));
+    for user in 0..20 {
+        assert_eq!(client.get("/", &uid(user)).status, 200, "the other one serves it");
+    }
+}
+
+#[test]
+fn the_heaviest_key_shows() {
+    let site = Site::new(0);
+    let mut client = site.client();
+    for request in 0..400 {
+        client.get("/", &uid(if request % 2 == 0 { 0 } else { request }));
+    }
+    let name = "web".parse().unwrap();
+    site.wait_until_within(Duration::from_secs(15), "known", || {
+        site.register.key_share(&name).is_some()
+    });
+    let share = site.register.key_share(&name).unwrap();
+    assert!((0.45..=0.51).contains(&share), "{share}");
+}
+
+#[test]
+fn upstreams_may_be_names_and_unix_sockets() {
+    let site = Site::new(0);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            _ = stream.read(&mut [0; 4096]);
+            _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nby unix");
+        }
+    });
+    let with = |address: Address| {
+        site.publish(|tier| {
+            let mut release = (*tier.stable).clone();
+            let slot = site.register.upstream(release.slot, &address);
+            release.upstreams = vec![Listed { address, slot }];
+            tier.stable = Arc::new(release);
+        });
+        site.client().get("/", "").text()
+    };
+    assert_eq!(with(Address::Unix(path)), "by unix");
+    let port = site.stable.address.port();
+    assert!(with(Address::Name("localhost".into(), port)).starts_with("1.0"));
+}
