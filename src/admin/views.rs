@@ -119,19 +119,18 @@ pub(super) async fn explain(
 
 /// What the judge says; when no rollout is open, how the last one ended, and why.
 fn explanation(tier: &TierView, records: &[Record]) -> Explanation {
+    if let Some(rollout) = &tier.rollout {
+        let (text, report) = (rollout.explanation.clone(), rollout.report.clone());
+        return Explanation { tier: tier.name.clone(), text, report };
+    }
     let ended = |record: &&Record| {
         record.event.tier == tier.name
             && matches!(record.event.change, Change::Promoted { .. } | Change::RolledBack { .. })
     };
-    let (text, report) = match &tier.rollout {
-        Some(rollout) => (rollout.explanation.clone(), rollout.report.clone()),
-        None => {
-            let last = records.iter().rfind(ended);
-            let last = last.map_or(String::new(), |record| record.event.sentence() + "\n");
-            (format!("no rollout is open; {} serves everybody\n{last}", tier.stable), None)
-        }
-    };
-    Explanation { tier: tier.name.clone(), text, report }
+    let last = records.iter().rfind(ended);
+    let last = last.map_or(String::new(), |record| record.event.sentence() + "\n");
+    let text = format!("no rollout is open; {} serves everybody\n{last}", tier.stable);
+    Explanation { tier: tier.name.clone(), text, report: None }
 }
 
 /// Which part of the journal.

@@ -292,7 +292,9 @@ mod tests {
         let judged = |bakes: &[(f64, u64)]| {
             let stages = bakes.iter().map(|(weight, bake)| (*weight, Duration::from_secs(*bake)));
             let mut replay = Replay::planned(lines.iter().collect(), &settings, stages.collect());
-            lines.iter().for_each(|line| replay.judge(line));
+            for line in &lines {
+                replay.judge(line);
+            }
             replay.finish()
         };
         let (short, long) = (judged(&[(0.25, 10)]), judged(&[(0.25, 300)]));

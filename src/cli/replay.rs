@@ -43,10 +43,10 @@ impl Rules {
         let tier = match (tier, config.tiers.as_slice()) {
             (None, [only]) => only,
             (None, _) => bail!("name the tier with --tier; there are: {}", names.join(", ")),
-            (Some(name), tiers) => {
-                let named = tiers.iter().find(|tier| tier.tier.name == *name);
-                named.with_context(|| {
-                    format!("there is no tier {name}; there are: {}", names.join(", "))
+            (Some(wanted), tiers) => {
+                let found = tiers.iter().find(|tier| tier.tier.name == *wanted);
+                found.with_context(|| {
+                    format!("there is no tier {wanted}; there are: {}", names.join(", "))
                 })?
             }
         };
