@@ -39,8 +39,7 @@ impl Registries {
         for (version, address) in [("5", five), ("6", six)] {
             let process = registries.launch(version, address, downloads);
             registries.processes.push(process);
-        }
-        for address in [five, six] {
+            // One after the other: see the traps in the README.
             registries.wait_until_healthy(address);
         }
         registries
