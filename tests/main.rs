@@ -9,6 +9,7 @@ mod journals;
 mod judge;
 mod proxy;
 mod real_app;
+mod recovery;
 mod rollouts;
 mod simulation;
 mod support;
