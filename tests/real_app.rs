@@ -15,10 +15,10 @@ use scene::{SLACK, Scene, Stage, by_client};
 /// Seconds where a real rollout has minutes, so that the test has an end: stages, grace. Errors
 /// are judged as by default.
 ///
-/// Slow requests are not: 6.8.0 is slower than 5.33.0 and Weir says so. With the defaults and a
-/// compiler beside it, 1.5 % of its answers against 0.9 % were slower than stable's 99th
-/// percentile, and the rollout held at 50 %. Whoever wants 6.8.0 accepts that; a canary with
-/// 3 pp more than twice as many slow answers would still be rolled back.
+/// Slow requests hardly count here. 6.8.0 is slower than 5.33.0 and Weir says so: by default the
+/// rollout held at 50 %, with 1.5 % of its answers against 0.9 % slower than stable's 99th
+/// percentile. And where one request in twenty went to it on a busy machine it was slower than the
+/// same program at half: 12.5 % slow at 5 % of the clients were seen, 3.7 % at 50 %.
 const PLAN: &str = r#"[rollout]
 stages = [
   { weight = "10%", bake = "5s" },
@@ -31,8 +31,8 @@ grace = "3s"
 
 [analysis.slow]
 tolerated_ratio = 2
-tolerated = "3pp"
-margin = "10pp"
+tolerated = "25pp"
+margin = "40pp"
 margin_ratio = 4
 "#;
 
@@ -189,14 +189,15 @@ fn a_rollout_goes_on_where_kill_9_left_it() {
     let _alone = alone();
     let mut scene = Scene::open(false, PLAN);
     scene.program.say(&["start"]);
-    let weight = |scene: &Scene| scene.program.status()["tiers"][0]["weight"].clone();
-    let first = weight(&scene);
+    let seen = |tier: &serde_json::Value| {
+        tier["rollout"]["report"]["stage_canary"]["requests"].as_u64().unwrap_or_default()
+    };
+    let is_amid = |tier: &serde_json::Value| tier["rollout"]["rung"] == 2 && seen(tier) > 100;
     let since = Instant::now();
-    while weight(&scene) == first {
+    while !is_amid(&scene.program.status()["tiers"][0]) {
         assert!(since.elapsed() < Duration::from_mins(2), "{}", scene.show(&["explain"]));
         std::thread::sleep(Duration::from_millis(200));
     }
-    std::thread::sleep(Duration::from_secs(2));
     let before = scene.program.status()["tiers"][0].clone();
     let killed = now();
     scene.program.kill();
@@ -210,9 +211,6 @@ fn a_rollout_goes_on_where_kill_9_left_it() {
     for key in ["id", "release", "attempt", "plan", "rung", "started", "entered"] {
         assert_eq!(before["rollout"][key], after["rollout"][key], "{key}");
     }
-    let seen = |tier: &serde_json::Value| {
-        tier["rollout"]["report"]["stage_canary"]["requests"].as_u64().expect("a number")
-    };
     // What the last second before the crash had shown is lost, no more.
     eprintln!("{} requests of the canary in this stage, {} after", seen(&before), seen(&after));
     assert!(seen(&after) * 2 > seen(&before));
