@@ -8,6 +8,7 @@ mod house;
 mod journals;
 mod judge;
 mod proxy;
+mod real_app;
 mod recovery;
 mod rollouts;
 mod simulation;

@@ -185,9 +185,16 @@ pub enum Ask {
         /// Traces: a window of both versions a line
         #[arg(required = true, value_name = "TRACE")]
         traces: Vec<PathBuf>,
-        /// What happens to a stage that nothing speaks against but that is not proven
-        #[arg(long, value_name = "WHAT", default_value = "hold")]
-        when_unproven: Unproven,
+        /// Judge as this file says: its [analysis] and stages [default: the judge's defaults]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The tier of that file, if it has several
+        #[arg(long, value_name = "TIER", requires = "config")]
+        tier: Option<TierName>,
+        /// What happens to a stage that nothing speaks against but that is not proven [default: as
+        /// the file says, else hold]
+        #[arg(long, value_name = "WHAT")]
+        when_unproven: Option<Unproven>,
         /// A line of JSON a trace
         #[arg(long)]
         json: bool,

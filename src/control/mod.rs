@@ -371,8 +371,7 @@ impl Control {
             watched.follow(&event.change, tier);
             watched.forget_open_window();
             if let (Change::Started { .. }, Some(tape)) = (&event.change, &mut self.tape) {
-                let rollout = event.rollout.unwrap_or_default();
-                tape.calibration(&event.tier, rollout, watched.history());
+                tape.calibration(&event.tier, watched.history());
             }
         }
     }

@@ -39,15 +39,20 @@ impl Control {
         let now = clock::wall();
         let mut state = State::default();
         kept.records.iter().for_each(|record| state.apply(&record.event));
-        let tape = match &settings.record {
+        let mut tape = match &settings.record {
             None => None,
-            Some(path) => Some(Tape::start(path)?),
+            Some(path) => Some(Tape::start(path, settings.tiers.len() > 1)?),
         };
         let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
         let (lowering_in, lowering) = mpsc::channel(ORDERS_MAX);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watched = watched(&kept, &state, now);
+        for (tier, watched) in &watched {
+            if let (Some(tape), Some(now)) = (&mut tape, watched.judged_until()) {
+                tape.resume(tier, now);
+            }
+        }
         let mut control = Self {
             state,
             settings,

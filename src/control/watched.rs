@@ -176,6 +176,11 @@ impl Watched {
         self.judge.as_ref().map(|(_, judge)| judge.report())
     }
 
+    /// The time of the judge: the end of the last window it knows.
+    pub(super) fn judged_until(&self) -> Option<f64> {
+        self.judge.as_ref().map(|(_, judge)| judge.now())
+    }
+
     /// Requests per second of the last hour, if there was one.
     pub(super) fn rate(&self) -> Option<f64> {
         Some(self.memory.history.rate()).filter(|rate| *rate > 0.0)
@@ -253,7 +258,7 @@ impl Watched {
         if let Some(tape) = tape.filter(|_| now > 0.0) {
             let (stable, canary) = (window.stable.clone(), window.canary.clone());
             let (dur, weight) = (span.as_secs_f64(), rollout.weight.share());
-            tape.window(name, rollout.id, &Line { t: now, dur, weight, stable, canary });
+            tape.window(name, &Line { t: now, dur, weight, stable, canary });
         }
         let verdict = judge.observe(now, window);
         Some(Input::Verdict { tier: name.clone(), rollout: *id, verdict })
