@@ -8,6 +8,7 @@ mod house;
 mod journals;
 mod judge;
 mod proxy;
+mod recovery;
 mod reload;
 mod rollouts;
 mod simulation;

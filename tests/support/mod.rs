@@ -1,6 +1,7 @@
 //! What the tests drive, and what drives them.
 
 pub mod client;
+pub mod disk;
 pub mod load;
 pub mod program;
 pub mod upstream;
