@@ -375,8 +375,10 @@ impl Reloading {
         let changes = config::differences(&current, &wanted);
         self.may_change(&changes).map_err(ReloadError::File)?;
         let mut answer = self.handle.reload(settings(&self.run, &wanted)).await?;
-        if level_of_environment().is_none() {
-            (self.level)(&wanted.log.level).map_err(|e| ReloadError::File(format!("{e:#}")))?;
+        if level_of_environment().is_none()
+            && let Err(error) = (self.level)(&wanted.log.level)
+        {
+            answer.sentences.push(format!("the level of the log stays: {error:#}"));
         }
         let lines = changes.iter().map(ToString::to_string);
         answer.sentences = lines.chain(answer.sentences).collect();
