@@ -10,6 +10,7 @@ mod judge;
 mod proxy;
 mod real_app;
 mod recovery;
+mod reload;
 mod rollouts;
 mod simulation;
 mod support;

@@ -16,7 +16,7 @@ use crate::rollout::{Command, Event, Order, Refusal};
 pub(super) const ORDERS_MAX: usize = 16;
 
 /// How long an answer may take before the asker is told that the journal hangs.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+pub const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The way in, and the way to look.
 #[derive(Clone, Debug)]
@@ -101,10 +101,12 @@ impl Handle {
             | Order::Start { .. } => &self.orders,
         };
         let ask = |reply| Ask::Order { command, named_upstreams_healthy, reply };
-        Self::ask(way, ask).await
+        let asked = tokio::time::timeout(ANSWER_MAX, Self::ask(way, ask)).await;
+        asked.unwrap_or(Err(OrderError::NoAnswer))
     }
 
-    /// Takes over what a file that was read again says.
+    /// Takes over what a file that was read again says. Waits for the journal however long its
+    /// disk hangs: the asker must know what became of it.
     ///
     /// # Errors
     /// An open rollout forbids it, or the journal cannot be written; nothing changes then.
@@ -118,11 +120,8 @@ impl Handle {
         ask: impl FnOnce(Reply) -> Ask,
     ) -> Result<Answer, OrderError> {
         let (reply, answer) = oneshot::channel();
-        let exchange = async {
-            way.send(ask(reply)).await.map_err(|_| OrderError::Stopping)?;
-            answer.await.map_err(|_| OrderError::Stopping)?
-        };
-        tokio::time::timeout(ANSWER_MAX, exchange).await.unwrap_or(Err(OrderError::NoAnswer))
+        way.send(ask(reply)).await.map_err(|_| OrderError::Stopping)?;
+        answer.await.map_err(|_| OrderError::Stopping)?
     }
 
     /// How things stand.

@@ -31,7 +31,7 @@ use crate::rollout::{
 use crate::time::Timestamp;
 use crate::traffic::{Board, TierName};
 
-pub use handle::{Answer, Handle, OrderError};
+pub use handle::{ANSWER_MAX, Answer, Handle, OrderError};
 pub use settings::{ReleaseSettings, Settings, TierSettings};
 pub use view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
 
@@ -348,7 +348,7 @@ impl Control {
     /// Publishes what follows from the state and waits until every worker serves it; false if
     /// one does not.
     async fn publish(&mut self) -> bool {
-        let table = publish::table(&self.state, &self.settings, &self.register, clock::wall());
+        let table = publish::table(&self.state, &self.settings, &self.register);
         let (epoch, current) = self.board.current();
         let epoch = if *current == table { epoch } else { self.board.publish(table) };
         let since = Instant::now();

@@ -474,17 +474,12 @@ impl Desk<'_> {
                 available: listed(others(facts, tier)),
             });
         }
-        let elsewhere = |address: &&Address| facts.at(address).is_some_and(|of| *of != release);
-        if let Some(address) = upstreams.iter().find(elsewhere) {
-            let (tier, address) = (name.clone(), address.clone());
-            let of = facts.at(&address).unwrap_or(&release).clone();
-            return Err(Refusal::AddressTaken { tier, address, of });
-        }
+        self.may_run_at(name, tier, facts, &release, upstreams)?;
         let (addresses, healthy, listed) = match facts.release(&release) {
-            _ if !upstreams.is_empty() => {
+            Some(release) => (release.addresses.clone(), release.healthy, true),
+            None if !upstreams.is_empty() => {
                 (upstreams.to_vec(), facts.named_upstreams_healthy, false)
             }
-            Some(release) => (release.addresses.clone(), release.healthy, true),
             None => return Err(self.unknown_version(name, &release)),
         };
         let fate = tier.versions.get(&release);
@@ -503,6 +498,45 @@ impl Desk<'_> {
         let (analysis, salt) = (Box::new(facts.analysis.clone()), self.facts.salt);
         let change = Change::Started { release, attempt, plan, analysis, salt, addresses, listed };
         Ok(self.event(name, Some(self.state.latest + 1), change))
+    }
+
+    /// The addresses that an order names: nobody else's, not Weir's own, and for a release of the
+    /// file those of the file.
+    fn may_run_at(
+        &self,
+        name: &TierName,
+        tier: &Tier,
+        facts: &TierFacts,
+        release: &Version,
+        upstreams: &[Address],
+    ) -> Result<(), Refusal> {
+        for address in upstreams {
+            let (tier_name, place) = (name.clone(), address.plain());
+            let own = self.facts.own.iter().find(|own| address.leads_to(**own));
+            if let Some(own) = own {
+                let (address, own) = (address.clone(), *own);
+                return Err(Refusal::OwnAddress { tier: tier_name, address, own });
+            }
+            let serving = tier.addresses.get(&tier.stable);
+            let serves = serving.is_some_and(|s| s.addresses.iter().any(|a| a.plain() == place));
+            let of = if serves { Some(&tier.stable) } else { facts.at(address) };
+            if let Some(of) = of.filter(|of| *of != release) {
+                let (address, of) = (address.clone(), of.clone());
+                return Err(Refusal::AddressTaken { tier: tier_name, address, of });
+            }
+        }
+        let file = facts.release(release).filter(|_| !upstreams.is_empty());
+        let same = |file: &&super::ReleaseFacts| {
+            let all_in = |these: &[Address], those: &[Address]| {
+                these.iter().all(|this| those.iter().any(|that| this.plain() == that.plain()))
+            };
+            all_in(upstreams, &file.addresses) && all_in(&file.addresses, upstreams)
+        };
+        file.filter(|file| !same(file)).map_or(Ok(()), |file| {
+            let (tier, version) = (name.clone(), release.clone());
+            let listed = listed(file.addresses.iter());
+            Err(Refusal::ListedElsewhere { tier, version, listed })
+        })
     }
 }
 
