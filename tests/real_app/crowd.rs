@@ -218,12 +218,11 @@ impl Plan {
             Asked::Download => format!("/{PACKAGE}/-/{PACKAGE}-1.0.0.tgz"),
         };
         let request = Request::get(path).header("host", self.address.to_string());
-        let request = match self.tokens.get(client) {
-            Some(token) => request.header("authorization", format!("Bearer {token}")),
-            None => {
-                let (high, low) = (client / 250, client % 250);
-                request.header("x-forwarded-for", format!("10.7.{high}.{low}"))
-            }
+        let request = if let Some(token) = self.tokens.get(client) {
+            request.header("authorization", format!("Bearer {token}"))
+        } else {
+            let (high, low) = (client / 250, client % 250);
+            request.header("x-forwarded-for", format!("10.7.{high}.{low}"))
         };
         let response = sender.send_request(request.body(Empty::new())?).await?;
         let status = response.status().as_u16();
