@@ -111,7 +111,10 @@ pub struct Known {
 impl State {
     /// Remembers `event`. An event of a tier that nobody adopted is kept out rather than guessed.
     pub fn apply(&mut self, event: &Event) {
-        self.latest = self.latest.max(event.rollout.unwrap_or(0));
+        // A pause may be of a rollout that could not be opened: the disk failed its start.
+        if matches!(event.change, Change::Started { .. } | Change::RolledBack { .. }) {
+            self.latest = self.latest.max(event.rollout.unwrap_or(0));
+        }
         if let Change::Adopted { stable, addresses, why } = &event.change {
             self.adopt(event, stable, addresses, why);
         } else if let Some(tier) = self.tiers.get_mut(&event.tier) {
