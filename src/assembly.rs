@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock;
@@ -39,12 +39,22 @@ impl Store {
     }
 
     /// The journal at `path`. One that is damaged or foreign is set aside, and a new one begins.
+    /// While the new one holds nothing, the one set aside is still what was lost: the program may
+    /// have been killed between the two.
     ///
     /// # Errors
     /// It cannot be opened, belongs to a running Weir, or was written by a newer one.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let error = match Journal::open(path) {
-            Ok((journal, kept)) => return Ok(Self { journal, kept, lost: None }),
+            Ok((journal, kept)) => {
+                let earlier = if kept.records.is_empty() { journal::earlier(path) } else { None };
+                let lost = earlier
+                    .map(|earlier| format!("an earlier journal lies at {}", earlier.display()));
+                if let Some(lost) = &lost {
+                    tracing::error!("{lost}");
+                }
+                return Ok(Self { journal, kept, lost });
+            }
             Err(error) => error,
         };
         if !error.can_be_set_aside() {
@@ -97,6 +107,11 @@ impl Weir {
         &self.register
     }
 
+    /// The tiers that are not listened for, each with the reason as a sentence.
+    pub fn unbound(&self) -> watch::Receiver<Vec<String>> {
+        self.proxy.unbound()
+    }
+
     /// Stops accepting, lets requests finish for up to `drain`, writes what is left.
     pub async fn stop(self, drain: Duration) {
         let proxy = self.proxy;
@@ -125,11 +140,39 @@ pub fn control_settings(
         tier: Arc::clone(&tier.tier),
         stable: tier.stable.clone(),
         releases: tier.releases.iter().map(release).collect(),
-        keep_warm: tier.keep_warm,
         canary_down: tier.canary_down,
         analysis: tier.analysis.clone(),
     };
     let tiers = config.tiers.iter().map(tier).collect();
     let stages = config.rollout.stages.clone();
-    control::Settings { tiers, stages, observe, record, remarks }
+    let listens = config.tiers.iter().map(|tier| tier.tier.listen);
+    let own = listens.chain([config.admin.listen]).collect();
+    control::Settings { tiers, stages, own, starts_by_itself: false, observe, record, remarks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_set_aside_is_lost_until_the_new_one_holds_something() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weir.db");
+        std::fs::write(&path, "no database, and longer than a header".repeat(40)).unwrap();
+        let first = Store::open(&path).unwrap();
+        assert!(first.lost.unwrap().contains("set-aside"));
+        first.journal.close();
+        // Killed before it wrote anything.
+        let second = Store::open(&path).unwrap();
+        let lost = second.lost.unwrap();
+        assert!(lost.starts_with("an earlier journal lies at "), "{lost}");
+        assert!(lost.contains("weir.db.set-aside-"), "{lost}");
+        let records = include_str!("../tests/journals/0.1.jsonl");
+        let record: journal::Record =
+            serde_json::from_str(records.lines().next().unwrap()).unwrap();
+        let batch = journal::Batch { events: vec![record.event], ..journal::Batch::default() };
+        second.journal.append(batch).blocking_recv().unwrap().unwrap();
+        second.journal.close();
+        assert_eq!(Store::open(&path).unwrap().lost, None);
+    }
 }

@@ -1,6 +1,7 @@
 //! The control task itself, with a board, a register and a journal file, before proxies and
 //! processes come into it: the law of order while the journal hangs or fails.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -12,10 +13,11 @@ use tokio::task::JoinHandle;
 use weir::assembly::control_settings;
 use weir::config;
 use weir::control::{Answer, Control, Handle, OrderError, Settings};
-use weir::journal::Journal;
+use weir::journal::{Batch, Journal};
 use weir::metrics::Register;
 use weir::metrics::recorder::HealthState;
-use weir::rollout::{Actor, Change, Command, Order, Outcome, State, Tier};
+use weir::rollout::{Actor, Adoption, Change, Command, Event, Order, Outcome, State, Tier};
+use weir::time::Timestamp;
 use weir::traffic::{Board, TierName, Version, Weight};
 
 /// The law says 10 ms; a machine that runs other tests beside gets a little more.
@@ -437,6 +439,31 @@ async fn a_pause_does_not_wait_for_a_raise_and_stays() {
     assert_eq!(world.weight(), weight("50%"), "it was on its way before the pause");
     assert!(world.handle.view().tiers[0].rollout.as_ref().unwrap().paused);
     world.agrees();
+}
+
+#[tokio::test]
+async fn a_release_left_long_ago_is_still_asked_for_its_health() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(&folder.path().join("weir.db")).unwrap();
+    let adopted = |at, stable: &str| Event {
+        at: Timestamp::from_millis(at),
+        by: Actor::weir(),
+        because: None,
+        tier: name(),
+        rollout: None,
+        change: Change::Adopted {
+            stable: version(stable),
+            addresses: vec![],
+            why: Adoption::Order,
+        },
+    };
+    let events = vec![adopted(1, "1.1.0"), adopted(2, "1.0.0")];
+    journal.append(Batch { events, evidence: BTreeMap::new() }).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(|| journal.close()).await.unwrap();
+    let world = World::begin(folder, FILE);
+    let table = world.board.current().1;
+    let others: Vec<&str> = table.tiers[0].others.iter().map(|r| r.version.as_str()).collect();
+    assert_eq!(others, ["1.1.0"], "years later");
 }
 
 #[tokio::test]

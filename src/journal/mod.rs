@@ -5,6 +5,7 @@
 //! it is tried again until it is written, before anything else.
 
 mod sqlite;
+mod unwritable;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use crate::rollout::Event;
 use crate::time::Timestamp;
 use crate::traffic::TierName;
 
-pub use sqlite::set_aside;
+pub use sqlite::{earlier, set_aside};
 
 /// The place of a record in the journal, counted from 1.
 pub type Seq = u64;
@@ -76,14 +77,23 @@ impl Journal {
         Self { writer: writer::Writer::start(writer::Store::Memory { seq: 0 }), path: None }
     }
 
-    /// Opens or makes the `SQLite` journal at `path` and reads all of it.
+    /// Opens or makes the `SQLite` journal at `path` and reads all of it. One that can be read and
+    /// not written is read: then [`trouble`](Self::trouble) says so, what raises fails, and what
+    /// lowers is kept until the disk takes it.
     ///
     /// # Errors
     /// [`JournalError::Torn`] and [`JournalError::Foreign`] can be set aside ([`set_aside`]);
     /// the others are the operator's to mend.
     pub fn open(path: &Path) -> Result<(Self, Kept), JournalError> {
-        let (sqlite, kept) = sqlite::Sqlite::open(path)?;
-        let writer = writer::Writer::start(writer::Store::Sqlite(sqlite));
+        let (store, kept) = match sqlite::Sqlite::open(path) {
+            Ok((sqlite, kept)) => (writer::Store::Sqlite(sqlite), kept),
+            Err(JournalError::Unwritable { path, what }) => {
+                let (journal, kept) = unwritable::Unwritable::open(&path, what)?;
+                (writer::Store::Unwritable(journal), kept)
+            }
+            Err(error) => return Err(error),
+        };
+        let writer = writer::Writer::start(store);
         Ok((Self { writer, path: Some(path.into()) }, kept))
     }
 
@@ -170,6 +180,27 @@ pub enum JournalError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
+        what: String,
+    },
+    /// A record that this program does not know, in a file that is whole.
+    #[error(
+        "record {seq} of the journal {path} cannot be understood: {what}; it was written by a \
+         newer weir, or edited; upgrade the program"
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// The place of the record.
+        seq: i64,
+        /// What is not understood.
+        what: String,
+    },
+    /// The file cannot be written.
+    #[error("the journal {path} cannot be written: {what}")]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
         what: String,
     },
     /// The append failed.

@@ -1,13 +1,15 @@
 //! The journal in an `SQLite` file. The only user of rusqlite.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::{Batch, Evidence, JournalError, Kept, Record};
 use crate::rollout::Event;
@@ -21,6 +23,9 @@ const VERSION: i64 = 1;
 
 /// How long a write waits for somebody who reads the file with another program.
 const BUSY_MAX: Duration = Duration::from_secs(2);
+
+/// What the name of a journal that was set aside has behind it, before the time.
+const ASIDE_SUFFIX: &str = ".set-aside-";
 
 const TABLES: &str = "
     CREATE TABLE events (
@@ -38,6 +43,10 @@ const TABLES: &str = "
         body  TEXT NOT NULL
     ) STRICT;
 ";
+
+/// Where a journal that can only be read is copied to, with its log, if `SQLite` cannot read it
+/// where it is: memory first, since the disk may be what is full.
+const COPIES: &str = "/dev/shm";
 
 /// An open journal file and the lock that makes this process its owner.
 #[derive(Debug)]
@@ -100,15 +109,26 @@ fn signed(number: u64) -> i64 {
 }
 
 fn lock(path: &Path) -> Result<File, JournalError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(PathBuf::from(name))
+        .open(beside(path, ".lock"))
         .map_err(|error| cannot_open(path, &error))?;
+    own(file, path)
+}
+
+/// The same where nothing can be written: who else has the journal open holds the lock.
+fn lock_to_read(path: &Path) -> Result<Option<File>, JournalError> {
+    match File::open(beside(path, ".lock")) {
+        Ok(file) => own(file, path).map(Some),
+        // Nobody has it open for writing who could not make the lock.
+        Err(_) => Ok(None),
+    }
+}
+
+fn own(file: File, path: &Path) -> Result<File, JournalError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(JournalError::Owned { path: path.into() }),
@@ -124,7 +144,22 @@ fn cannot_open(path: &Path, error: &io::Error) -> JournalError {
     } else {
         ""
     };
-    JournalError::Open { path: path.into(), what: format!("{error}{hint}") }
+    let (path, what) = (path.into(), format!("{error}{hint}"));
+    match error.kind() {
+        io::ErrorKind::FileTooLarge
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::StorageFull => JournalError::Unwritable { path, what },
+        _ => JournalError::Open { path, what },
+    }
+}
+
+/// A file named like `path` with something behind it.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 fn connect(path: &Path) -> Result<Connection, JournalError> {
@@ -147,26 +182,120 @@ fn wrong(path: &Path, error: &rusqlite::Error) -> JournalError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => JournalError::Foreign { path, what },
         Some(ErrorCode::DatabaseCorrupt) => JournalError::Torn { path, what },
+        Some(
+            ErrorCode::CannotOpen
+            | ErrorCode::DiskFull
+            | ErrorCode::PermissionDenied
+            | ErrorCode::ReadOnly
+            | ErrorCode::SystemIoFailure,
+        ) => JournalError::Unwritable { path, what },
         _ => JournalError::Open { path, what },
     }
 }
 
+/// Reads a journal that cannot be written, and holds its lock if there is one. `None`: there is
+/// nothing in the file.
+pub(super) fn read_only(path: &Path) -> Result<(Option<File>, Option<Kept>), JournalError> {
+    let lock = lock_to_read(path)?;
+    let has_log = fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    // Without a log nothing has to be made beside the file; with one it must not be overlooked.
+    let way = if has_log { "mode=ro" } else { "immutable=1" };
+    let kept = match read_at(&uri(path, way), path) {
+        Err(JournalError::Open { .. } | JournalError::Unwritable { .. }) if has_log => {
+            read_copy(path)?
+        }
+        outcome => outcome?,
+    };
+    Ok((lock, kept))
+}
+
+fn read_at(uri: &str, path: &Path) -> Result<Option<Kept>, JournalError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let connection =
+        Connection::open_with_flags(uri, flags).map_err(|error| wrong(path, &error))?;
+    connection.busy_timeout(BUSY_MAX).map_err(|error| wrong(path, &error))?;
+    if is_new(&connection, path)? {
+        return Ok(None);
+    }
+    check(&connection, path)?;
+    read(&connection, path).map(Some)
+}
+
+/// Reads a copy of the file and its log: `SQLite` needs a third file beside them, which may be
+/// impossible to make where they are.
+fn read_copy(path: &Path) -> Result<Option<Kept>, JournalError> {
+    let failed = |error: &io::Error| cannot_open(path, error);
+    let folder = private_folder().map_err(|error| failed(&error))?;
+    let copy = folder.join("journal");
+    let copied = fs::copy(path, &copy)
+        .and_then(|_| fs::copy(beside(path, "-wal"), beside(&copy, "-wal")))
+        .map_err(|error| failed(&error));
+    let kept = copied.and_then(|_| {
+        let connection = Connection::open(&copy).map_err(|error| wrong(path, &error))?;
+        check(&connection, path)?;
+        read(&connection, path).map(Some)
+    });
+    let _ = fs::remove_dir_all(&folder);
+    kept
+}
+
+/// A new folder for nobody else's eyes.
+fn private_folder() -> io::Result<PathBuf> {
+    let mut outcome = Err(io::ErrorKind::NotFound.into());
+    for place in [PathBuf::from(COPIES), std::env::temp_dir()] {
+        for number in 0..8 {
+            let folder = place.join(format!("weir-{}-{number}", std::process::id()));
+            outcome = fs::DirBuilder::new().mode(0o700).create(&folder).map(|()| folder);
+            if outcome.is_ok() {
+                return outcome;
+            }
+        }
+    }
+    outcome
+}
+
+/// The file as `SQLite` wants to be told of it, when there is something to add.
+fn uri(path: &Path, option: &str) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
+            uri.push(char::from(*byte));
+        } else {
+            let _ = write!(uri, "%{byte:02x}");
+        }
+    }
+    uri + "?" + option
+}
+
+/// Makes the tables, if there are none.
 fn prepare(connection: &Connection, path: &Path) -> Result<(), JournalError> {
+    if !is_new(connection, path)? {
+        return check(connection, path);
+    }
+    let make = format!(
+        "PRAGMA journal_mode = WAL; BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; \
+         PRAGMA user_version = {VERSION}; COMMIT;"
+    );
+    connection.execute_batch(&make).map_err(|error| wrong(path, &error))
+}
+
+/// Whether nobody has written anything yet.
+fn is_new(connection: &Connection, path: &Path) -> Result<bool, JournalError> {
+    let number = |query: &str| connection.query_row(query, [], |row| row.get::<_, i64>(0));
+    let tables = number("SELECT count(*) FROM sqlite_schema");
+    let application = tables.and_then(|tables| {
+        if tables == 0 { number("PRAGMA application_id") } else { Ok(APPLICATION_ID) }
+    });
+    application.map(|application| application == 0).map_err(|error| wrong(path, &error))
+}
+
+/// Tells a journal of ours from all else.
+fn check(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     let failed = |error: &rusqlite::Error| wrong(path, error);
     let number = |name: &str| -> Result<i64, JournalError> {
         connection.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| failed(&e))
     };
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(|error| failed(&error))?;
     let (application, version) = (number("application_id")?, number("user_version")?);
-    if tables == 0 && application == 0 {
-        let make = format!(
-            "PRAGMA journal_mode = WAL; BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; \
-             PRAGMA user_version = {VERSION}; COMMIT;"
-        );
-        return connection.execute_batch(&make).map_err(|error| failed(&error));
-    }
     if application != APPLICATION_ID {
         let what = "it is a database of another program".to_owned();
         return Err(JournalError::Foreign { path: path.into(), what });
@@ -184,8 +313,8 @@ fn prepare(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     Ok(())
 }
 
+/// The file is whole by now, so what cannot be understood is no damage.
 fn read(connection: &Connection, path: &Path) -> Result<Kept, JournalError> {
-    let torn = |what: String| JournalError::Torn { path: path.into(), what };
     let failed = |error: rusqlite::Error| wrong(path, &error);
     let mut kept = Kept::default();
     let mut events = connection
@@ -194,8 +323,8 @@ fn read(connection: &Connection, path: &Path) -> Result<Kept, JournalError> {
     let mut rows = events.query([]).map_err(failed)?;
     while let Some(row) = rows.next().map_err(failed)? {
         let seq: i64 = row.get(0).map_err(failed)?;
-        let record = record(row).map_err(|what| torn(format!("record {seq}: {what}")))?;
-        kept.records.push(record);
+        let unknown = |what| JournalError::Unknown { path: path.into(), seq, what };
+        kept.records.push(record(row).map_err(unknown)?);
     }
     let mut evidence =
         connection.prepare("SELECT tier, saved, body FROM evidence").map_err(failed)?;
@@ -204,9 +333,13 @@ fn read(connection: &Connection, path: &Path) -> Result<Kept, JournalError> {
         let tier: String = row.get(0).map_err(failed)?;
         let saved: i64 = row.get(1).map_err(failed)?;
         let body = row.get(2).map_err(failed)?;
-        let tier = tier.parse().map_err(|error| torn(format!("evidence: {error}")))?;
         let saved = Timestamp::from_millis(saved.unsigned_abs());
-        kept.evidence.insert(tier, Evidence { saved, body });
+        match tier.parse() {
+            Ok(tier) => {
+                kept.evidence.insert(tier, Evidence { saved, body });
+            }
+            Err(error) => tracing::warn!(tier, %error, "evidence of an unknown tier is left out"),
+        }
     }
     Ok(kept)
 }
@@ -233,20 +366,28 @@ fn record(row: &rusqlite::Row<'_>) -> Result<Record, String> {
 /// # Errors
 /// The file cannot be renamed.
 pub fn set_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
-    let beside = |path: &Path, suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let aside = beside(path, &format!(".set-aside-{}", now.millis()));
-    std::fs::rename(path, &aside)?;
+    let aside = beside(path, &format!("{ASIDE_SUFFIX}{}", now.millis()));
+    fs::rename(path, &aside)?;
     for suffix in ["-wal", "-shm"] {
-        match std::fs::rename(beside(path, suffix), beside(&aside, suffix)) {
+        match fs::rename(beside(path, suffix), beside(&aside, suffix)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
     Ok(aside)
+}
+
+/// The newest journal that was set aside from `path`, if there is one.
+pub fn earlier(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let stem = beside(Path::new(path.file_name()?), ASIDE_SUFFIX);
+    let time = |found: &PathBuf| {
+        let name = found.file_name()?.as_bytes().strip_prefix(stem.as_os_str().as_bytes())?;
+        std::str::from_utf8(name).ok()?.parse::<u64>().ok()
+    };
+    let files = fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
+    let files = files.filter_map(|file| Some(file.ok()?.path()));
+    files.filter_map(|found| Some((time(&found)?, found))).max().map(|(_, found)| found)
 }
 
 /// What the writer needs to know of an error.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::sqlite::{self, EvidenceByTier, Sqlite};
+use super::unwritable::Unwritable;
 use super::{Batch, JournalError, Record, Seq, Written};
 
 /// Raises that wait for the disk; the control loop hands over one at a time.
@@ -24,6 +25,7 @@ const WRITER_CLOSE_MAX: Duration = Duration::from_secs(5);
 pub(super) enum Store {
     Memory { seq: Seq },
     Sqlite(Sqlite),
+    Unwritable(Unwritable),
 }
 
 impl Store {
@@ -37,6 +39,18 @@ impl Store {
                 Ok(batch.events.iter().map(next).collect())
             }
             Self::Sqlite(sqlite) => sqlite.write(batch).map_err(|error| sqlite::in_words(&error)),
+            Self::Unwritable(journal) => {
+                *self = Self::Sqlite(journal.open_again()?);
+                self.write(batch)
+            }
+        }
+    }
+
+    /// Why nothing can be written, if that is known from the start.
+    fn failure(&self) -> Option<String> {
+        match self {
+            Self::Memory { .. } | Self::Sqlite(_) => None,
+            Self::Unwritable(journal) => Some(journal.what().to_owned()),
         }
     }
 }
@@ -88,7 +102,8 @@ impl Shared {
 
 impl Writer {
     pub(super) fn start(store: Store) -> Self {
-        let shared = Arc::new(Shared::default());
+        let queue = Queue { failure: store.failure(), ..Queue::default() };
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new() });
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("journal".into())

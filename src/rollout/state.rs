@@ -111,7 +111,8 @@ pub struct Known {
 impl State {
     /// Remembers `event`. An event of a tier that nobody adopted is kept out rather than guessed.
     pub fn apply(&mut self, event: &Event) {
-        // A pause may be of a rollout that could not be opened: the disk failed its start.
+        // What lowered a rollout whose start was never written made no rollout of it; but a roll
+        // back counts, or the next one without a tier would go back one rollout further.
         if matches!(event.change, Change::Started { .. } | Change::RolledBack { .. }) {
             self.latest = self.latest.max(event.rollout.unwrap_or(0));
         }
@@ -174,12 +175,19 @@ impl Tier {
         !self.versions.contains_key(version)
     }
 
+    /// Whether the version that serves does so because everybody went back to it.
+    pub fn went_back(&self) -> bool {
+        let last = |fate: &Fate| fate.outcome == Outcome::RolledBack && fate.at == self.since;
+        self.rollout.is_none() && self.versions.values().any(last)
+    }
+
     fn apply(&mut self, event: &Event) {
         match &event.change {
             Change::Adopted { .. } | Change::WouldHaveRolledBack { .. } | Change::Held { .. } => {
                 self.mark(event);
             }
             Change::Advanced { weight, .. } => self.enter(*weight, event),
+            Change::Cut => self.close_now = true,
             Change::Moved { version, addresses } => {
                 if let Some(known) = self.addresses.get_mut(version) {
                     known.addresses.clone_from(addresses);

@@ -608,5 +608,5 @@ fn facts(analysis: Settings, places: &[(u16, u16)]) -> Facts {
         rate: None,
         named_upstreams_healthy: true,
     };
-    Facts { tiers: vec![tier], salt: Salt::new([7; 16]), observe: false }
+    Facts { tiers: vec![tier], own: vec![], salt: Salt::new([7; 16]), observe: false }
 }

@@ -2,6 +2,5 @@
 
 pub mod client;
 pub mod disk;
-pub mod load;
 pub mod program;
 pub mod upstream;
