@@ -111,9 +111,10 @@ pub struct Known {
 impl State {
     /// Remembers `event`. An event of a tier that nobody adopted is kept out rather than guessed.
     pub fn apply(&mut self, event: &Event) {
-        // Only a start counts: what lowered a rollout whose start was never written is no rollout.
-        if let (Change::Started { .. }, Some(rollout)) = (&event.change, event.rollout) {
-            self.latest = self.latest.max(rollout);
+        // What lowered a rollout whose start was never written made no rollout of it; but a roll
+        // back counts, or the next one without a tier would go back one rollout further.
+        if matches!(event.change, Change::Started { .. } | Change::RolledBack { .. }) {
+            self.latest = self.latest.max(event.rollout.unwrap_or(0));
         }
         if let Change::Adopted { stable, addresses, why } = &event.change {
             self.adopt(event, stable, addresses, why);
