@@ -29,6 +29,9 @@ const CANARY_RETRY: Duration = Duration::from_millis(500);
 /// How long requests to the admin may take to end when the program stops.
 const ADMIN_DRAIN: Duration = Duration::from_secs(2);
 
+/// How long requests may go on when the program is broken: its split is nobody's any more.
+const BROKEN_DRAIN_MAX: Duration = Duration::from_secs(2);
+
 /// Threads for what is not on the way of a request: control, admin, checks.
 const SIDE_THREADS: usize = 2;
 
@@ -78,7 +81,7 @@ async fn program(run: &Run, config: Config) -> anyhow::Result<()> {
     };
     let api = Api::bind(&config).await?;
     let settings = control_settings(&config, run.observe, run.record.clone(), remarks(run));
-    let weir = Weir::start(settings, store, workers(&config))?;
+    let mut weir = Weir::start(settings, store, workers(&config))?;
     let handle = weir.handle().clone();
     let reloading = Arc::new(Reloading::new(run.clone(), config.clone(), handle.clone()));
     let api = api.serve(&config, &weir, &reloading);
@@ -86,17 +89,25 @@ async fn program(run: &Run, config: Config) -> anyhow::Result<()> {
     if file(run).is_none() && run.canary.is_some() {
         tokio::spawn(start_at_once(handle));
     }
-    loop {
+    let broken = loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            what = weir.broken() => break Some(what),
             _ = hangup.recv() => reloading.told().await,
         }
+    };
+    let drain = drain(&config);
+    match &broken {
+        None => tracing::info!("stopping; requests may finish"),
+        Some(what) => tracing::error!("{what}; stopping, so that a restart mends it"),
     }
-    tracing::info!("stopping; requests may finish");
-    weir.stop(drain(&config)).await;
+    weir.stop(if broken.is_some() { drain.min(BROKEN_DRAIN_MAX) } else { drain }).await;
     api.stop().await;
-    Ok(())
+    match broken {
+        None => Ok(()),
+        Some(what) => Err(anyhow::anyhow!("{what}; start weir again, the journal knows the split")),
+    }
 }
 
 /// The admin API before it serves: its port and its tokens are there.
