@@ -2,29 +2,33 @@
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Program, Reload, ReloadError, TokenFile, Tokens};
 use crate::assembly::{Store, Weir, control_settings};
 use crate::cli::{self, Run};
 use crate::config::{self, Config, LogFormat};
-use crate::control::{Answer, Handle, OrderError};
+use crate::control::{ANSWER_MAX, Answer, Handle, OrderError, Settings};
 use crate::metrics::exposition::Reloads;
 use crate::rollout::{Actor, Command, Order, Refusal};
 use crate::{clock, demo};
 
-/// How long `--listen --stable --canary` waits for the canary's health before it gives up.
-const CANARY_WAIT_MAX: Duration = Duration::from_mins(5);
-
-/// Pause between two tries to start it.
+/// Without a file: pause between two tries to start the rollout.
 const CANARY_RETRY: Duration = Duration::from_millis(500);
+
+/// How often the log says what that start waits for.
+const CANARY_SAID_EVERY: Duration = Duration::from_mins(1);
+
+/// How long a reload that adds a tier looks whether its address could be bound.
+const BOUND_MAX: Duration = Duration::from_millis(250);
 
 /// How long requests to the admin may take to end when the program stops.
 const ADMIN_DRAIN: Duration = Duration::from_secs(2);
@@ -41,7 +45,7 @@ const SIDE_THREADS: usize = 2;
 /// The configuration is wrong, a port or the journal cannot be had.
 pub fn serve(run: &Run) -> anyhow::Result<()> {
     let config = configured(run).map_err(anyhow::Error::msg)?;
-    logging(&config)?;
+    let level = logging(&config)?;
     for warning in &config.warnings {
         let line = warning.line().unwrap_or_default();
         tracing::warn!("{}:{line}: {}; {}", warning.file(), warning.message(), warning.help());
@@ -52,7 +56,7 @@ pub fn serve(run: &Run) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let outcome = runtime.block_on(program(run, config));
+    let outcome = runtime.block_on(program(run, config, level));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
@@ -71,7 +75,7 @@ pub fn demo(demo: &cli::Demo) -> anyhow::Result<()> {
     demo::run(settings, &mut |line| cli::print::line(line))
 }
 
-async fn program(run: &Run, config: Config) -> anyhow::Result<()> {
+async fn program(run: &Run, config: Config, level: Level) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -80,24 +84,26 @@ async fn program(run: &Run, config: Config) -> anyhow::Result<()> {
         Some(path) => Store::open(path)?,
     };
     let api = Api::bind(&config).await?;
-    let settings = control_settings(&config, run.observe, run.record.clone(), remarks(run));
-    let mut weir = Weir::start(settings, store, workers(&config))?;
-    let handle = weir.handle().clone();
-    let reloading = Arc::new(Reloading::new(run.clone(), config.clone(), handle.clone()));
+    let mut weir = Weir::start(settings(run, &config), store, workers(&config))?;
+    let reloading = Arc::new(Reloading::new(run.clone(), config.clone(), level, &weir));
     let api = api.serve(&config, &weir, &reloading);
     announce(&config);
-    if file(run).is_none() && run.canary.is_some() {
-        tokio::spawn(start_at_once(handle));
+    if starts_by_itself(run) {
+        tokio::spawn(start_at_once(weir.handle().clone()));
     }
-    let broken = loop {
-        tokio::select! {
-            _ = terminate.recv() => break None,
-            _ = interrupt.recv() => break None,
-            what = weir.broken() => break Some(what),
-            _ = hangup.recv() => reloading.told().await,
+    let told = Arc::clone(&reloading);
+    // A task of its own: a reload that waits for a disk keeps nobody from stopping.
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            told.told().await;
         }
+    });
+    let broken = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        what = weir.broken() => Some(what),
     };
-    let drain = drain(&config);
+    let drain = drain(&reloading.config());
     match &broken {
         None => tracing::info!("stopping; requests may finish"),
         Some(what) => tracing::error!("{what}; stopping, so that a restart mends it"),
@@ -120,7 +126,6 @@ struct Api {
 struct ServingApi {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
-    _ready: watch::Sender<Vec<String>>,
 }
 
 impl Api {
@@ -139,7 +144,6 @@ impl Api {
 
     fn serve(self, config: &Config, weir: &Weir, reloading: &Arc<Reloading>) -> ServingApi {
         let (stop, stopped) = oneshot::channel::<()>();
-        let (ready, not_ready) = watch::channel(vec![]);
         let theirs = Arc::clone(reloading);
         let program = Program {
             handle: weir.handle().clone(),
@@ -150,7 +154,7 @@ impl Api {
                 async move { reloading.reload().await }
             }),
             reloads: Arc::clone(&reloading.reloads),
-            not_ready,
+            not_ready: weir.unbound(),
         };
         let settings = admin::Settings {
             listen: config.admin.listen,
@@ -161,7 +165,7 @@ impl Api {
             let _ = stopped.await;
         };
         let task = tokio::spawn(admin::serve(self.listener, settings, program, shutdown));
-        ServingApi { stop, task, _ready: ready }
+        ServingApi { stop, task }
     }
 }
 
@@ -179,6 +183,7 @@ fn file(run: &Run) -> Option<PathBuf> {
 
 fn configured(run: &Run) -> Result<Config, String> {
     let mut config = if let (Some(listen), Some(stable)) = (&run.listen, &run.stable) {
+        named_where_kept(run)?;
         let canary = run.canary.as_ref().map(ToString::to_string);
         config::without_file(*listen, &stable.to_string(), canary.as_deref())
             .map_err(|error| error.to_string())?
@@ -196,24 +201,71 @@ fn configured(run: &Run) -> Result<Config, String> {
         config.admin.listen = listen;
     }
     config.workers = run.workers.map(usize::from).or(config.workers);
+    config::may_be_asked_there(&config).map_err(|error| error.to_string())?;
     Ok(config)
 }
 
+/// A journal that is kept knows versions by their names: "new" would be another build at the next
+/// deploy, and everybody would be sent there untested.
+fn named_where_kept(run: &Run) -> Result<(), String> {
+    let versions = [("--stable", &run.stable), ("--canary", &run.canary)];
+    let unnamed = |(_, named): &(&str, &Option<cli::Named>)| {
+        named.as_ref().is_some_and(|named| named.version.is_none())
+    };
+    let unnamed = versions.into_iter().find(unnamed).filter(|_| run.state.is_some());
+    let Some((argument, Some(named))) = unnamed else { return Ok(()) };
+    Err(format!(
+        "{argument}: with --state the journal outlives the program and knows versions by name; \
+         write {argument} VERSION={named}, with a new VERSION for each build"
+    ))
+}
+
+fn settings(run: &Run, config: &Config) -> Settings {
+    let mut settings = control_settings(config, run.observe, run.record.clone(), remarks(run));
+    settings.starts_by_itself = starts_by_itself(run);
+    settings
+}
+
+/// Whether the rollout begins without an order.
+fn starts_by_itself(run: &Run) -> bool {
+    file(run).is_none() && run.canary.is_some()
+}
+
+/// The way to another level of the log.
+type Level = Box<dyn Fn(&str) -> anyhow::Result<()> + Send + Sync>;
+
+/// The level that overrides the file's.
+fn level_of_environment() -> Option<String> {
+    std::env::var("WEIR_LOG").ok()
+}
+
 /// Logs go to standard error, as the file says; `WEIR_LOG` overrides the level.
-fn logging(config: &Config) -> anyhow::Result<()> {
-    let level = std::env::var("WEIR_LOG").unwrap_or_else(|_| config.log.level.clone());
-    let filter = tracing_subscriber::EnvFilter::try_new(&level)
-        .with_context(|| format!("log level {level:?}; use error, warn, info, debug or trace"))?;
+fn logging(config: &Config) -> anyhow::Result<Level> {
+    let level = level_of_environment().unwrap_or_else(|| config.log.level.clone());
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(&level)?)
         .with_ansi(coloured)
         .with_writer(std::io::stderr);
-    match config.log.format {
-        LogFormat::Json => lines.json().init(),
-        LogFormat::Text => lines.init(),
-    }
-    Ok(())
+    Ok(match config.log.format {
+        LogFormat::Json => {
+            let lines = lines.json().with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.init();
+            Box::new(move |level| Ok(handle.reload(filter(level)?)?))
+        }
+        LogFormat::Text => {
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.init();
+            Box::new(move |level| Ok(handle.reload(filter(level)?)?))
+        }
+    })
+}
+
+fn filter(level: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(level)
+        .with_context(|| format!("log level {level:?}; use error, warn, info, debug or trace"))
 }
 
 fn workers(config: &Config) -> usize {
@@ -229,15 +281,8 @@ fn drain(config: &Config) -> Duration {
 /// What an operator should know about a program that runs without a file.
 fn remarks(run: &Run) -> Vec<String> {
     let mut remarks = Vec::new();
-    if file(run).is_none() {
-        if run.state.is_none() {
-            remarks.push("no file and no --state: the journal is gone with the process".into());
-        }
-        if run.canary.is_some() {
-            remarks.push(
-                "no file: the rollout starts by itself as soon as the canary is healthy".into(),
-            );
-        }
+    if file(run).is_none() && run.state.is_none() {
+        remarks.push("no file and no --state: the journal is gone with the process".into());
     }
     if run.observe {
         remarks
@@ -248,54 +293,86 @@ fn remarks(run: &Run) -> Vec<String> {
 
 /// Without a file the rollout starts at once, as soon as the canary is healthy.
 async fn start_at_once(handle: Handle) {
-    let since = Instant::now();
+    let mut said: Option<Instant> = None;
     let order = Order::Start { tier: None, version: None, upstreams: vec![], again: false };
     let command = Command { order, by: Actor::weir(), because: Some("run without a file".into()) };
     loop {
-        match handle.order(command.clone(), false).await {
-            Err(OrderError::Refused(Refusal::Unhealthy { .. }))
-                if since.elapsed() < CANARY_WAIT_MAX =>
-            {
-                tokio::time::sleep(CANARY_RETRY).await;
-            }
+        let waits = match handle.order(command.clone(), false).await {
+            Err(OrderError::Refused(refusal @ Refusal::Unhealthy { .. })) => refusal.to_string(),
+            Err(OrderError::Journal(error)) => error.to_string(),
             Err(OrderError::Refused(refusal)) => return tracing::warn!("{refusal}"),
             Err(error) => return tracing::error!("{error}"),
             Ok(_) => return,
+        };
+        // A canary that boots is given the first minute.
+        let since = *said.get_or_insert_with(Instant::now);
+        if since.elapsed() >= CANARY_SAID_EVERY {
+            said = Some(Instant::now());
+            tracing::warn!("the rollout has not started yet, and is tried again: {waits}");
         }
+        tokio::time::sleep(CANARY_RETRY).await;
     }
 }
 
 /// Reads the file again and takes over what may change while the program runs.
 struct Reloading {
     run: Run,
-    config: Mutex<Config>,
+    /// What is applied. Never held across a wait.
+    config: Mutex<Arc<Config>>,
+    /// One reload after the other.
+    turn: tokio::sync::Mutex<()>,
     handle: Handle,
+    level: Level,
+    unbound: watch::Receiver<Vec<String>>,
     reloads: Arc<Reloads>,
 }
 
 impl Reloading {
-    fn new(run: Run, config: Config, handle: Handle) -> Self {
-        let reloads = Arc::new(Reloads::new(clock::wall()));
-        Self { run, config: Mutex::new(config), handle, reloads }
+    fn new(run: Run, config: Config, level: Level, weir: &Weir) -> Self {
+        Self {
+            run,
+            config: Mutex::new(Arc::new(config)),
+            turn: tokio::sync::Mutex::default(),
+            handle: weir.handle().clone(),
+            level,
+            unbound: weir.unbound(),
+            reloads: Arc::new(Reloads::new(clock::wall())),
+        }
+    }
+
+    /// What is applied now.
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A reload by SIGHUP: the log is the answer.
-    async fn told(&self) {
+    async fn told(self: &Arc<Self>) {
         match self.reload().await {
             Ok(answer) if answer.sentences.is_empty() => tracing::info!("reload: nothing changed"),
             Ok(answer) => tracing::info!("reloaded\n{}", answer.sentences.join("\n")),
+            Err(error @ ReloadError::NoAnswer) => tracing::warn!("reload: {error}"),
             Err(error) => tracing::error!("reload: nothing was changed: {error}"),
         }
     }
 
     /// All or nothing. The answer's sentences are the changes, like a diff, and what follows.
-    async fn reload(&self) -> Result<Answer, ReloadError> {
-        let outcome = self.try_reload().await;
-        match &outcome {
-            Ok(_) => self.reloads.worked(clock::wall()),
-            Err(_) => self.reloads.failed(),
+    ///
+    /// Done in a task of its own: whoever asked gets an answer in time, and what is applied when
+    /// a hanging disk is back is known here, however long ago the asker left.
+    async fn reload(self: &Arc<Self>) -> Result<Answer, ReloadError> {
+        let this = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let outcome = this.try_reload().await;
+            match &outcome {
+                Ok(_) => this.reloads.worked(clock::wall()),
+                Err(_) => this.reloads.failed(),
+            }
+            outcome
+        });
+        match tokio::time::timeout(ANSWER_MAX, task).await {
+            Ok(outcome) => outcome.unwrap_or(Err(OrderError::Stopping.into())),
+            Err(_) => Err(ReloadError::NoAnswer),
         }
-        outcome
     }
 
     async fn try_reload(&self) -> Result<Answer, ReloadError> {
@@ -303,17 +380,35 @@ impl Reloading {
             let what = "weir runs without a file; there is nothing to reload";
             return Err(ReloadError::File(what.into()));
         }
-        let mut current = self.config.lock().await;
+        let _turn = self.turn.lock().await;
+        let current = self.config();
         let wanted = configured(&self.run).map_err(ReloadError::File)?;
         let changes = config::differences(&current, &wanted);
         self.may_change(&changes).map_err(ReloadError::File)?;
-        let (run, record) = (&self.run, self.run.record.clone());
-        let settings = control_settings(&wanted, run.observe, record, remarks(run));
-        let mut answer = self.handle.reload(settings).await?;
-        *current = wanted;
+        let mut answer = self.handle.reload(settings(&self.run, &wanted)).await?;
+        if level_of_environment().is_none()
+            && let Err(error) = (self.level)(&wanted.log.level)
+        {
+            answer.sentences.push(format!("the level of the log stays: {error:#}"));
+        }
         let lines = changes.iter().map(ToString::to_string);
         answer.sentences = lines.chain(answer.sentences).collect();
+        if wanted.tiers.iter().any(|tier| !has_tier(&current, tier)) {
+            answer.sentences.extend(self.unbound().await);
+        }
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(wanted);
         Ok(answer)
+    }
+
+    /// The tiers that turn out not to be listened for.
+    async fn unbound(&self) -> Vec<String> {
+        let mut unbound = self.unbound.clone();
+        let seen = tokio::time::timeout(BOUND_MAX, unbound.wait_for(|none| !none.is_empty())).await;
+        let again = |line: &String| format!("{line}; it is tried again each second");
+        match seen {
+            Ok(Ok(unbound)) => unbound.iter().map(again).collect(),
+            Ok(Err(_)) | Err(_) => vec![],
+        }
     }
 
     fn may_change(&self, changes: &[config::Change]) -> Result<(), String> {
@@ -333,6 +428,10 @@ impl Reloading {
         let refusals: Vec<String> = changes.iter().filter_map(refusal).collect();
         if refusals.is_empty() { Ok(()) } else { Err(refusals.join("\n")) }
     }
+}
+
+fn has_tier(config: &Config, tier: &config::TierConfig) -> bool {
+    config.tiers.iter().any(|known| known.tier.name == tier.tier.name)
 }
 
 fn announce(config: &Config) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock;
@@ -128,6 +128,11 @@ impl Weir {
         }
     }
 
+    /// The tiers that are not listened for, each with the reason as a sentence.
+    pub fn unbound(&self) -> watch::Receiver<Vec<String>> {
+        self.proxy.unbound()
+    }
+
     /// Stops accepting, lets requests finish for up to `drain`, writes what is left.
     pub async fn stop(self, drain: Duration) {
         let proxy = self.proxy;
@@ -158,13 +163,14 @@ pub fn control_settings(
         tier: Arc::clone(&tier.tier),
         stable: tier.stable.clone(),
         releases: tier.releases.iter().map(release).collect(),
-        keep_warm: tier.keep_warm,
         canary_down: tier.canary_down,
         analysis: tier.analysis.clone(),
     };
     let tiers = config.tiers.iter().map(tier).collect();
     let stages = config.rollout.stages.clone();
-    control::Settings { tiers, stages, observe, record, remarks }
+    let listens = config.tiers.iter().map(|tier| tier.tier.listen);
+    let own = listens.chain([config.admin.listen]).collect();
+    control::Settings { tiers, stages, own, starts_by_itself: false, observe, record, remarks }
 }
 
 #[cfg(test)]

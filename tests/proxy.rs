@@ -246,6 +246,23 @@ fn trusted_proxies_are_believed() {
 }
 
 #[test]
+fn newcomers_behind_a_proxy_of_this_machine_are_told_apart_without_being_told() {
+    let address = "127.0.0.1:3000";
+    let config = weir::config::without_file("0.0.0.0:8080".parse().unwrap(), address, None);
+    let settings = Arc::clone(&config.unwrap().tiers[0].tier);
+    let site = Site::with(50, |tier| {
+        tier.trusted_proxies.clone_from(&settings.trusted_proxies);
+        tier.sticky = settings.sticky.clone();
+    });
+    let mut client = site.client();
+    let newcomer = |host| format!("x-forwarded-for: 192.0.2.{host}\r\n");
+    let canary =
+        |host: &i32| client.get("/", &newcomer(*host)).field("x-weir-version") == Some("1.1");
+    let canaries = (0..60).filter(canary).count();
+    assert!((10..50).contains(&canaries), "{canaries} of 60 newcomers at 50 %");
+}
+
+#[test]
 fn every_kind_of_answer_passes() {
     let site = Site::new(0);
     let mut client = site.client();

@@ -10,6 +10,7 @@ mod file;
 mod player;
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -44,7 +45,7 @@ fn played(script: &str) -> String {
             player.play(order)
         };
         for line in shown {
-            text += &format!("    {line}\n");
+            text.extend(["    ", &line, "\n"]);
         }
     }
     text
@@ -83,7 +84,7 @@ fn difference(written: &str, played: &str) -> String {
     for (number, now) in played.lines().enumerate() {
         let was = written.next().unwrap_or_default();
         if was != now {
-            text += &format!("  line {}:\n  - {was}\n  + {now}\n", number + 1);
+            let _ = writeln!(text, "  line {}:\n  - {was}\n  + {now}", number + 1);
         }
         if text.lines().count() > 12 {
             break;

@@ -153,6 +153,7 @@ async fn connects(address: &Address) -> bool {
         (status = 401, description = "No token, or a wrong one", body = Trouble),
         (status = 403, description = "A viewer's token", body = Trouble),
         (status = 409, description = "An open rollout forbids it", body = Trouble),
+        (status = 504, description = "The journal's disk hangs; it is taken over later", body = Trouble),
     )
 )]
 pub(super) async fn reload(
@@ -163,6 +164,7 @@ pub(super) async fn reload(
     match (admin.reload.0)().await {
         Ok(answer) => Ok(Json(answer.into())),
         Err(ReloadError::File(report)) => Err(Trouble::new(Kind::BadFile, report)),
+        Err(error @ ReloadError::NoAnswer) => Err(Trouble::new(Kind::NoAnswer, error.to_string())),
         Err(ReloadError::Order(error)) => Err(error.into()),
     }
 }

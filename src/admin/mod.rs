@@ -25,7 +25,7 @@ use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::control::{Answer, Handle, OrderError};
+use crate::control::{ANSWER_MAX, Answer, Handle, OrderError};
 use crate::metrics::Register;
 use crate::metrics::exposition::Reloads;
 pub use routes::openapi;
@@ -96,13 +96,20 @@ impl fmt::Debug for Reload {
     }
 }
 
-/// Why a file was not taken over. Nothing changes then.
+/// Why a file was not taken over.
 #[derive(Debug, Error)]
 pub enum ReloadError {
-    /// It is wrong; the report names every mistake.
+    /// It is wrong; the report names every mistake. Nothing changes.
     #[error("{0}")]
     File(String),
-    /// An open rollout forbids it, or the journal cannot be written.
+    /// No answer yet: the file is taken over later.
+    #[error(
+        "no answer within {} s: the journal's disk hangs; the file is taken over as soon as the \
+         journal is back",
+        ANSWER_MAX.as_secs()
+    )]
+    NoAnswer,
+    /// An open rollout forbids it, or the journal cannot be written. Nothing changes.
     #[error(transparent)]
     Order(#[from] OrderError),
 }

@@ -38,7 +38,7 @@ impl Trouble {
 impl From<OrderError> for Trouble {
     fn from(error: OrderError) -> Self {
         let kind = match &error {
-            OrderError::Refused(_) => Kind::Refused,
+            OrderError::Refused(_) | OrderError::RolledBackMeanwhile => Kind::Refused,
             OrderError::Journal(_) => Kind::Journal,
             OrderError::NoAnswer => Kind::NoAnswer,
             OrderError::Stopping => Kind::Stopping,

@@ -15,7 +15,9 @@ use super::api::{Explanation, Explanations, Kind, Log, LogRecord, Status, Troubl
 use super::guard::Asker;
 use super::{Admin, scene};
 use crate::control::TierView;
+use crate::journal::Record;
 use crate::metrics::exposition;
+use crate::rollout::Change;
 
 /// Records of one answer.
 const LOG_LIMIT_MAX: usize = 1_000;
@@ -104,7 +106,8 @@ pub(super) async fn explain(
     let view = admin.handle.view();
     let asked =
         |tier: &&TierView| which.tier.as_ref().is_none_or(|name| tier.name.as_str() == name);
-    let tiers: Vec<Explanation> = view.tiers.iter().filter(asked).map(explanation).collect();
+    let tiers: Vec<Explanation> =
+        view.tiers.iter().filter(asked).map(|tier| explanation(tier, &view.records)).collect();
     if let (true, Some(name)) = (tiers.is_empty(), which.tier) {
         let known: Vec<&str> = view.tiers.iter().map(|tier| tier.name.as_str()).collect();
         let name: String = name.chars().take(64).collect();
@@ -114,12 +117,20 @@ pub(super) async fn explain(
     Ok(Json(Explanations { tiers }))
 }
 
-fn explanation(tier: &TierView) -> Explanation {
-    let (text, report) = match &tier.rollout {
-        Some(rollout) => (rollout.explanation.clone(), rollout.report.clone()),
-        None => (format!("no rollout is open; {} serves everybody\n", tier.stable), None),
+/// What the judge says; when no rollout is open, how the last one ended, and why.
+fn explanation(tier: &TierView, records: &[Record]) -> Explanation {
+    if let Some(rollout) = &tier.rollout {
+        let (text, report) = (rollout.explanation.clone(), rollout.report.clone());
+        return Explanation { tier: tier.name.clone(), text, report };
+    }
+    let ended = |record: &&Record| {
+        record.event.tier == tier.name
+            && matches!(record.event.change, Change::Promoted { .. } | Change::RolledBack { .. })
     };
-    Explanation { tier: tier.name.clone(), text, report }
+    let last = records.iter().rfind(ended);
+    let last = last.map_or(String::new(), |record| record.event.sentence() + "\n");
+    let text = format!("no rollout is open; {} serves everybody\n{last}", tier.stable);
+    Explanation { tier: tier.name.clone(), text, report: None }
 }
 
 /// Which part of the journal.

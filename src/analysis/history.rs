@@ -9,11 +9,16 @@ use super::window::Counts;
 /// Closed minutes that are kept: the hour a rollout is calibrated with.
 pub const MINUTES_MAX: usize = 60;
 
-/// A ring of the last sixty closed minutes. Minutes that were not observed are absent.
+/// A ring of the last sixty closed minutes. Absent are minutes that were not observed, or not from
+/// their beginning, and minutes without a request: they say nothing of errors, and a rate over
+/// them would be that of the time before the traffic came.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     closed: VecDeque<Counts>,
     open: Option<(u64, Counts)>,
+    /// Whether the open minute was observed from its beginning.
+    #[serde(default)]
+    whole: bool,
 }
 
 impl History {
@@ -23,14 +28,19 @@ impl History {
         match &mut self.open {
             Some((open, sum)) if *open == minute => sum.add(counts),
             _ => {
+                let follows = self.open.as_ref().is_some_and(|(open, _)| *open + 1 == minute);
                 self.close();
                 self.open = Some((minute, counts.clone()));
+                self.whole = follows;
             }
         }
     }
 
     fn close(&mut self) {
         let Some((_, counts)) = self.open.take() else { return };
+        if !self.whole || counts.requests == 0 {
+            return;
+        }
         if self.closed.len() >= MINUTES_MAX {
             self.closed.pop_front();
         }
@@ -63,12 +73,24 @@ mod tests {
     #[test]
     fn a_minute_closes_when_the_next_begins() {
         let mut history = History::default();
+        history.add(6, &requests(1));
         history.add(7, &requests(100));
         history.add(7, &requests(20));
         assert_eq!(history.minutes().len(), 0);
         history.add(9, &requests(1));
         assert_eq!(history.minutes().collect::<Vec<_>>(), [&requests(120)]);
         assert!((history.rate() - 2.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn minutes_that_began_unseen_or_had_no_request_are_absent() {
+        let mut history = History::default();
+        // Begun in the middle of minute 3; no traffic in 4; a gap before 9.
+        for (minute, sent) in [(3, 5), (4, 0), (5, 600), (6, 600), (9, 5), (10, 600), (11, 0)] {
+            history.add(minute, &requests(sent));
+        }
+        assert_eq!(history.minutes().len(), 3);
+        assert!((history.rate() - 10.0).abs() < 1e-12);
     }
 
     #[test]
@@ -84,10 +106,10 @@ mod tests {
     #[test]
     fn a_clock_that_went_back_does_not_grow_one_bin() {
         let mut history = History::default();
-        history.add(50, &requests(1));
-        history.add(10, &requests(2));
-        history.add(11, &requests(3));
-        assert_eq!(history.minutes().collect::<Vec<_>>(), [&requests(1), &requests(2)]);
+        for (minute, sent) in [(49, 9), (50, 1), (10, 2), (11, 3), (12, 4)] {
+            history.add(minute, &requests(sent));
+        }
+        assert_eq!(history.minutes().collect::<Vec<_>>(), [&requests(1), &requests(3)]);
     }
 
     #[test]

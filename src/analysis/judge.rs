@@ -195,6 +195,11 @@ impl Judge {
         }
     }
 
+    /// The least time of the present stage, where the plan was changed meanwhile.
+    pub const fn rebake(&mut self, bake: Duration) {
+        self.bake = bake.as_secs_f64();
+    }
+
     /// Lets the stage bake anew from now on, with all evidence kept: after a downtime nobody knows
     /// what the canary did meanwhile.
     pub fn bake_anew(&mut self) {

@@ -26,6 +26,15 @@ impl Ladder {
         }
     }
 
+    /// Takes the stages that a rollout with these weights would still have come to.
+    fn plan(&mut self, weights: impl IntoIterator<Item = f64>) {
+        for weight in weights {
+            if self.0.last().is_none_or(|last| *last < weight) {
+                self.0.push(weight);
+            }
+        }
+    }
+
     fn after(&self, stage: usize) -> f64 {
         self.0.get(stage + 1).copied().unwrap_or(1.0)
     }
@@ -119,6 +128,7 @@ pub struct Replay {
     ladder: Ladder,
     weight: Option<f64>,
     stage: usize,
+    stages: Vec<(f64, Duration)>,
     bake: Duration,
     outcome: Outcome,
 }
@@ -126,6 +136,13 @@ pub struct Replay {
 impl Replay {
     /// Ready for the first line of a trace with these stages.
     pub fn new(ladder: Ladder, settings: &Settings) -> Self {
+        Self::planned(ladder, settings, Vec::new())
+    }
+
+    /// The same under a plan, weights and least times: stages that the trace did not come to
+    /// belong to the rollout, too, and a weight that is not in the plan bakes as `settings` say.
+    pub fn planned(mut ladder: Ladder, settings: &Settings, stages: Vec<(f64, Duration)>) -> Self {
+        ladder.plan(stages.iter().map(|(weight, _)| *weight));
         let outcome = Outcome {
             verdict: Ending::Undecided,
             t: 0.0,
@@ -136,7 +153,7 @@ impl Replay {
             reason: String::new(),
         };
         let judge = Judge::new(settings.clone());
-        Self { judge, ladder, weight: None, stage: 0, bake: settings.bake, outcome }
+        Self { judge, ladder, weight: None, stage: 0, stages, bake: settings.bake, outcome }
     }
 
     /// Judges the next line; after a roll back there is nothing left to judge.
@@ -179,7 +196,9 @@ impl Replay {
         self.stage = self.weight.map_or(0, |_| self.stage + 1);
         self.weight = Some(line.weight);
         let next_weight = self.ladder.after(self.stage);
-        self.judge.start_stage(line.t - line.dur, next_weight, self.bake);
+        let planned = self.stages.iter().find(|(weight, _)| (weight - line.weight).abs() < 1e-9);
+        let bake = planned.map_or(self.bake, |(_, bake)| *bake);
+        self.judge.start_stage(line.t - line.dur, next_weight, bake);
     }
 
     fn passed(&mut self, line: &Line, proven: bool) {
@@ -264,6 +283,27 @@ mod tests {
         let cut = replay(&lines[..700], &Settings::default());
         assert_eq!(cut.verdict, Ending::Undecided);
         assert!(cut.sentence().contains("HOLD - not enough evidence yet"), "{}", cut.sentence());
+    }
+
+    #[test]
+    fn a_plan_has_its_own_least_times_and_the_stages_that_the_trace_did_not_come_to() {
+        let lines: Vec<Line> = (1..=400).map(|t| line(f64::from(t), 0.25, false)).collect();
+        let settings = Settings { grace: Duration::from_secs(2), ..Settings::default() };
+        let judged = |bakes: &[(f64, u64)]| {
+            let stages = bakes.iter().map(|(weight, bake)| (*weight, Duration::from_secs(*bake)));
+            let mut replay = Replay::planned(lines.iter().collect(), &settings, stages.collect());
+            for line in &lines {
+                replay.judge(line);
+            }
+            replay.finish()
+        };
+        let (short, long) = (judged(&[(0.25, 10)]), judged(&[(0.25, 300)]));
+        assert!(short.advance_at["0.25"] < 300.0, "{short:?}");
+        assert!((long.advance_at["0.25"] - 300.0).abs() < 1.1, "{long:?}");
+        assert_eq!((short.verdict, long.verdict), (Ending::Promote, Ending::Promote));
+        let further = judged(&[(0.25, 10), (0.5, 10)]);
+        assert_eq!(further.verdict, Ending::Undecided);
+        assert!(further.advance_at["0.25"] < short.advance_at["0.25"], "{further:?}");
     }
 
     #[test]

@@ -187,6 +187,7 @@ fn end(change: &Change) -> Option<u8> {
         Change::RolledBack { .. } => Some(ROLLED_BACK),
         Change::Adopted { .. }
         | Change::Advanced { .. }
+        | Change::Cut
         | Change::Held { .. }
         | Change::Moved { .. }
         | Change::Paused

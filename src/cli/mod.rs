@@ -50,8 +50,9 @@ fn answer(ask: Ask) -> anyhow::Result<u8> {
     let done = |outcome: anyhow::Result<()>| outcome.map(|()| 0);
     match ask {
         Ask::Check { file, json } => done(check::check(file.as_deref(), json)),
-        Ask::Replay { traces, when_unproven, json } => {
-            done(replay::replay(&traces, when_unproven.into(), json))
+        Ask::Replay { traces, config, tier, when_unproven, json } => {
+            let rules = replay::Rules::of(config.as_deref(), tier.as_ref(), when_unproven);
+            done(rules.and_then(|rules| replay::replay(&traces, &rules, json)))
         }
         Ask::Token(token) => done(secrets::token(token)),
         Ask::Give(give) => done(runtime()?.block_on(orders::give(give))),

@@ -3,24 +3,71 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
-use super::print;
+use super::{Unproven, print};
+use crate::analysis::TraceError;
 use crate::analysis::{LINE_BYTES_MAX, Ladder, Line, Outcome, Problem, Reader, Replay, Settings};
-use crate::analysis::{TraceError, WhenUnproven};
+use crate::config;
+use crate::rollout::{Plan, Stages};
+use crate::traffic::TierName;
+
+/// How traces are judged.
+pub(super) struct Rules {
+    settings: Settings,
+    plan: Option<Plan>,
+}
+
+impl Rules {
+    /// As `file` has them for `tier`; without a file the judge's defaults.
+    pub(super) fn of(
+        file: Option<&Path>,
+        tier: Option<&TierName>,
+        when_unproven: Option<Unproven>,
+    ) -> anyhow::Result<Self> {
+        let mut rules = match file {
+            None => Self { settings: Settings::default(), plan: None },
+            Some(path) => Self::in_file(path, tier)?,
+        };
+        if let Some(unproven) = when_unproven {
+            rules.settings.when_unproven = unproven.into();
+        }
+        Ok(rules)
+    }
+
+    fn in_file(path: &Path, tier: Option<&TierName>) -> anyhow::Result<Self> {
+        let config = config::load(path).map_err(|report| anyhow::anyhow!("{report}"))?;
+        let names: Vec<&str> = config.tiers.iter().map(|tier| tier.tier.name.as_str()).collect();
+        let tier = match (tier, config.tiers.as_slice()) {
+            (None, [only]) => only,
+            (None, _) => bail!("name the tier with --tier; there are: {}", names.join(", ")),
+            (Some(wanted), tiers) => {
+                let found = tiers.iter().find(|tier| tier.tier.name == *wanted);
+                found.with_context(|| {
+                    format!("there is no tier {wanted}; there are: {}", names.join(", "))
+                })?
+            }
+        };
+        let plan = match config.rollout.stages {
+            Stages::Auto => None,
+            Stages::Listed(plan) => Some(plan),
+        };
+        Ok(Self { settings: tier.analysis.clone(), plan })
+    }
+}
 
 /// Judges each trace. A file that cannot be read does not keep the others from being judged.
 pub(super) fn replay(
     traces: &[std::path::PathBuf],
-    when_unproven: WhenUnproven,
+    rules: &Rules,
     json: bool,
 ) -> anyhow::Result<()> {
-    let settings = Settings { when_unproven, ..Settings::default() };
     let mut unread = None;
     for trace in traces {
         let name = trace.display().to_string();
-        match judge(trace, &settings).with_context(|| name.clone()) {
+        match judge(trace, rules).with_context(|| name.clone()) {
             Ok(outcome) if json => print::line(&outcome.json(&name))?,
             Ok(outcome) => print::line(&format!("{name}: {}", outcome.sentence()))?,
             Err(error) => {
@@ -34,7 +81,7 @@ pub(super) fn replay(
 }
 
 /// Twice through the file: the margin of a stage depends on the next one.
-fn judge(trace: &Path, settings: &Settings) -> anyhow::Result<Outcome> {
+fn judge(trace: &Path, rules: &Rules) -> anyhow::Result<Outcome> {
     let mut ladder = Ladder::default();
     let mut lines = 0_u64;
     each(trace, |line| {
@@ -44,7 +91,11 @@ fn judge(trace: &Path, settings: &Settings) -> anyhow::Result<Outcome> {
     if lines == 0 {
         return Err(TraceError { line: 1, problem: Problem::Empty }.into());
     }
-    let mut replay = Replay::new(ladder, settings);
+    let stages: Vec<(f64, Duration)> = (rules.plan.iter())
+        .flat_map(Plan::stages)
+        .map(|stage| (stage.weight.share(), stage.bake))
+        .collect();
+    let mut replay = Replay::planned(ladder, &rules.settings, stages);
     each(trace, |line| replay.judge(line))?;
     Ok(replay.finish())
 }

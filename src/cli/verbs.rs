@@ -43,8 +43,9 @@ pub enum Verb {
 /// Stand in front of the app and serve.
 ///
 /// With a file: `weir run --config weir.toml`. Without one, two versions are enough; they are
-/// called "old" and "new" unless you name them, the journal is in memory unless --state keeps it,
-/// and the rollout starts at once.
+/// called "old" and "new" unless you name them (VERSION=ADDR), the journal is in memory unless
+/// --state keeps it, and the rollout starts at once. With --state both must be named: the journal
+/// knows versions by their names, so each build needs one of its own.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Run {
     /// The file; left out: ./weir.toml, then /etc/weir/weir.toml
@@ -53,13 +54,13 @@ pub struct Run {
     /// Where clients come in, without a file
     #[arg(long, value_name = "ADDR", requires = "stable")]
     pub listen: Option<SocketAddr>,
-    /// The version that serves: ADDR or VERSION=ADDR
+    /// The version that serves: ADDR or VERSION=ADDR (with --state VERSION=ADDR)
     #[arg(long, value_name = "ADDR", requires = "listen")]
     pub stable: Option<Named>,
-    /// The version to try: ADDR or VERSION=ADDR
+    /// The version to try: ADDR or VERSION=ADDR (with --state VERSION=ADDR)
     #[arg(long, value_name = "ADDR", requires = "stable")]
     pub canary: Option<Named>,
-    /// Where the journal is kept, without a file
+    /// Where the journal is kept, without a file; versions must be named then
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub state: Option<PathBuf>,
     /// Where API and metrics listen [default: the file's, else 127.0.0.1:7700]
@@ -185,9 +186,16 @@ pub enum Ask {
         /// Traces: a window of both versions a line
         #[arg(required = true, value_name = "TRACE")]
         traces: Vec<PathBuf>,
-        /// What happens to a stage that nothing speaks against but that is not proven
-        #[arg(long, value_name = "WHAT", default_value = "hold")]
-        when_unproven: Unproven,
+        /// Judge as this file says: its [analysis] and stages [default: the judge's defaults]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The tier of that file, if it has several
+        #[arg(long, value_name = "TIER", requires = "config")]
+        tier: Option<TierName>,
+        /// What happens to a stage that nothing speaks against but that is not proven [default: as
+        /// the file says, else hold]
+        #[arg(long, value_name = "WHAT")]
+        when_unproven: Option<Unproven>,
         /// A line of JSON a trace
         #[arg(long)]
         json: bool,

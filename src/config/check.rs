@@ -1,7 +1,7 @@
 //! What two places of a file say against each other; each message points at both.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::diagnostic::{Code, Level};
@@ -10,7 +10,7 @@ use super::reader::Reader;
 use super::section::At;
 use super::tier::Draft;
 use super::values::{Mistake, quoted};
-use crate::traffic::{Address, Version};
+use crate::traffic::{Address, Version, overlap};
 
 /// Checks the tiers against each other, and against the admin address.
 pub(super) fn tiers(
@@ -118,7 +118,7 @@ fn shared_addresses(reader: &Reader, tier: &Draft) {
     let mut seen: HashMap<Address, (usize, &Range<usize>)> = HashMap::new();
     for (index, release) in tier.releases.iter().enumerate() {
         for upstream in &release.upstreams {
-            let Some((first, span)) = seen.insert(plain(&upstream.value), (index, &upstream.span))
+            let Some((first, span)) = seen.insert(upstream.value.plain(), (index, &upstream.span))
             else {
                 continue;
             };
@@ -155,7 +155,7 @@ fn loops(
         let key = || format!("{}.releases.{version}.upstreams", tier.path);
         for upstream in &release.upstreams {
             let address = &upstream.value;
-            if let Some(listen) = listens.iter().find(|listen| reaches(address, listen.value)) {
+            if let Some(listen) = listens.iter().find(|listen| address.leads_to(listen.value)) {
                 let mistake = Mistake::new(
                     format!("{address} leads back to Weir, which listens on {}", listen.value),
                     "write the address of the app",
@@ -167,7 +167,7 @@ fn loops(
                     mistake,
                     (&listen.span, "Weir listens here"),
                 );
-            } else if reaches(address, admin) {
+            } else if address.leads_to(admin) {
                 let mistake = Mistake::new(
                     format!("{address} leads to the admin address {admin}"),
                     "write the address of the app",
@@ -181,90 +181,6 @@ fn loops(
                     others.into_iter().collect(),
                 );
             }
-        }
-    }
-}
-
-/// Whether two listeners would take each other's port. Port 0 is drawn by the system.
-pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let covers = |wide: IpAddr, other: IpAddr| match wide {
-        IpAddr::V4(v4) => v4.is_unspecified() && other.is_ipv4(),
-        // Without further ado a listener on [::] takes IPv4 too.
-        IpAddr::V6(v6) => v6.is_unspecified(),
-    };
-    let (here, there) = (a.ip().to_canonical(), b.ip().to_canonical());
-    a.port() == b.port()
-        && a.port() != 0
-        && (here == there || covers(here, there) || covers(there, here))
-}
-
-/// Whether a connection to `address` arrives at `listen`, as far as the address tells.
-pub(super) fn reaches(address: &Address, listen: SocketAddr) -> bool {
-    // On all addresses of this machine: of which other ones there are the file tells nothing.
-    let own = |ip: IpAddr| {
-        let far = listen.ip().is_unspecified() && !ip.is_loopback();
-        !far && overlap(SocketAddr::new(ip, listen.port()), listen)
-    };
-    match address {
-        Address::Unix(_) => false,
-        Address::Name(host, port) => {
-            let local = host == "localhost" || host.ends_with(".localhost");
-            local
-                && *port == listen.port()
-                && (own(Ipv4Addr::LOCALHOST.into()) || listen.ip().is_loopback())
-        }
-        Address::Socket(socket) if socket.port() != listen.port() => false,
-        // A connection to the unspecified address goes to this machine.
-        Address::Socket(socket) if socket.ip().to_canonical().is_unspecified() => {
-            own(Ipv4Addr::LOCALHOST.into()) || listen.ip().is_loopback()
-        }
-        Address::Socket(socket) => own(socket.ip().to_canonical()),
-    }
-}
-
-/// One spelling for one place, where the address tells.
-pub(super) fn plain(address: &Address) -> Address {
-    match address {
-        Address::Socket(socket) => {
-            let ip = socket.ip().to_canonical();
-            let ip = if ip.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { ip };
-            Address::Socket(SocketAddr::new(ip, socket.port()))
-        }
-        Address::Name(host, port) if host == "localhost" => {
-            Address::Socket(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), *port))
-        }
-        other @ (Address::Name(..) | Address::Unix(_)) => other.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn listeners_overlap_where_one_covers_the_other() {
-        let overlap = |a: &str, b: &str| overlap(a.parse().unwrap(), b.parse().unwrap());
-        assert!(overlap("127.0.0.1:80", "127.0.0.1:80") && overlap("0.0.0.0:80", "127.0.0.1:80"));
-        assert!(overlap("[::]:80", "10.0.0.1:80") && overlap("[::1]:80", "[::]:80"));
-        assert!(!overlap("127.0.0.1:80", "127.0.0.2:80") && !overlap("0.0.0.0:80", "0.0.0.0:81"));
-        assert!(!overlap("0.0.0.0:80", "[::1]:80") && !overlap("127.0.0.1:0", "127.0.0.1:0"));
-    }
-
-    #[test]
-    fn loops_are_seen_in_every_spelling() {
-        let reaches = |a: &str, b: &str| reaches(&a.parse().unwrap(), b.parse().unwrap());
-        for address in
-            ["127.0.0.1:80", "localhost:80", "0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80"]
-        {
-            assert!(
-                reaches(address, "127.0.0.1:80") && reaches(address, "0.0.0.0:80"),
-                "{address}"
-            );
-        }
-        assert!(reaches("[::1]:80", "[::]:80") && reaches("localhost:80", "[::1]:80"));
-        assert!(!reaches("192.0.2.1:80", "0.0.0.0:80") && reaches("192.0.2.1:80", "192.0.2.1:80"));
-        for address in ["127.0.0.1:81", "app:80", "unix:/run/app.sock", "127.0.0.2:80"] {
-            assert!(!reaches(address, "127.0.0.1:80"), "{address}");
         }
     }
 }

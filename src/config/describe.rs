@@ -127,7 +127,6 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
     page.put("trusted_proxies", list(&tier.trusted_proxies));
     page.put("show_version", tier.show_version);
     page.put("access_log", tier.access_log);
-    page.put_duration("keep_warm", config.keep_warm);
     page.put_duration("canary_down", config.canary_down);
     for release in &config.releases {
         page.turn(&keys::RELEASE, format!("{path}.releases.{}", release.version));

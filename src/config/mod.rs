@@ -34,7 +34,7 @@ use toml::de::DeTable;
 pub use diagnostic::{Code, Diagnostic, Level, Report};
 pub use difference::{Change, Class, differences};
 pub use keys::{Key, Keys, SECTIONS};
-pub use without_file::{WithoutFileError, without_file};
+pub use without_file::{ArgumentError, may_be_asked_there, without_file};
 
 use crate::analysis;
 use crate::rollout::Stages;
@@ -128,8 +128,6 @@ pub struct TierConfig {
     pub stable: Version,
     /// The releases that exist, in the order of the file; at least one.
     pub releases: Vec<ReleaseConfig>,
-    /// How long the release before the last promotion is kept warm.
-    pub keep_warm: Duration,
     /// How long a canary may be without a healthy upstream until it is rolled back.
     pub canary_down: Duration,
     /// What the judge tolerates: `[analysis]`, overridden by the tier's own.

@@ -13,6 +13,7 @@ use super::section::{At, Section, set};
 use super::values::{self, Mistake, quoted};
 use super::{ReleaseConfig, TierConfig, TierLines};
 use crate::traffic::affinity::OWN_COOKIE;
+use crate::traffic::matching::Network;
 use crate::traffic::{
     Address, HealthCheck, Limits, NAME_BYTES_MAX, Sticky, Tier, TierName, Timeouts, Version,
 };
@@ -29,8 +30,6 @@ const PATH_BYTES_MAX: usize = 1_024;
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// How long the release before the last promotion is kept warm, unless the file says otherwise.
-pub(super) const KEEP_WARM: Duration = DAY;
 
 /// How long a canary may be without a healthy upstream.
 pub(super) const CANARY_DOWN: Duration = Duration::from_secs(10);
@@ -52,10 +51,9 @@ pub(super) struct Draft {
     preview: Option<crate::traffic::Preview>,
     timeouts: Timeouts,
     limits: Limits,
-    trusted_proxies: Vec<crate::traffic::matching::Network>,
+    trusted_proxies: Vec<Network>,
     show_version: bool,
     access_log: bool,
-    keep_warm: Duration,
     canary_down: Duration,
     judging: Judging,
 }
@@ -89,10 +87,8 @@ impl Draft {
         let stable = section.text("stable", "write text: \"1.0.0\"", version);
         let (releases, releases_are_whole) = releases(&mut section);
         let sticky = sticky(&mut section);
-        let mut keep_warm = KEEP_WARM;
         let mut canary_down = CANARY_DOWN;
         section.duration("canary_down", MS(1_000)..=HOUR, &mut canary_down);
-        section.duration("keep_warm", Duration::ZERO..=MONTH, &mut keep_warm);
         let (mut show_version, mut access_log) = (false, false);
         section.flag("show_version", &mut show_version);
         section.flag("access_log", &mut access_log);
@@ -109,10 +105,10 @@ impl Draft {
             preview: preview::read(section.table("preview", &keys::PREVIEW), base),
             timeouts: timeouts(section.table("timeouts", &keys::TIMEOUTS)),
             limits: limits(section.table("limits", &keys::LIMITS)),
-            trusted_proxies: networks(&mut section, "trusted_proxies").unwrap_or_default(),
+            trusted_proxies: networks(&mut section, "trusted_proxies")
+                .unwrap_or_else(|| Network::LOOPBACK.to_vec()),
             show_version,
             access_log,
-            keep_warm,
             canary_down,
             judging: judging.overridden(section.table("analysis", &keys::ANALYSIS)),
         };
@@ -160,7 +156,6 @@ impl Draft {
             tier: Arc::new(tier),
             stable: stable.value,
             releases: releases?,
-            keep_warm: self.keep_warm,
             canary_down: self.canary_down,
             analysis: self.judging.settings,
             lines,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::check::{plain, reaches};
 use super::values::{self, Mistake, quoted};
 use super::{
     AdminSettings, Config, LogSettings, ReleaseConfig, RolloutConfig, StateSettings, TierConfig,
@@ -13,20 +12,22 @@ use super::{
 };
 use crate::analysis;
 use crate::rollout::Stages;
+use crate::traffic::matching::Network;
 use crate::traffic::{
     Address, HealthCheck, Ignore, Limits, Sticky, Tier, TierName, Timeouts, Version, VersionError,
+    overlap,
 };
 
 /// Why the arguments make no configuration.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{argument}: {message}; {help}")]
-pub struct WithoutFileError {
+pub struct ArgumentError {
     argument: &'static str,
     message: String,
     help: String,
 }
 
-impl WithoutFileError {
+impl ArgumentError {
     fn new(argument: &'static str, Mistake { message, help }: Mistake) -> Self {
         Self { argument, message, help }
     }
@@ -47,28 +48,22 @@ pub fn without_file(
     listen: SocketAddr,
     stable: &str,
     canary: Option<&str>,
-) -> Result<Config, WithoutFileError> {
-    let admin = AdminSettings::default();
-    let mut releases = vec![release("--stable", stable, "old", listen, admin.listen)?];
+) -> Result<Config, ArgumentError> {
+    let mut releases = vec![release("--stable", stable, "old", listen)?];
     if let Some(canary) = canary {
-        releases.push(release("--canary", canary, "new", listen, admin.listen)?);
+        releases.push(release("--canary", canary, "new", listen)?);
     }
     if let [old, new] = releases.as_slice() {
         if old.version == new.version {
             let message = format!("both versions are called {}", new.version);
             let mistake = Mistake::new(message, "give each a name of its own: VERSION=ADDRESS");
-            return Err(WithoutFileError::new("--canary", mistake));
+            return Err(ArgumentError::new("--canary", mistake));
         }
-        if plain(&old.upstreams[0]) == plain(&new.upstreams[0]) {
+        if old.upstreams[0].plain() == new.upstreams[0].plain() {
             let message = format!("both versions run on {}", new.upstreams[0]);
             let mistake = Mistake::new(message, "two versions need two addresses");
-            return Err(WithoutFileError::new("--canary", mistake));
+            return Err(ArgumentError::new("--canary", mistake));
         }
-    }
-    if super::check::overlap(listen, admin.listen) {
-        let mistake =
-            Mistake::new(format!("{listen} is taken by the admin address"), "use another port");
-        return Err(WithoutFileError::new("--listen", mistake));
     }
     let tier = Tier {
         name: TierName::try_from("web".to_owned()).map_err(|error| unnamed("--listen", &error))?,
@@ -78,7 +73,7 @@ pub fn without_file(
         preview: None,
         timeouts: Timeouts::default(),
         limits: Limits::default(),
-        trusted_proxies: Vec::new(),
+        trusted_proxies: Network::LOOPBACK.to_vec(),
         ignore: Ignore::default(),
         watches: Vec::new(),
         show_version: false,
@@ -90,13 +85,12 @@ pub fn without_file(
         tier: Arc::new(tier),
         stable: releases[0].version.clone(),
         releases,
-        keep_warm: super::tier::KEEP_WARM,
         canary_down: super::tier::CANARY_DOWN,
         analysis,
         lines: TierLines::default(),
     };
     Ok(Config {
-        admin,
+        admin: AdminSettings::default(),
         state: StateSettings::default(),
         workers: None,
         log: LogSettings::default(),
@@ -106,32 +100,60 @@ pub fn without_file(
     })
 }
 
+/// Checks the admin address against all others, since an argument may have overridden it.
+///
+/// ```
+/// use weir::config::{may_be_asked_there, without_file};
+/// let listen = "127.0.0.1:7700".parse().unwrap();
+/// let mut config = without_file(listen, "127.0.0.1:3000", None).unwrap();
+/// assert!(may_be_asked_there(&config).is_err(), "7700 is the default of the admin");
+/// config.admin.listen = "127.0.0.1:7701".parse().unwrap();
+/// assert_eq!(may_be_asked_there(&config), Ok(()));
+/// ```
+pub fn may_be_asked_there(config: &Config) -> Result<(), ArgumentError> {
+    let admin = config.admin.listen;
+    let refuse = |message: String| {
+        let mistake = Mistake::new(message, "use another port");
+        Err(ArgumentError::new("--admin", mistake))
+    };
+    for tier in &config.tiers {
+        let (name, listen) = (&tier.tier.name, tier.tier.listen);
+        if overlap(listen, admin) {
+            return refuse(format!("{admin} is taken: {name} listens on {listen}"));
+        }
+        for release in &tier.releases {
+            if let Some(address) = release.upstreams.iter().find(|a| a.leads_to(admin)) {
+                let version = &release.version;
+                return refuse(format!("{address}, where {version} runs, would lead to {admin}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Reads `ADDRESS` or `VERSION=ADDRESS`.
 fn release(
     argument: &'static str,
     text: &str,
     unnamed_version: &str,
     listen: SocketAddr,
-    admin: SocketAddr,
-) -> Result<ReleaseConfig, WithoutFileError> {
+) -> Result<ReleaseConfig, ArgumentError> {
     // A path of a socket may hold an equals sign, a version no colon.
     let named = text.split_once('=').filter(|(name, _)| !name.contains(':'));
     let (version, address) = named.unwrap_or((unnamed_version, text));
     let version =
         Version::try_from(version.to_owned()).map_err(|error| unnamed(argument, &error))?;
     let address: Address =
-        values::upstream(address).map_err(|mistake| WithoutFileError::new(argument, mistake))?;
-    for (own, what) in [(listen, "listens there"), (admin, "is asked there")] {
-        if reaches(&address, own) {
-            let message = format!("{} leads back to Weir, which {what}", quoted(text));
-            let mistake = Mistake::new(message, "write the address of the app");
-            return Err(WithoutFileError::new(argument, mistake));
-        }
+        values::upstream(address).map_err(|mistake| ArgumentError::new(argument, mistake))?;
+    if address.leads_to(listen) {
+        let message = format!("{} leads back to Weir, which listens there", quoted(text));
+        let mistake = Mistake::new(message, "write the address of the app");
+        return Err(ArgumentError::new(argument, mistake));
     }
     Ok(ReleaseConfig { version, upstreams: vec![address], host: None, line: 0 })
 }
 
-fn unnamed(argument: &'static str, error: &VersionError) -> WithoutFileError {
+fn unnamed(argument: &'static str, error: &VersionError) -> ArgumentError {
     let help = "write ADDRESS or VERSION=ADDRESS";
-    WithoutFileError::new(argument, Mistake::new(error.to_string(), help))
+    ArgumentError::new(argument, Mistake::new(error.to_string(), help))
 }

@@ -30,6 +30,7 @@ impl super::Control {
         };
         Facts {
             tiers: settings.tiers.iter().map(tier).collect(),
+            own: settings.own.clone(),
             salt: Salt::new(rand::random()),
             observe: settings.observe,
         }

@@ -16,7 +16,7 @@ use crate::rollout::{Command, Event, Order, Refusal};
 pub(super) const ORDERS_MAX: usize = 16;
 
 /// How long an answer may take before the asker is told that the journal hangs.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+pub const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The way in, and the way to look.
 #[derive(Clone, Debug)]
@@ -32,6 +32,14 @@ pub struct Handle {
 pub(super) enum Ask {
     Order { command: Command, named_upstreams_healthy: bool, reply: Reply },
     Reload { settings: Box<Settings>, reply: Reply },
+}
+
+impl Ask {
+    pub(super) const fn reply(&self) -> &Reply {
+        match self {
+            Self::Order { reply, .. } | Self::Reload { reply, .. } => reply,
+        }
+    }
 }
 
 /// The way back.
@@ -59,11 +67,15 @@ pub enum OrderError {
     Journal(#[from] JournalError),
     /// No answer yet.
     #[error(
-        "no answer within {} s: the journal's disk hangs; what was ordered happens as soon as it \
-         is written, unless `weir rollback` comes first",
+        "no answer within {} s: the journal's disk hangs; what was handed to it already happens \
+         when it is back, unless `weir rollback` comes first, and what still waited is dropped: \
+         `weir status` tells",
         ANSWER_MAX.as_secs()
     )]
     NoAnswer,
+    /// Somebody rolled back while the order waited for the disk.
+    #[error("not done: somebody rolled back while this waited for the journal's disk")]
+    RolledBackMeanwhile,
     /// The program is stopping.
     #[error("weir is stopping; it takes no orders")]
     Stopping,
@@ -89,10 +101,12 @@ impl Handle {
             | Order::Start { .. } => &self.orders,
         };
         let ask = |reply| Ask::Order { command, named_upstreams_healthy, reply };
-        Self::ask(way, ask).await
+        let asked = tokio::time::timeout(ANSWER_MAX, Self::ask(way, ask)).await;
+        asked.unwrap_or(Err(OrderError::NoAnswer))
     }
 
-    /// Takes over what a file that was read again says.
+    /// Takes over what a file that was read again says. Waits for the journal however long its
+    /// disk hangs: the asker must know what became of it.
     ///
     /// # Errors
     /// An open rollout forbids it, or the journal cannot be written; nothing changes then.
@@ -106,11 +120,8 @@ impl Handle {
         ask: impl FnOnce(Reply) -> Ask,
     ) -> Result<Answer, OrderError> {
         let (reply, answer) = oneshot::channel();
-        let exchange = async {
-            way.send(ask(reply)).await.map_err(|_| OrderError::Stopping)?;
-            answer.await.map_err(|_| OrderError::Stopping)?
-        };
-        tokio::time::timeout(ANSWER_MAX, exchange).await.unwrap_or(Err(OrderError::NoAnswer))
+        way.send(ask(reply)).await.map_err(|_| OrderError::Stopping)?;
+        answer.await.map_err(|_| OrderError::Stopping)?
     }
 
     /// How things stand.

@@ -16,7 +16,7 @@ mod tape;
 mod view;
 mod watched;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,13 +31,13 @@ use crate::rollout::{
 use crate::time::Timestamp;
 use crate::traffic::{Board, TierName};
 
-pub use handle::{Answer, Handle, OrderError};
+pub use handle::{ANSWER_MAX, Answer, Handle, OrderError};
 pub use settings::{ReleaseSettings, Settings, TierSettings};
 pub use view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
 
 use handle::{Ask, Reply};
 use tape::Tape;
-use watched::Watched;
+use watched::{Scene, Watched};
 
 /// How often the counters are looked at; a window is closed each second, or each quarter of a
 /// second while the canary is busy (docs/analysis.md, window length).
@@ -48,6 +48,12 @@ const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the workers may take to acknowledge a table before that is logged as a fault.
 const ACKNOWLEDGE_MAX: Duration = Duration::from_secs(1);
+
+/// What the answer says then.
+const LAGGING: &str = "a worker has not taken over the new split yet; the log tells when";
+
+/// Pause between two looks whether they have: a rollback has 10 ms in all.
+const ACKNOWLEDGE_POLL: Duration = Duration::from_micros(200);
 
 /// How long the answer to a lowering order waits for the journal: it has happened already.
 const WRITE_WAIT_MAX: Duration = Duration::from_millis(250);
@@ -69,6 +75,8 @@ pub struct Control {
     records: Arc<Vec<Record>>,
     orders: mpsc::Receiver<Ask>,
     lowering: mpsc::Receiver<Ask>,
+    /// Reloads that a roll back has overtaken; at most `ORDERS_MAX`.
+    reloads: VecDeque<Ask>,
     /// Lowering events as the journal confirms them: they get their numbers late.
     written: (mpsc::UnboundedSender<Vec<Record>>, mpsc::UnboundedReceiver<Vec<Record>>),
     views: watch::Sender<Arc<View>>,
@@ -126,6 +134,9 @@ impl Control {
     /// The only `select!` of this wing: what lowers before what raises, orders before ticks.
     async fn next(&mut self, stop: &mut oneshot::Receiver<()>) -> Turn {
         let free = self.pending.is_none();
+        if free && let Some(ask) = self.reloads.pop_front() {
+            return Turn::Ask(ask);
+        }
         let append = async {
             match &mut self.pending {
                 Some(pending) => (&mut pending.written).await.unwrap_or(Err(JournalError::Closed)),
@@ -144,6 +155,10 @@ impl Control {
     }
 
     async fn asked(&mut self, ask: Ask) {
+        if ask.reply().is_closed() {
+            // Whoever asked was told that nothing came of it, and has gone.
+            return;
+        }
         match ask {
             Ask::Order { command, named_upstreams_healthy, reply } => {
                 self.order(command, named_upstreams_healthy, reply).await;
@@ -206,7 +221,7 @@ impl Control {
 
     async fn take_over(&mut self, settings: Settings) {
         self.settings = settings;
-        self.publish().await;
+        let _ = self.publish().await;
     }
 
     /// What lowers acts first, what raises is written first.
@@ -225,13 +240,19 @@ impl Control {
                 pending.after.push(event.clone());
             }
         }
-        self.publish().await;
+        let everywhere = self.publish().await;
         self.settle(&events);
+        self.refuse_waiting(&events);
         let connections_left = lost.iter().map(|s| self.register.shown(*s).upgraded_open).sum();
         let batch = Batch { events: events.clone(), evidence: self.evidence() };
         let mut written = self.journal.append_surely(batch);
         let confirmed = self.written.0.clone();
-        let answer = Answer { sentences: sentences(&events), events, connections_left };
+        let mut sentences = sentences(&events);
+        sentences.extend(self.may_still_rise(&events));
+        if !everywhere {
+            sentences.push(LAGGING.into());
+        }
+        let answer = Answer { sentences, events, connections_left };
         tokio::spawn(async move {
             let in_time = tokio::time::timeout(WRITE_WAIT_MAX, &mut written).await;
             if let Then::Answer(reply) = then {
@@ -245,6 +266,36 @@ impl Control {
                 let _ = confirmed.send(records);
             }
         });
+    }
+
+    /// Orders that waited for the disk when somebody rolled back are older than the roll back:
+    /// they must not raise anything after it. Reloads raise nothing and wait on.
+    fn refuse_waiting(&mut self, events: &[Event]) {
+        let rolled_back = |event: &Event| matches!(event.change, Change::RolledBack { .. });
+        if self.pending.is_some() && events.iter().any(rolled_back) {
+            while let Ok(ask) = self.orders.try_recv() {
+                match ask {
+                    Ask::Order { reply, .. } => {
+                        let _ = reply.send(Err(OrderError::RolledBackMeanwhile));
+                    }
+                    Ask::Reload { .. } => self.reloads.push_back(ask),
+                }
+            }
+        }
+    }
+
+    /// A raise that is on its way to the disk cannot be called back by a pause: say so.
+    fn may_still_rise(&self, events: &[Event]) -> Option<String> {
+        let paused = |event: &&Event| event.change == Change::Paused;
+        let pending = self.pending.as_ref()?;
+        let event = events.iter().find(paused)?;
+        let raise = pending.events.iter().find(|raise| raise.tier == event.tier)?;
+        Some(format!(
+            "{}: this waits for the journal's disk and comes when it is back, unless `weir \
+             rollback` prevents it: {}",
+            event.tier,
+            raise.sentence()
+        ))
     }
 
     /// The slot of the release that `event` takes users off.
@@ -275,7 +326,7 @@ impl Control {
             baseline.apply(event);
         }
         self.state = baseline;
-        let answer = Answer { sentences: sentences(&events), events, connections_left: 0 };
+        let mut answer = Answer { sentences: sentences(&events), events, connections_left: 0 };
         let (settings, reply) = match then {
             Then::Nothing => (None, None),
             Then::Answer(reply) => (None, Some(reply)),
@@ -284,7 +335,9 @@ impl Control {
         if let Some(settings) = settings {
             self.settings = *settings;
         }
-        self.publish().await;
+        if !self.publish().await {
+            answer.sentences.push(LAGGING.into());
+        }
         self.settle(&answer.events);
         self.number(records);
         if let Some(reply) = reply {
@@ -292,21 +345,21 @@ impl Control {
         }
     }
 
-    /// Publishes what follows from the state and waits until every worker serves it.
-    async fn publish(&mut self) {
-        let table = publish::table(&self.state, &self.settings, &self.register, clock::wall());
-        if *self.board.current().1 == table {
-            return;
-        }
-        let epoch = self.board.publish(table);
+    /// Publishes what follows from the state and waits until every worker serves it; false if
+    /// one does not.
+    async fn publish(&mut self) -> bool {
+        let table = publish::table(&self.state, &self.settings, &self.register);
+        let (epoch, current) = self.board.current();
+        let epoch = if *current == table { epoch } else { self.board.publish(table) };
         let since = Instant::now();
         while !self.board.acknowledged(epoch) {
             if since.elapsed() > ACKNOWLEDGE_MAX {
                 tracing::error!(epoch, "a worker has not taken over the new table");
-                break;
+                return false;
             }
-            tokio::time::sleep(Duration::from_micros(200)).await;
+            tokio::time::sleep(ACKNOWLEDGE_POLL).await;
         }
+        true
     }
 
     /// Lets the judges follow what happened.
@@ -347,7 +400,7 @@ impl Control {
         if self.kept.elapsed() >= KEEP_EVERY {
             self.kept = Instant::now();
             self.journal.keep(self.evidence());
-            self.publish().await;
+            let _ = self.publish().await;
             self.show();
         }
     }
@@ -360,7 +413,8 @@ impl Control {
         let table = table.tiers.iter().find(|table| table.tier.name == *name)?;
         let watched = self.watched.entry(name.clone()).or_default();
         let minute = clock::wall().millis() / 60_000;
-        watched.look(tier, file, table, &self.register, minute, self.tape.as_mut())
+        let scene = Scene { tier, file, table, register: &self.register };
+        watched.look(&scene, minute, self.tape.as_mut())
     }
 
     fn evidence(&self) -> BTreeMap<TierName, Evidence> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::settings::TierSettings;
+use super::settings::{ReleaseSettings, TierSettings};
 use super::view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
 use super::{Control, Watched, publish};
 use crate::clock;
@@ -147,6 +147,18 @@ impl Control {
     fn remarks(&self, tier: &Tier, file: &TierSettings, key_share: Option<f64>) -> Vec<String> {
         let mut remarks = self.settings.remarks.clone();
         let name = &file.tier.name;
+        let untried = |release: &ReleaseSettings| {
+            release.version != tier.stable && tier.is_new(&release.version)
+        };
+        if self.settings.starts_by_itself
+            && tier.rollout.is_none()
+            && let Some(release) = file.releases.iter().find(|release| untried(release))
+        {
+            remarks.push(format!(
+                "no file: the rollout of {} starts by itself as soon as it is healthy",
+                release.version
+            ));
+        }
         if let Some(what) = &tier.unconfirmed {
             remarks.push(format!(
                 "the journal was lost ({what}); `weir adopt {name} {}` confirms who serves",

@@ -5,35 +5,30 @@ use std::time::Duration;
 
 use super::settings::{ReleaseSettings, Settings, TierSettings};
 use crate::metrics::Register;
-use crate::rollout::{Outcome, State, Tier};
-use crate::time::Timestamp;
+use crate::rollout::{State, Tier};
 use crate::traffic::{
     Address, Release, Salt, Table, TableTier, TierName, Upstream, Version, Weight,
 };
 
 /// The table that follows from what is remembered and what the file says.
-pub(super) fn table(
-    state: &State,
-    settings: &Settings,
-    register: &Register,
-    now: Timestamp,
-) -> Table {
+pub(super) fn table(state: &State, settings: &Settings, register: &Register) -> Table {
     let tiers = settings.tiers.iter().filter_map(|file| {
         let tier = state.tiers.get(&file.tier.name)?;
-        Some(table_tier(tier, file, register, now))
+        Some(table_tier(tier, file, register))
     });
     Table { tiers: tiers.collect() }
 }
 
-fn table_tier(tier: &Tier, file: &TierSettings, register: &Register, now: Timestamp) -> TableTier {
+fn table_tier(tier: &Tier, file: &TierSettings, register: &Register) -> TableTier {
     let name = &file.tier.name;
     let stable = release(name, &tier.stable, tier, file, register);
     let canary = tier.canary().map(|version| release(name, version, tier, file, register));
     let in_use = |version: &Version| {
         *version == tier.stable || tier.canary().is_some_and(|canary| canary == version)
     };
+    // All of the file: what is not here is not asked for its health, and `start` goes by that.
     let others = file.releases.iter().map(|release| &release.version);
-    let others = others.filter(|version| !in_use(version) && is_warm(tier, file, version, now));
+    let others = others.filter(|version| !in_use(version));
     TableTier {
         tier: Arc::clone(&file.tier),
         // A canary without an address would be an empty table: nobody goes there.
@@ -44,20 +39,6 @@ fn table_tier(tier: &Tier, file: &TierSettings, register: &Register, now: Timest
         others: others.map(|version| release(name, version, tier, file, register)).collect(),
         close_over: if tier.close_now { Duration::ZERO } else { file.tier.timeouts.drain },
         judged: tier.rollout.is_some(),
-    }
-}
-
-/// Releases that were left are kept warm for a while; new ones always, so that a start knows
-/// their health.
-fn is_warm(tier: &Tier, file: &TierSettings, version: &Version, now: Timestamp) -> bool {
-    match tier.versions.get(version) {
-        None => true,
-        Some(fate) => match fate.outcome {
-            Outcome::Started => true,
-            // It served until the version that replaced it came.
-            Outcome::Adopted | Outcome::Promoted => now.since(tier.since) <= file.keep_warm,
-            Outcome::RolledBack => now.since(fate.at) <= file.keep_warm,
-        },
     }
 }
 

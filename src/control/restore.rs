@@ -1,6 +1,6 @@
 //! From the journal to a running control wing: restart = replay + publish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ impl Control {
         let now = clock::wall();
         let mut state = State::default();
         kept.records.iter().for_each(|record| state.apply(&record.event));
-        let tape = match &settings.record {
+        let mut tape = match &settings.record {
             None => None,
             Some(path) => Some(Tape::start(path, settings.tiers.len() > 1)?),
         };
@@ -48,6 +48,11 @@ impl Control {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watched = watched(&kept, &state, now);
+        for (tier, watched) in &watched {
+            if let (Some(tape), Some(now)) = (&mut tape, watched.judged_until()) {
+                tape.resume(tier, now);
+            }
+        }
         let mut control = Self {
             state,
             settings,
@@ -59,6 +64,7 @@ impl Control {
             records: Arc::new(newest(kept.records)),
             orders,
             lowering,
+            reloads: VecDeque::new(),
             written: mpsc::unbounded_channel(),
             views: watch::Sender::new(Arc::new(super::View::empty(now))),
             ticks,
@@ -87,7 +93,7 @@ impl Control {
         for event in &events {
             self.state.apply(event);
         }
-        let table = super::publish::table(&self.state, &self.settings, &self.register, now);
+        let table = super::publish::table(&self.state, &self.settings, &self.register);
         self.board.publish(table);
         self.settle(&events);
         if !events.is_empty() {

@@ -1,6 +1,7 @@
 //! What the control wing is told by the file.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,10 @@ pub struct Settings {
     pub tiers: Vec<TierSettings>,
     /// The stages of every rollout.
     pub stages: Stages,
+    /// Where the program itself listens: for clients, and for orders.
+    pub own: Vec<SocketAddr>,
+    /// Whether the rollout of the version that was never tried starts without an order.
+    pub starts_by_itself: bool,
     /// Verdicts are only written down; stages move by order alone.
     pub observe: bool,
     /// Where the windows of the judge are recorded, if they are.
@@ -33,8 +38,6 @@ pub struct TierSettings {
     pub stable: Version,
     /// Its releases.
     pub releases: Vec<ReleaseSettings>,
-    /// How long the release that a promotion replaced is kept warm.
-    pub keep_warm: Duration,
     /// No healthy upstream of the canary for this long rolls back.
     pub canary_down: Duration,
     /// What the judge tolerates.

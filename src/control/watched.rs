@@ -1,5 +1,6 @@
 //! One tier under watch: its counters, its judge, and what both remember.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use crate::analysis::{Counts, History, Judge, Line, Report, WatchSettings, Windo
 use crate::metrics::recorder::HealthState;
 use crate::metrics::{Register, Totals};
 use crate::rollout::{Change, Input, Rollout, RolloutId, Tier};
-use crate::traffic::{Release, TableTier, TierName, Watch};
+use crate::traffic::{Release, TableTier, TierName, Watch, Weight};
 
 /// The usual window.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -25,6 +26,15 @@ const BUSY_RATE: f64 = 50.0;
 /// A window longer than this is lost, not guessed: the machine slept, or the loop stood still.
 const WINDOW_MAX: Duration = Duration::from_secs(10);
 
+/// One tier at the moment it is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) tier: &'a Tier,
+    pub(super) file: &'a TierSettings,
+    pub(super) table: &'a TableTier,
+    pub(super) register: &'a Register,
+}
+
 /// What is seen of one tier.
 pub(super) struct Watched {
     memory: Memory,
@@ -32,6 +42,8 @@ pub(super) struct Watched {
     /// Counters of stable and of the canary when the open window began.
     base: Option<Reading>,
     since: Instant,
+    /// The weight that the judge believes in.
+    weight: Option<Weight>,
     /// Requests per second of the canary in the last window.
     canary_rate: f64,
     down_since: Option<Instant>,
@@ -44,6 +56,7 @@ impl Default for Watched {
             judge: None,
             base: None,
             since: Instant::now(),
+            weight: None,
             canary_rate: 0.0,
             down_since: None,
         }
@@ -63,16 +76,19 @@ struct Row {
     memory: Memory,
     rollout: Option<RolloutId>,
     judge: Option<Judge>,
+    /// The weight that the judge believes in.
+    #[serde(default)]
+    weight: Option<Weight>,
 }
 
 impl Watched {
     /// What is kept of it in the journal.
     pub(super) fn body(&self, name: &TierName) -> Option<String> {
         let (rollout, judge) = self.judge.clone().unzip();
-        let row = Row { memory: self.memory.clone(), rollout, judge };
+        let (memory, weight) = (self.memory.clone(), self.weight);
         let complain =
             |error| tracing::error!(tier = %name, %error, "evidence cannot be written down");
-        serde_json::to_string(&row).map_err(complain).ok()
+        serde_json::to_string(&Row { memory, rollout, judge, weight }).map_err(complain).ok()
     }
 
     /// From what was kept. Evidence of another rollout than the open one is nobody's.
@@ -80,7 +96,7 @@ impl Watched {
         let row: Row = serde_json::from_str(body)?;
         let open = tier.rollout.as_ref().map(|rollout| rollout.id);
         let judge = row.rollout.filter(|id| Some(*id) == open).zip(row.judge);
-        Ok(Self { memory: row.memory, judge, ..Self::default() })
+        Ok(Self { memory: row.memory, judge, weight: row.weight, ..Self::default() })
     }
 
     /// Makes sure that an open rollout has a judge, and that it knows the stage: the events are
@@ -92,10 +108,11 @@ impl Watched {
         };
         match &mut self.judge {
             Some((_, judge)) => {
-                let next = next_share(rollout);
                 judge.restate(rollout.analysis.give_up, rollout.analysis.when_unproven);
-                if (judge.report().next_weight - next).abs() > 1e-9 {
-                    judge.start_stage(judge.now(), next, rollout.plan.bake(rollout.weight));
+                judge.rebake(rollout.plan.bake(rollout.weight));
+                if self.weight != Some(rollout.weight) || leads_elsewhere(judge, rollout) {
+                    enter(judge, rollout);
+                    self.weight = Some(rollout.weight);
                 } else if downtime {
                     judge.bake_anew();
                 }
@@ -107,8 +124,9 @@ impl Watched {
     fn begin(&mut self, rollout: &Rollout) {
         let mut judge = Judge::new(rollout.analysis.clone());
         self.memory.history.minutes().for_each(|minute| judge.calibrate(minute));
-        judge.start_stage(0.0, next_share(rollout), rollout.plan.bake(rollout.weight));
+        enter(&mut judge, rollout);
         self.judge = Some((rollout.id, judge));
+        self.weight = Some(rollout.weight);
     }
 
     /// Follows what was decided.
@@ -120,8 +138,12 @@ impl Watched {
             }
             Change::Advanced { .. } | Change::Replanned { .. } => {
                 if let (Some(rollout), Some((_, judge))) = (&tier.rollout, &mut self.judge) {
-                    let bake = rollout.plan.bake(rollout.weight);
-                    judge.start_stage(judge.now(), next_share(rollout), bake);
+                    // A change of a later stage leaves the present one alone.
+                    judge.rebake(rollout.plan.bake(rollout.weight));
+                    if self.weight != Some(rollout.weight) || leads_elsewhere(judge, rollout) {
+                        enter(judge, rollout);
+                        self.weight = Some(rollout.weight);
+                    }
                 }
             }
             Change::Reanalysed { give_up, when_unproven } => {
@@ -134,7 +156,8 @@ impl Watched {
                     self.begin(rollout);
                 }
             }
-            Change::Held { .. }
+            Change::Cut
+            | Change::Held { .. }
             | Change::Moved { .. }
             | Change::Paused
             | Change::Resumed
@@ -155,22 +178,25 @@ impl Watched {
         self.judge.as_ref().map(|(_, judge)| judge.report())
     }
 
+    /// The time of the judge: the end of the last window it knows.
+    pub(super) fn judged_until(&self) -> Option<f64> {
+        self.judge.as_ref().map(|(_, judge)| judge.now())
+    }
+
     /// Requests per second of the last hour, if there was one.
     pub(super) fn rate(&self) -> Option<f64> {
-        (self.memory.history.minutes().len() > 0).then(|| self.memory.history.rate())
+        Some(self.memory.history.rate()).filter(|rate| *rate > 0.0)
     }
 
     /// Closes the window if it is time. Gives what the judge or the health of the canary
     /// has to say.
     pub(super) fn look(
         &mut self,
-        tier: &Tier,
-        file: &TierSettings,
-        table: &TableTier,
-        register: &Register,
+        scene: &Scene<'_>,
         minute: u64,
         tape: Option<&mut Tape>,
     ) -> Option<Input> {
+        let Scene { tier, file, table, register } = *scene;
         let span = self.since.elapsed();
         let whole = if self.canary_rate > BUSY_RATE { BUSY_WINDOW } else { WINDOW };
         let canary = table.canary.as_ref().map(|release| release.slot);
@@ -188,10 +214,10 @@ impl Watched {
         let base = base.filter(|_| span <= WINDOW_MAX)?;
         let mut window = self.window(&base, &now, file, span, minute);
         let rollout = tier.rollout.as_ref()?;
-        let judged = &rollout.analysis.watches;
-        window.stable.watches = by_name(&window.stable.watches, &file.tier.watches, judged);
-        window.canary.watches = by_name(&window.canary.watches, &file.tier.watches, judged);
-        self.judged(&window, rollout, tier, file, table, register, span, tape)
+        let (counted, judged) = (&scene.file.tier.watches, &rollout.analysis.watches);
+        window.stable.watches = by_name(&window.stable.watches, counted, judged);
+        window.canary.watches = by_name(&window.canary.watches, counted, judged);
+        self.judged(scene, rollout, &window, span, tape)
     }
 
     fn window(
@@ -215,38 +241,29 @@ impl Watched {
         Window { stable, canary, cold: false }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one caller; everything seen of one window")]
     fn judged(
         &mut self,
-        window: &Window,
+        scene: &Scene<'_>,
         rollout: &Rollout,
-        tier: &Tier,
-        file: &TierSettings,
-        table: &TableTier,
-        register: &Register,
+        window: &Window,
         span: Duration,
         tape: Option<&mut Tape>,
     ) -> Option<Input> {
-        let name = &file.tier.name;
-        if let Some(reason) = self.down(tier, file, table, register) {
+        let name = &scene.file.tier.name;
+        if let Some(reason) = self.down(scene) {
             return Some(Input::Unhealthy { tier: name.clone(), reason });
         }
         let (id, judge) = self.judge.as_mut()?;
         // Time counts only while both versions could be served.
-        let served = !is_down(&table.stable, register)
-            && table.canary.as_ref().is_some_and(|canary| !is_down(canary, register));
+        let is_served = |release: &Arc<Release>| !is_down(release, scene.register);
+        let served =
+            is_served(&scene.table.stable) && scene.table.canary.as_ref().is_some_and(is_served);
         let now = judge.now() + if served { span.as_secs_f64() } else { 0.0 };
-        if let Some(tape) = tape {
-            tape.window(
-                name,
-                &Line {
-                    t: now,
-                    dur: span.as_secs_f64(),
-                    weight: rollout.weight.share(),
-                    stable: window.stable.clone(),
-                    canary: window.canary.clone(),
-                },
-            );
+        // In a trace the time before the first served second is calibration.
+        if let Some(tape) = tape.filter(|_| now > 0.0) {
+            let (stable, canary) = (window.stable.clone(), window.canary.clone());
+            let (dur, weight) = (span.as_secs_f64(), rollout.weight.share());
+            tape.window(name, &Line { t: now, dur, weight, stable, canary });
         }
         let verdict = judge.observe(now, window);
         Some(Input::Verdict { tier: name.clone(), rollout: *id, verdict })
@@ -254,13 +271,8 @@ impl Watched {
 
     /// The hard stop beside the statistics: no healthy upstream of the canary for too long,
     /// while stable is healthy. What is unknown after a start is not bad.
-    fn down(
-        &mut self,
-        tier: &Tier,
-        file: &TierSettings,
-        table: &TableTier,
-        register: &Register,
-    ) -> Option<String> {
+    fn down(&mut self, scene: &Scene<'_>) -> Option<String> {
+        let Scene { tier, file, table, register } = *scene;
         let canary = table.canary.as_ref()?;
         if !is_down(canary, register) {
             self.down_since = None;
@@ -308,6 +320,16 @@ fn is_down(release: &Release, register: &Register) -> bool {
             HealthState::Unhealthy | HealthState::Ejected
         )
     })
+}
+
+/// Begins the stage that `rollout` stands at.
+fn enter(judge: &mut Judge, rollout: &Rollout) {
+    judge.start_stage(judge.now(), next_share(rollout), rollout.plan.bake(rollout.weight));
+}
+
+/// Whether the stage leads to another share than the judge believes: other margins then.
+fn leads_elsewhere(judge: &Judge, rollout: &Rollout) -> bool {
+    (judge.report().next_weight - next_share(rollout)).abs() > 1e-9
 }
 
 /// The share of users the next step leads to.

@@ -145,13 +145,18 @@ fn cannot_open(path: &Path, error: &io::Error) -> JournalError {
         ""
     };
     let (path, what) = (path.into(), format!("{error}{hint}"));
-    match error.kind() {
+    let unwritable = matches!(
+        error.kind(),
         io::ErrorKind::FileTooLarge
-        | io::ErrorKind::PermissionDenied
-        | io::ErrorKind::QuotaExceeded
-        | io::ErrorKind::ReadOnlyFilesystem
-        | io::ErrorKind::StorageFull => JournalError::Unwritable { path, what },
-        _ => JournalError::Open { path, what },
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull
+    );
+    if unwritable {
+        JournalError::Unwritable { path, what }
+    } else {
+        JournalError::Open { path, what }
     }
 }
 

@@ -39,14 +39,23 @@ pub struct Opened {
     pub sockets: Vec<TcpListener>,
 }
 
+/// A tier that is not listened for.
+#[derive(Debug)]
+pub struct Unbound {
+    /// The tier.
+    pub tier: TierName,
+    /// Why.
+    pub error: Error,
+}
+
 impl Ports {
     /// Opens what `table` has beyond what is open, and forgets what it has no more (the workers
     /// close their sockets themselves). What cannot be opened does not keep the rest from it.
-    pub fn follow(&mut self, table: &Table, workers: usize) -> (Vec<Opened>, Option<Error>) {
+    pub fn follow(&mut self, table: &Table, workers: usize) -> (Vec<Opened>, Vec<Unbound>) {
         let wanted: Vec<(TierName, SocketAddr)> =
             table.tiers.iter().map(|tier| (tier.tier.name.clone(), tier.tier.listen)).collect();
         self.bound.retain(|key, _| wanted.contains(key));
-        let (mut opened, mut wrong) = (Vec::new(), None);
+        let (mut opened, mut unbound) = (Vec::new(), Vec::new());
         for key in wanted {
             if self.bound.contains_key(&key) {
                 continue;
@@ -56,10 +65,10 @@ impl Ports {
                     opened.push(Opened { tier: key.0.clone(), listen: key.1, sockets });
                     self.bound.insert(key, port);
                 }
-                Err(error) => wrong = Some(error),
+                Err(error) => unbound.push(Unbound { tier: key.0, error }),
             }
         }
-        (opened, wrong)
+        (opened, unbound)
     }
 
     /// Where each tier is listened for.

@@ -26,7 +26,7 @@ mod worker;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::runtime::{Builder, LocalOptions};
@@ -35,8 +35,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::metrics::Register;
 use crate::traffic::{Board, TierName};
 use health::Checks;
-use listener::{Opened, Ports};
+use listener::{Opened, Ports, Unbound};
 use worker::{Birth, Order};
+
+/// Pause between two tries to listen at an address that somebody else has.
+const BIND_AGAIN: Duration = Duration::from_secs(1);
 
 /// How the proxy runs. What it serves is in the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,6 +102,7 @@ pub struct Proxy {
     keeper: Option<(channel::Sender<()>, JoinHandle<()>)>,
     ports: Arc<Mutex<Ports>>,
     ended: watch::Receiver<Option<String>>,
+    unbound: watch::Sender<Vec<String>>,
 }
 
 /// Starts the proxy: listens where the published table says, and follows the tables to come.
@@ -113,9 +117,9 @@ pub fn start(
     let count = settings.worker_count().min(board.workers());
     let (epoch, table) = board.current();
     let mut ports = Ports::default();
-    let (opened, wrong) = ports.follow(&table, count);
-    if let Some(error) = wrong {
-        return Err(error);
+    let (opened, unbound) = ports.follow(&table, count);
+    if let Some(unbound) = unbound.into_iter().next() {
+        return Err(unbound.error);
     }
     let instance = String::from_utf8_lossy(&random::identifier()[..16]).into_owned();
     let (end, ended) = watch::channel(None);
@@ -126,6 +130,7 @@ pub fn start(
         workers: Vec::with_capacity(count),
         keeper: None,
         ports: Arc::new(Mutex::new(ports)),
+        unbound: watch::Sender::new(Vec::new()),
     };
     for index in 0..count {
         let (sender, orders) = mpsc::unbounded_channel();
@@ -150,6 +155,7 @@ pub fn start(
         register,
         orders: proxy.orders.clone(),
         ports: Arc::clone(&proxy.ports),
+        unbound: proxy.unbound.clone(),
     };
     let (stop, stopped) = channel::channel();
     let thread = spawn("weir-keeper".to_owned(), &end, move || keeper.run(&stopped))?;
@@ -207,6 +213,11 @@ impl Proxy {
         }
     }
 
+    /// The tiers that are not listened for, each with the reason as a sentence.
+    pub fn unbound(&self) -> watch::Receiver<Vec<String>> {
+        self.unbound.subscribe()
+    }
+
     /// Stops: accepts nothing more, lets requests go on for up to `limit`, closes what is idle and
     /// what was upgraded. Returns how many connections were cut. Blocks the thread.
     pub fn drain(mut self, limit: Duration) -> usize {
@@ -244,6 +255,7 @@ struct Keeper {
     register: Arc<Register>,
     orders: Vec<mpsc::UnboundedSender<Order>>,
     ports: Arc<Mutex<Ports>>,
+    unbound: watch::Sender<Vec<String>>,
 }
 
 impl Keeper {
@@ -259,20 +271,40 @@ impl Keeper {
     async fn keep(&mut self, stopped: &channel::Receiver<()>) {
         let mut checks = Checks::default();
         checks.follow(&self.board.current().1, &self.register);
+        let mut tried = Instant::now();
         while stopped.try_recv() == Err(channel::TryRecvError::Empty) {
-            if self.board.epoch() != self.epoch {
+            let moved = self.board.epoch() != self.epoch;
+            if moved {
                 let (epoch, table) = self.board.current();
                 self.epoch = epoch;
                 checks.follow(&table, &self.register);
-                let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-                let (opened, wrong) = ports.follow(&table, self.orders.len());
-                hand_out(&self.orders, opened);
-                if let Some(error) = wrong {
-                    tracing::error!(%error, "a tier is not served");
-                }
+            }
+            let missing = !self.unbound.borrow().is_empty();
+            if moved || (missing && tried.elapsed() >= BIND_AGAIN) {
+                tried = Instant::now();
+                self.listen();
             }
             tokio::time::sleep(health::FOLLOW).await;
         }
+    }
+
+    /// Listens where the table says, and says where that cannot be had.
+    fn listen(&self) {
+        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let (opened, unbound) = ports.follow(&self.board.current().1, self.orders.len());
+        hand_out(&self.orders, opened);
+        let said = |unbound: &Unbound| format!("{} is not served: {}", unbound.tier, unbound.error);
+        let said: Vec<String> = unbound.iter().map(said).collect();
+        self.unbound.send_if_modified(|before| {
+            let differs = *before != said;
+            if differs {
+                for line in &said {
+                    tracing::error!("{line}");
+                }
+                *before = said;
+            }
+            differs
+        });
     }
 }
 
@@ -295,6 +327,7 @@ mod tests {
             keeper: None,
             ports: Arc::default(),
             ended,
+            unbound: watch::Sender::default(),
         };
         let early = tokio::time::timeout(Duration::from_millis(50), proxy.broken()).await;
         assert!(early.is_err(), "it lives");

@@ -1,6 +1,7 @@
 //! What comes in: orders, verdicts, what the file says; and why an order is not carried out.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -168,6 +169,8 @@ pub enum Input {
 pub struct Facts {
     /// The tiers of the file, in its order.
     pub tiers: Vec<TierFacts>,
+    /// Where the program itself listens: for clients, and for orders.
+    pub own: Vec<SocketAddr>,
     /// Sixteen random bytes nobody has seen, should a rollout start.
     pub salt: Salt,
     /// Whether verdicts are only written down (`--observe`).
@@ -221,7 +224,8 @@ impl TierFacts {
 
     /// The version that the file has at `address`.
     pub fn at(&self, address: &Address) -> Option<&Version> {
-        let there = |release: &&ReleaseFacts| release.addresses.contains(address);
+        let place = address.plain();
+        let there = |release: &&ReleaseFacts| release.addresses.iter().any(|a| a.plain() == place);
         self.releases.iter().find(there).map(|release| &release.version)
     }
 }
@@ -316,6 +320,19 @@ pub enum Refusal {
         /// The weight now.
         weight: Weight,
     },
+    /// `start --upstream` of a version that the file lists elsewhere.
+    #[error(
+        "{tier}: the file lists {version} at {listed}; leave --upstream out, or give the build that \
+         runs elsewhere a version of its own"
+    )]
+    ListedElsewhere {
+        /// Where.
+        tier: TierName,
+        /// The version.
+        version: Version,
+        /// Its addresses in the file.
+        listed: String,
+    },
     /// No rollout is open.
     #[error("{0}no rollout is open; `weir start` opens one, `weir status` shows who serves")]
     NoneOpen(String),
@@ -332,11 +349,25 @@ pub enum Refusal {
     },
     /// `start` without a version where none is left.
     #[error(
-        "{tier}: every version of the file was tried; add the new one to `releases` and `weir reload`, or name one with --again"
+        "{tier}: every version was tried; give the new build a version of its own (a line in \
+         `releases` and `weir reload`; without a file, `weir run` with --canary VERSION=ADDR), or \
+         try one again: `weir start {tier} VERSION --again`"
     )]
     NothingNew {
         /// Where.
         tier: TierName,
+    },
+    /// `start --upstream` with an address of the program itself.
+    #[error(
+        "{tier}: {address} leads back to Weir, which listens on {own}; name where the app runs"
+    )]
+    OwnAddress {
+        /// Where.
+        tier: TierName,
+        /// What was named.
+        address: Address,
+        /// Where Weir listens.
+        own: SocketAddr,
     },
     /// Passed stages changed in the file.
     #[error(

@@ -52,6 +52,8 @@ pub enum Change {
         /// On what ground.
         cause: Cause,
     },
+    /// Upgraded connections of the release that was left are closed at once after all.
+    Cut,
     /// The time for a proof is over and the rollout waits for a person.
     Held {
         /// What is missing.
@@ -195,7 +197,7 @@ impl Change {
     /// Whether this may act before it is written.
     pub const fn direction(&self) -> Direction {
         match self {
-            Self::Paused | Self::RolledBack { .. } => Direction::Lower,
+            Self::Cut | Self::Paused | Self::RolledBack { .. } => Direction::Lower,
             Self::Adopted { .. }
             | Self::Advanced { .. }
             | Self::Held { .. }

@@ -36,6 +36,9 @@ impl Event {
                     format!("advanced to {weight}: {reason}")
                 }
             },
+            Change::Cut => {
+                format!("open connections of the version that was left are closed at once, by {by}")
+            }
             Change::Held { reason } => format!("held; the time for a proof is over: {reason}"),
             Change::Moved { version, addresses } => {
                 let places: Vec<String> = addresses.iter().map(ToString::to_string).collect();

@@ -114,7 +114,10 @@ pub struct Known {
 impl State {
     /// Remembers `event`. An event of a tier that nobody adopted is kept out rather than guessed.
     pub fn apply(&mut self, event: &Event) {
-        self.latest = self.latest.max(event.rollout.unwrap_or(0));
+        // Only a start counts: what lowered a rollout whose start was never written is no rollout.
+        if let (Change::Started { .. }, Some(rollout)) = (&event.change, event.rollout) {
+            self.latest = self.latest.max(rollout);
+        }
         if let Change::Adopted { stable, addresses, why } = &event.change {
             self.adopt(event, stable, addresses, why);
         } else if let Some(tier) = self.tiers.get_mut(&event.tier) {
@@ -181,12 +184,19 @@ impl Tier {
         !self.versions.contains_key(version)
     }
 
+    /// Whether the version that serves does so because everybody went back to it.
+    pub fn went_back(&self) -> bool {
+        let last = |fate: &Fate| fate.outcome == Outcome::RolledBack && fate.at == self.since;
+        self.rollout.is_none() && self.versions.values().any(last)
+    }
+
     fn apply(&mut self, event: &Event) {
         match &event.change {
             Change::Adopted { .. } | Change::WouldHaveRolledBack { .. } | Change::Held { .. } => {
                 self.mark(event);
             }
             Change::Advanced { weight, .. } => self.enter(*weight, event),
+            Change::Cut => self.close_now = true,
             Change::Moved { version, addresses } => {
                 if let Some(known) = self.addresses.get_mut(version) {
                     known.addresses.clone_from(addresses);

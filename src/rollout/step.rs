@@ -366,7 +366,9 @@ impl Desk<'_> {
             ids.push(self.state.latest);
         }
         let concerned = |tier: &Tier| {
-            tier.rollout.is_some() || tier.previous.as_ref().is_some_and(|(_, id)| ids.contains(id))
+            tier.rollout.is_some()
+                || tier.previous.as_ref().is_some_and(|(_, id)| ids.contains(id))
+                || (now && tier.went_back())
         };
         let tiers = self.state.tiers.iter().filter(|(_, tier)| concerned(tier));
         let events: Vec<Event> = tiers.filter_map(|(n, tier)| self.back(n, tier, now)).collect();
@@ -385,7 +387,7 @@ impl Desk<'_> {
 
     /// Why nobody can go back, unless somebody went back already.
     fn nobody_before(&self, name: &TierName, tier: &Tier) -> Option<Refusal> {
-        let went_back = tier.versions.values().any(|fate| fate.outcome == Outcome::RolledBack);
+        let went_back = tier.went_back();
         self.place_taken(name, tier).or_else(|| {
             let (tier, stable) = (name.clone(), tier.stable.clone());
             (!went_back).then_some(Refusal::NobodyBefore { tier, stable })
@@ -410,6 +412,9 @@ impl Desk<'_> {
             (Some(rollout), _) => (&rollout.release, &tier.stable, rollout.id),
             (None, Some((previous, id))) if self.place_taken(name, tier).is_none() => {
                 (&tier.stable, previous, *id)
+            }
+            (None, None) if now && tier.went_back() && !tier.close_now => {
+                return Some(self.event(name, None, Change::Cut));
             }
             (None, _) => return None,
         };
@@ -476,17 +481,12 @@ impl Desk<'_> {
                 available: listed(others(facts, tier)),
             });
         }
-        let elsewhere = |address: &&Address| facts.at(address).is_some_and(|of| *of != release);
-        if let Some(address) = upstreams.iter().find(elsewhere) {
-            let (tier, address) = (name.clone(), address.clone());
-            let of = facts.at(&address).unwrap_or(&release).clone();
-            return Err(Refusal::AddressTaken { tier, address, of });
-        }
+        self.may_run_at(name, tier, facts, &release, upstreams)?;
         let (addresses, healthy, listed) = match facts.release(&release) {
-            _ if !upstreams.is_empty() => {
+            Some(release) => (release.addresses.clone(), release.healthy, true),
+            None if !upstreams.is_empty() => {
                 (upstreams.to_vec(), facts.named_upstreams_healthy, false)
             }
-            Some(release) => (release.addresses.clone(), release.healthy, true),
             None => return Err(self.unknown_version(name, &release)),
         };
         let fate = tier.versions.get(&release);
@@ -507,6 +507,45 @@ impl Desk<'_> {
         let change =
             Change::Started { release, attempt, plan, analysis, salt, addresses, listed, sticky };
         Ok(self.event(name, Some(self.state.latest + 1), change))
+    }
+
+    /// The addresses that an order names: nobody else's, not Weir's own, and for a release of the
+    /// file those of the file.
+    fn may_run_at(
+        &self,
+        name: &TierName,
+        tier: &Tier,
+        facts: &TierFacts,
+        release: &Version,
+        upstreams: &[Address],
+    ) -> Result<(), Refusal> {
+        for address in upstreams {
+            let (tier_name, place) = (name.clone(), address.plain());
+            let own = self.facts.own.iter().find(|own| address.leads_to(**own));
+            if let Some(own) = own {
+                let (address, own) = (address.clone(), *own);
+                return Err(Refusal::OwnAddress { tier: tier_name, address, own });
+            }
+            let serving = tier.addresses.get(&tier.stable);
+            let serves = serving.is_some_and(|s| s.addresses.iter().any(|a| a.plain() == place));
+            let of = if serves { Some(&tier.stable) } else { facts.at(address) };
+            if let Some(of) = of.filter(|of| *of != release) {
+                let (address, of) = (address.clone(), of.clone());
+                return Err(Refusal::AddressTaken { tier: tier_name, address, of });
+            }
+        }
+        let file = facts.release(release).filter(|_| !upstreams.is_empty());
+        let same = |file: &&super::ReleaseFacts| {
+            let all_in = |these: &[Address], those: &[Address]| {
+                these.iter().all(|this| those.iter().any(|that| this.plain() == that.plain()))
+            };
+            all_in(upstreams, &file.addresses) && all_in(&file.addresses, upstreams)
+        };
+        file.filter(|file| !same(file)).map_or(Ok(()), |file| {
+            let (tier, version) = (name.clone(), release.clone());
+            let listed = listed(file.addresses.iter());
+            Err(Refusal::ListedElsewhere { tier, version, listed })
+        })
     }
 }
 

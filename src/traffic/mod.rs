@@ -3,12 +3,14 @@
 pub mod affinity;
 mod board;
 pub mod matching;
+mod reach;
 mod table;
 mod tier;
 mod weight;
 
 pub use affinity::Sticky;
 pub use board::Board;
+pub use reach::overlap;
 pub use table::{Table, TableTier};
 pub use tier::{
     Address, AddressError, HealthCheck, Ignore, Limits, NAME_BYTES_MAX, Preview, Release, Tier,

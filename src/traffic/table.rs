@@ -26,7 +26,7 @@ pub struct TableTier {
     pub stable: Arc<Release>,
     /// The release of the open rollout.
     pub canary: Option<Arc<Release>>,
-    /// Further releases that can be reached by preview and are kept warm.
+    /// Further releases, which can be reached by preview and are asked for their health.
     pub others: Vec<Arc<Release>>,
     /// Over how long upgraded connections on a release that is neither stable nor canary any
     /// more are closed; zero closes them at once.

@@ -90,7 +90,8 @@ impl FromStr for Weight {
             return Err(malformed());
         }
         let hundredths: u16 = format!("{part:0<2}").parse().map_err(|_| malformed())?;
-        let points = whole.parse::<u16>().map_err(|_| malformed())? * 100 + hundredths;
+        let whole: u16 = whole.parse().map_err(|_| malformed())?;
+        let points = whole.saturating_mul(100).saturating_add(hundredths);
         Self::basis_points(points)
     }
 }
@@ -266,6 +267,9 @@ mod tests {
         }
         for wrong in ["5", "0.05", "%", "-1%", "1.234%", "1e1%", "5pp", "٣%", "9999%"] {
             assert!(matches!(wrong.parse::<Weight>(), Err(WeightError::Malformed(_))), "{wrong}");
+        }
+        for beyond in ["100.01%", "655.35%", "656%", "700%", "999%"] {
+            assert!(matches!(beyond.parse::<Weight>(), Err(WeightError::TooLarge(_))), "{beyond}");
         }
         let error = "101%".parse::<Weight>().unwrap_err().to_string();
         assert_eq!(error, "a weight of 101.00% is out of range; use 0% to 100%");

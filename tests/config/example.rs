@@ -216,7 +216,7 @@ fn the_defaults_that_are_written_are_the_defaults() {
                 "state.path" => "/etc/weir/weir.db".to_owned(),
                 "tier.web.analysis.margin" => continue,
                 watch if watch.contains(".watch.") => continue,
-                _ => key.default.trim_matches('"').to_owned(),
+                _ => key.default.replace('"', ""),
             };
             assert_eq!(described.get(&path), Some(&said), "{path}");
         }

@@ -215,14 +215,14 @@ name = "web"
 listen = 127.0.0.1:8080
 stable = "1.0.0"
 releases = [{ version = "1.0.0", upstreams = ["127.0.0.1:9101"] }]
-keep_warm = 24
+canary_down = 24
 "#;
     let found = mistakes(text);
     let lines: Vec<&str> = found.iter().filter_map(|one| one.split(':').next()).collect();
     assert_eq!(lines, ["2", "3", "7", "10"], "{found:#?}");
     assert_eq!(
         found[3],
-        "10: `keep_warm`: 24 has no unit; write \"24s\" for seconds; \"500ms\", \"1m30s\" and \"24h\" are allowed too"
+        "10: `canary_down`: 24 has no unit; write \"24s\" for seconds; \"500ms\", \"1m30s\" and \"24h\" are allowed too"
     );
 }
 

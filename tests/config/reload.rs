@@ -42,6 +42,9 @@ fn each_change_has_its_class() {
         (and("[state]\npath = \"other.db\""), "state.path", Class::Restart),
         (and("[proxy]\nworkers = 3"), "proxy.workers", Class::Restart),
         (and("[log]\nlevel = \"debug\""), "log.level", Class::Live),
+        (and("[log]\nformat = \"json\""), "log.format", Class::Restart),
+        (and("[admin]\nhosts = [\"weir.example.com\"]"), "admin.hosts", Class::Restart),
+        (with("127.0.0.1:8080", "127.0.0.1:8090"), "tier.web.listen", Class::Restart),
         (
             with("127.0.0.1:9102", "127.0.0.1:9103"),
             "tier.web.releases.1.1.0.upstreams",

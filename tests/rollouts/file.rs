@@ -83,7 +83,8 @@ impl File {
             }
         };
         let tiers = self.tier.iter().map(|tier| self.tier(tier, &stages, down));
-        Facts { tiers: tiers.collect(), salt: Salt::new(*b"a secret of ours"), observe }
+        let own = vec!["127.0.0.1:8080".parse().unwrap(), "127.0.0.1:7700".parse().unwrap()];
+        Facts { tiers: tiers.collect(), own, salt: Salt::new(*b"a secret of ours"), observe }
     }
 
     fn tier(&self, tier: &Tier, stages: &Stages, down: &BTreeSet<String>) -> TierFacts {

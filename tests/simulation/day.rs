@@ -1,5 +1,7 @@
 //! One random day, and the laws that are checked after each of its moments.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a law looks at the few events it is about")]
+
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -109,7 +111,7 @@ impl Day {
     pub fn new(seed: u64, tell: bool) -> Self {
         let mut chance = StdRng::seed_from_u64(seed);
         let analysis = Settings {
-            give_up: Duration::from_secs(60),
+            give_up: Duration::from_mins(1),
             when_unproven: if chance.random() { WhenUnproven::Advance } else { WhenUnproven::Hold },
             grace: Duration::from_secs(5),
             ..Settings::default()
@@ -148,7 +150,8 @@ impl Day {
                 86..89 => self.crash(),
                 89..92 => self.edit(),
                 92..94 => {
-                    self.wall = self.wall.saturating_sub(self.chance.random_range(0..90_000_000))
+                    let back = self.chance.random_range(0..90_000_000);
+                    self.wall = self.wall.saturating_sub(back);
                 }
                 94..96 => self.wall += self.chance.random_range(0..90_000_000),
                 96..98 => self.failing = [0.0, 0.001, 0.03, 1.0][self.chance.random_range(0..4)],
@@ -162,7 +165,7 @@ impl Day {
 
     fn say(&self, text: impl FnOnce() -> String) {
         if self.tell {
-            println!("{} {:?} {}", self.wall / 1_000 % 100_000, self.disk, text());
+            eprintln!("{} {:?} {}", self.wall / 1_000 % 100_000, self.disk, text());
         }
     }
 
@@ -182,10 +185,10 @@ impl Day {
             return;
         }
         let all = self.chance.random_range(0..self.traffic);
-        let canary = (all as f64 * weight) as u64;
+        let canary = part(all, weight);
         let counts = |requests: u64, share: f64| Counts {
             requests,
-            errors: (requests as f64 * share) as u64,
+            errors: part(requests, share),
             ..Counts::default()
         };
         let window = Window {
@@ -509,7 +512,9 @@ impl Day {
             return;
         }
         let mut after = self.memory.clone();
-        first.iter().for_each(|event| after.apply(event));
+        for event in &first {
+            after.apply(event);
+        }
         assert_eq!(after.weight(&web()), Weight::NONE, "a canary after a roll back");
         let second = step(&after, &input, &self.facts, self.now());
         assert_eq!(second, Ok(vec![]), "a second roll back");
@@ -568,6 +573,12 @@ fn share(tier: &Tier, version: &Version) -> Weight {
     }
 }
 
+/// `share` of `all`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
+fn part(all: u64, share: f64) -> u64 {
+    (all as f64 * share) as u64
+}
+
 fn web() -> TierName {
     "web".parse().unwrap()
 }
@@ -598,5 +609,5 @@ fn facts(analysis: Settings, places: &[(u16, u16)]) -> Facts {
         rate: None,
         named_upstreams_healthy: true,
     };
-    Facts { tiers: vec![tier], salt: Salt::new([7; 16]), observe: false }
+    Facts { tiers: vec![tier], own: vec![], salt: Salt::new([7; 16]), observe: false }
 }

@@ -1,6 +1,6 @@
 //! What the tests drive, and what drives them.
 
 pub mod client;
-pub mod load;
+pub mod disk;
 pub mod program;
 pub mod upstream;

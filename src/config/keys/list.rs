@@ -60,7 +60,7 @@ pub const ADMIN: Keys = Keys {
             "hosts",
             "list of host names",
             "[]",
-            Live,
+            Restart,
             "Further names by which browsers may reach the admin address, against DNS rebinding.",
         ),
     ],
@@ -85,13 +85,13 @@ pub const PROXY: Keys = Keys {
 pub const LOG: Keys = Keys {
     title: "[log]",
     keys: &[
-        key("format", "`\"text\"` or `\"json\"`", "\"text\"", Live, "Shape of the lines."),
+        key("format", "`\"text\"` or `\"json\"`", "\"text\"", Restart, "Shape of the lines."),
         key(
             "level",
             "level",
             "\"info\"",
             Live,
-            "Least importance of what is written: off, error, warn, info, debug or trace; modules may differ (`\"info,weir::proxy=debug\"`).",
+            "Least importance of what is written: off, error, warn, info, debug or trace; modules may differ (`\"info,weir::proxy=debug\"`). The environment's `WEIR_LOG` overrides it.",
         ),
     ],
 };
@@ -106,7 +106,7 @@ pub const TIER: Keys = Keys {
             RefusedWhileOpen,
             "Name in orders, sentences and metrics; required.",
         ),
-        key("listen", "address", "", Live, "Where clients come in; required."),
+        key("listen", "address", "", Restart, "Where clients come in; required."),
         key(
             "stable",
             "version",
@@ -142,9 +142,9 @@ pub const TIER: Keys = Keys {
         key(
             "trusted_proxies",
             "list of networks",
-            "[]",
+            "[\"127.0.0.0/8\", \"::1/128\"]",
             Live,
-            "Peers whose `X-Forwarded-For` is believed.",
+            "Peers whose `X-Forwarded-For` is believed: by it clients without a cookie are placed. The default is a proxy on the same machine; one elsewhere must be listed, or all its new clients share one place.",
         ),
         key(
             "show_version",
@@ -159,13 +159,6 @@ pub const TIER: Keys = Keys {
             "false",
             Live,
             "Whether each request is written to the log.",
-        ),
-        key(
-            "keep_warm",
-            "duration, 0s to 30d",
-            "\"24h\"",
-            Live,
-            "How long the release before the last promotion keeps its connections and health checks; it does not limit `weir rollback`.",
         ),
         key(
             "analysis",
