@@ -33,6 +33,9 @@ const BOUND_MAX: Duration = Duration::from_millis(250);
 /// How long requests to the admin may take to end when the program stops.
 const ADMIN_DRAIN: Duration = Duration::from_secs(2);
 
+/// How long requests may go on when the program is broken: its split is nobody's any more.
+const BROKEN_DRAIN_MAX: Duration = Duration::from_secs(2);
+
 /// Threads for what is not on the way of a request: control, admin, checks.
 const SIDE_THREADS: usize = 2;
 
@@ -81,7 +84,7 @@ async fn program(run: &Run, config: Config, level: Level) -> anyhow::Result<()> 
         Some(path) => Store::open(path)?,
     };
     let api = Api::bind(&config).await?;
-    let weir = Weir::start(settings(run, &config), store, workers(&config))?;
+    let mut weir = Weir::start(settings(run, &config), store, workers(&config))?;
     let reloading = Arc::new(Reloading::new(run.clone(), config.clone(), level, &weir));
     let api = api.serve(&config, &weir, &reloading);
     announce(&config);
@@ -95,14 +98,22 @@ async fn program(run: &Run, config: Config, level: Level) -> anyhow::Result<()> 
             told.told().await;
         }
     });
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let broken = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        what = weir.broken() => Some(what),
+    };
+    let drain = drain(&reloading.config());
+    match &broken {
+        None => tracing::info!("stopping; requests may finish"),
+        Some(what) => tracing::error!("{what}; stopping, so that a restart mends it"),
     }
-    tracing::info!("stopping; requests may finish");
-    weir.stop(drain(&reloading.config())).await;
+    weir.stop(if broken.is_some() { drain.min(BROKEN_DRAIN_MAX) } else { drain }).await;
     api.stop().await;
-    Ok(())
+    match broken {
+        None => Ok(()),
+        Some(what) => Err(anyhow::anyhow!("{what}; start weir again, the journal knows the split")),
+    }
 }
 
 /// The admin API before it serves: its port and its tokens are there.

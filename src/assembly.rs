@@ -21,7 +21,8 @@ pub struct Weir {
     handle: Handle,
     register: Arc<Register>,
     proxy: Proxy,
-    control: JoinHandle<()>,
+    /// None once it has ended unasked.
+    control: Option<JoinHandle<()>>,
     stop: oneshot::Sender<()>,
 }
 
@@ -93,7 +94,7 @@ impl Weir {
         .with_context(|| format!("cannot record to {}", record.unwrap_or_default().display()))?;
         let (stop, stopped) = oneshot::channel();
         let proxy = proxy::start(&proxy::Settings { workers }, board, Arc::clone(&register))?;
-        let control = tokio::spawn(control.run(stopped));
+        let control = Some(tokio::spawn(control.run(stopped)));
         Ok(Self { handle, register, proxy, control, stop })
     }
 
@@ -105,6 +106,26 @@ impl Weir {
     /// What the workers count.
     pub const fn register(&self) -> &Arc<Register> {
         &self.register
+    }
+
+    /// Waits until the control task or a thread of the proxy has ended that nobody told to, and
+    /// says which. What is left serves the last split for ever, and nobody could roll it back:
+    /// stop it, and start anew from the journal.
+    pub async fn broken(&mut self) -> String {
+        let control = async {
+            match &mut self.control {
+                Some(task) => task.await,
+                None => Ok(()),
+            }
+        };
+        tokio::select! {
+            ended = control => {
+                self.control = None;
+                let why = ended.err().map_or_else(String::new, |error| format!(": {error}"));
+                format!("the control task has ended{why}")
+            }
+            name = self.proxy.broken() => format!("the thread {name} of the proxy has ended"),
+        }
     }
 
     /// The tiers that are not listened for, each with the reason as a sentence.
@@ -120,7 +141,9 @@ impl Weir {
             tracing::warn!(cut, "connections were cut at the end of the drain");
         }
         let _ = self.stop.send(());
-        let _ = self.control.await;
+        if let Some(control) = self.control {
+            let _ = control.await;
+        }
     }
 }
 
@@ -153,6 +176,28 @@ pub fn control_settings(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FILE: &str = r#"
+[[tier]]
+name     = "web"
+listen   = "127.0.0.1:0"
+stable   = "1.0.0"
+releases = [{ version = "1.0.0", upstreams = ["127.0.0.1:9"] }]
+"#;
+
+    #[tokio::test]
+    async fn the_end_of_the_control_task_is_noticed() {
+        let config = config::parse("weir.toml", FILE, Path::new("")).map_err(|e| e.to_string());
+        let settings = control_settings(&config.unwrap(), false, None, vec![]);
+        let mut weir = Weir::start(settings, Store::memory(), 1).unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(100), weir.broken()).await;
+        assert!(early.is_err(), "it lives");
+        weir.control.as_ref().unwrap().abort();
+        let what = weir.broken().await;
+        assert!(what.starts_with("the control task has ended: "), "{what}");
+        assert_eq!(weir.broken().await, "the control task has ended");
+        weir.stop(Duration::ZERO).await;
+    }
 
     #[test]
     fn a_journal_set_aside_is_lost_until_the_new_one_holds_something() {

@@ -2,7 +2,7 @@
 //! processes come into it: the law of order while the journal hangs or fails.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use weir::assembly::control_settings;
 use weir::config;
 use weir::control::{Answer, Control, Handle, OrderError, Settings};
-use weir::journal::{Batch, Journal};
+use weir::journal::{Batch, Journal, JournalError, Kept};
 use weir::metrics::Register;
 use weir::metrics::recorder::HealthState;
 use weir::rollout::{Actor, Adoption, Change, Command, Event, Order, Outcome, State, Tier};
@@ -52,8 +52,22 @@ struct World {
     task: JoinHandle<()>,
 }
 
+/// Opens the journal. A program that another test is just starting holds the locks of all journals
+/// of this process for a moment, even that of one that was closed.
+fn open(path: &Path) -> (Journal, Kept) {
+    let since = Instant::now();
+    loop {
+        match Journal::open(path) {
+            Err(JournalError::Owned { .. }) if since.elapsed() < Duration::from_secs(2) => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            outcome => return outcome.unwrap(),
+        }
+    }
+}
+
 fn settings(file: &str) -> Settings {
-    let parsed = config::parse("weir.toml", file, std::path::Path::new(""));
+    let parsed = config::parse("weir.toml", file, Path::new(""));
     let config = parsed.unwrap_or_else(|report| panic!("{report}"));
     control_settings(&config, false, None, vec![])
 }
@@ -81,7 +95,7 @@ impl World {
         };
         board.set_waker(0, Box::new(acknowledge));
         let register = Arc::new(Register::new(1));
-        let (journal, kept) = Journal::open(&folder.path().join("weir.db")).unwrap();
+        let (journal, kept) = open(&folder.path().join("weir.db"));
         let (control, handle) = Control::start(
             settings(file),
             journal,
@@ -101,9 +115,14 @@ impl World {
 
     /// Stops it and starts it again on the same journal.
     async fn restart(self) -> Self {
+        Self::begin(self.end().await, FILE)
+    }
+
+    /// Stops it; what it wrote is left.
+    async fn end(self) -> TempDir {
         let _ = self.stop.send(());
         self.task.await.unwrap();
-        Self::begin(self.folder, FILE)
+        self.folder
     }
 
     fn health(&self, release: &str, address: &str, state: HealthState) {
@@ -545,4 +564,63 @@ async fn a_restart_serves_the_same_split_to_the_same_clients() {
     assert_eq!(before.tiers[0].salt, after.tiers[0].salt);
     assert_eq!(before.tiers[0].stable.version, after.tiers[0].stable.version);
     world.agrees();
+}
+
+/// A file that not even root may write, until this is dropped.
+struct Immutable(PathBuf);
+
+impl Immutable {
+    fn new(path: PathBuf) -> Option<Self> {
+        let output = std::process::Command::new("chattr").arg("+i").arg(&path).output();
+        let worked = output.is_ok_and(|output| output.status.success());
+        if !worked {
+            eprintln!("skipped: chattr +i does not work here");
+        }
+        worked.then_some(Self(path))
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("chattr").arg("-i").arg(&self.0).output();
+    }
+}
+
+#[tokio::test]
+async fn a_start_with_a_journal_that_cannot_be_written_serves_what_it_holds() {
+    let world = World::new();
+    world.start().await;
+    let before = world.board.current().1;
+    let folder = world.end().await;
+    let Some(immutable) = Immutable::new(folder.path().join("weir.db")) else { return };
+    let world = World::begin(folder, FILE);
+    assert_eq!(world.board.current().1, before, "the split is as it was");
+    assert!(world.handle.view().journal_trouble.is_some());
+    let error = world.order(advance()).await.unwrap_err();
+    assert!(error.to_string().ends_with("nothing was raised"), "{error}");
+    assert_eq!(world.weight(), weight("5%"));
+    world.roll_back_at_once().await;
+    drop(immutable);
+    world.written(&["adopted", "started", "rolled_back"]).await;
+    world.agrees();
+    world.order(promote()).await.unwrap_err();
+    let folder = world.end().await;
+    let kept = open(&folder.path().join("weir.db")).1;
+    assert_eq!(kept.records.len(), 3);
+}
+
+#[tokio::test]
+async fn another_sticky_is_refused_while_a_rollout_is_open_and_said_after_a_restart() {
+    let other = FILE.replace("stable   =", "sticky   = \"address\"\nstable   =");
+    let world = World::new();
+    world.start().await;
+    let error = world.handle.reload(settings(&other)).await.unwrap_err();
+    assert!(error.to_string().contains("would place everybody anew"), "{error}");
+    let world = World::begin(world.end().await, &other);
+    assert_eq!(world.weight(), weight("5%"));
+    let remarks = world.handle.view().tier(&name()).unwrap().remarks.clone();
+    let told = remarks.iter().any(|remark| remark.contains("clients were placed anew"));
+    assert!(told, "{remarks:?}");
+    world.order(rollback()).await.unwrap();
+    world.handle.reload(settings(&other)).await.unwrap();
 }

@@ -10,7 +10,7 @@ use super::values::{duration_text, hundredfold, size_text};
 use super::{Config, LogFormat, RolloutConfig, TierConfig};
 use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
 use crate::rollout::{Stage, Stages};
-use crate::traffic::{Sticky, Tier, TierName};
+use crate::traffic::{Tier, TierName};
 
 /// What stands in place of a secret.
 pub(super) const SECRET: &str = "(secret)";
@@ -123,16 +123,7 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
     page.put("name", &tier.name);
     page.put("listen", tier.listen);
     page.put("stable", &config.stable);
-    page.put(
-        "sticky",
-        match &tier.sticky {
-            Sticky::Address => "address".to_owned(),
-            Sticky::Cookie(name) => format!("{{ cookie = {name:?} }}"),
-            Sticky::Header(name) => format!("{{ header = {name:?} }}"),
-            Sticky::Nothing => "none".to_owned(),
-            Sticky::Own => "cookie".to_owned(),
-        },
-    );
+    page.put("sticky", &tier.sticky);
     page.put("trusted_proxies", list(&tier.trusted_proxies));
     page.put("show_version", tier.show_version);
     page.put("access_log", tier.access_log);

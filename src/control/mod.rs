@@ -420,7 +420,7 @@ impl Control {
     fn evidence(&self) -> BTreeMap<TierName, Evidence> {
         let saved = clock::wall();
         let row = |(name, watched): (&TierName, &Watched)| {
-            Some((name.clone(), Evidence { saved, body: watched.body()? }))
+            Some((name.clone(), Evidence { saved, body: watched.body(name)? }))
         };
         self.watched.iter().filter_map(row).collect()
     }

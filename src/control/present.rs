@@ -176,6 +176,13 @@ impl Control {
                 file.stable, tier.stable
             ));
         }
+        let sticky = &file.tier.sticky;
+        if let Some(was) = tier.rollout.as_ref().and_then(|open| open.other_sticky(sticky)) {
+            remarks.push(format!(
+                "the file's sticky ({sticky}) differs from that of the open rollout ({was}): \
+                 clients were placed anew, and a reload is refused until it is back"
+            ));
+        }
         if let Some(share) = key_share.filter(|share| *share > KEY_SHARE_MAX) {
             remarks.push(format!(
                 "one client sends {:.0} % of the requests; share and verdict are unreliable",

@@ -11,9 +11,9 @@ use tokio::time::MissedTickBehavior;
 use super::handle::{Handle, ORDERS_MAX};
 use super::tape::Tape;
 use super::watched::Watched;
-use super::{Control, Settings, TICK};
+use super::{Control, RECORDS_SHOWN, Settings, TICK};
 use crate::clock;
-use crate::journal::{Batch, Journal, Kept};
+use crate::journal::{Batch, Journal, Kept, Record};
 use crate::metrics::Register;
 use crate::rollout::{Input, State, step};
 use crate::time::Timestamp;
@@ -61,7 +61,7 @@ impl Control {
             register,
             watched,
             pending: None,
-            records: Arc::new(kept.records),
+            records: Arc::new(newest(kept.records)),
             orders,
             lowering,
             reloads: VecDeque::new(),
@@ -110,6 +110,14 @@ impl Control {
     }
 }
 
+/// The records that the view shows; older ones are in the journal.
+fn newest(mut records: Vec<Record>) -> Vec<Record> {
+    let surplus = records.len().saturating_sub(RECORDS_SHOWN);
+    records.drain(..surplus);
+    records.shrink_to_fit();
+    records
+}
+
 fn watched(
     kept: &Kept,
     state: &State,
@@ -131,4 +139,18 @@ fn watched(
         (name.clone(), watched)
     });
     restored.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_newest_records_are_held() {
+        let first = include_str!("../../tests/journals/0.1.jsonl").lines().next().unwrap();
+        let first: Record = serde_json::from_str(first).unwrap();
+        let many = 1..=RECORDS_SHOWN as u64 + 5;
+        let records = newest(many.map(|seq| Record { seq, ..first.clone() }).collect());
+        assert_eq!((records.len(), records[0].seq), (RECORDS_SHOWN, 6));
+    }
 }

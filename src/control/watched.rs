@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::observe::{Memory, counts, latency_since};
 use super::settings::TierSettings;
 use super::tape::Tape;
-use crate::analysis::{Counts, History, Judge, Line, Report, Window};
+use crate::analysis::{Counts, History, Judge, Line, Report, WatchSettings, Window};
 use crate::metrics::recorder::HealthState;
 use crate::metrics::{Register, Totals};
 use crate::rollout::{Change, Input, Rollout, RolloutId, Tier};
-use crate::traffic::{Release, TableTier, Weight};
+use crate::traffic::{Release, TableTier, TierName, Watch, Weight};
 
 /// The usual window.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -83,10 +83,12 @@ struct Row {
 
 impl Watched {
     /// What is kept of it in the journal.
-    pub(super) fn body(&self) -> Option<String> {
+    pub(super) fn body(&self, name: &TierName) -> Option<String> {
         let (rollout, judge) = self.judge.clone().unzip();
         let (memory, weight) = (self.memory.clone(), self.weight);
-        serde_json::to_string(&Row { memory, rollout, judge, weight }).ok()
+        let complain =
+            |error| tracing::error!(tier = %name, %error, "evidence cannot be written down");
+        serde_json::to_string(&Row { memory, rollout, judge, weight }).map_err(complain).ok()
     }
 
     /// From what was kept. Evidence of another rollout than the open one is nobody's.
@@ -210,8 +212,11 @@ impl Watched {
         let base = self.base.replace(now.clone()).filter(same);
         self.since = Instant::now();
         let base = base.filter(|_| span <= WINDOW_MAX)?;
-        let window = self.window(&base, &now, file, span, minute);
+        let mut window = self.window(&base, &now, file, span, minute);
         let rollout = tier.rollout.as_ref()?;
+        let (counted, judged) = (&scene.file.tier.watches, &rollout.analysis.watches);
+        window.stable.watches = by_name(&window.stable.watches, counted, judged);
+        window.canary.watches = by_name(&window.canary.watches, counted, judged);
         self.judged(scene, rollout, &window, span, tape)
     }
 
@@ -297,6 +302,16 @@ impl Watched {
     }
 }
 
+/// What was counted for the watches of the file, in the order of those that the open rollout began
+/// with: a watch that left the file counts nothing, a new one waits for the next rollout.
+fn by_name(counted: &[u64], file: &[Watch], judged: &[WatchSettings]) -> Vec<u64> {
+    let count = |judged: &WatchSettings| {
+        let place = file.iter().position(|watch| watch.name == judged.name);
+        place.and_then(|place| counted.get(place)).copied().unwrap_or(0)
+    };
+    judged.iter().map(count).collect()
+}
+
 /// Whether no upstream of `release` may get requests.
 fn is_down(release: &Release, register: &Register) -> bool {
     release.upstreams.iter().all(|upstream| {
@@ -320,4 +335,18 @@ fn leads_elsewhere(judge: &Judge, rollout: &Rollout) -> bool {
 /// The share of users the next step leads to.
 fn next_share(rollout: &Rollout) -> f64 {
     rollout.plan.after(rollout.weight).map_or(1.0, |stage| stage.weight.share())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_are_counted_by_name_not_by_place() {
+        let file = |name: &str| Watch { name: name.into(), status: vec![], location: None };
+        let judged = |name: &str| WatchSettings { name: name.into(), ..WatchSettings::default() };
+        let (file, judged) = ([file("new"), file("pay")], [judged("pay"), judged("gone")]);
+        assert_eq!(by_name(&[7, 2], &file, &judged), [2, 0]);
+        assert_eq!(by_name(&[7], &file, &judged), [0, 0], "too few are no reason to fall");
+    }
 }

@@ -9,7 +9,7 @@ use super::sqlite::{self, Sqlite};
 use super::{JournalError, Kept, Seq};
 
 /// Pause between two tries to open it for writing: each try reads all of it.
-const REOPEN: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 5_000 });
+const REOPEN: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 3_000 });
 
 /// A journal that could not be opened for writing.
 #[derive(Debug)]

@@ -101,6 +101,7 @@ pub struct Proxy {
     workers: Vec<JoinHandle<()>>,
     keeper: Option<(channel::Sender<()>, JoinHandle<()>)>,
     ports: Arc<Mutex<Ports>>,
+    ended: watch::Receiver<Option<String>>,
     unbound: watch::Sender<Vec<String>>,
 }
 
@@ -121,7 +122,10 @@ pub fn start(
         return Err(unbound.error);
     }
     let instance = String::from_utf8_lossy(&random::identifier()[..16]).into_owned();
+    let (end, ended) = watch::channel(None);
+    let end = Arc::new(end);
     let mut proxy = Proxy {
+        ended,
         orders: Vec::with_capacity(count),
         workers: Vec::with_capacity(count),
         keeper: None,
@@ -138,7 +142,7 @@ pub fn start(
             orders,
         };
         proxy.orders.push(sender);
-        proxy.workers.push(spawn(format!("weir-{index}"), move || {
+        proxy.workers.push(spawn(format!("weir-{index}"), &end, move || {
             if let Err(error) = worker::run(birth) {
                 tracing::error!(%error, "a worker cannot run");
             }
@@ -154,13 +158,35 @@ pub fn start(
         unbound: proxy.unbound.clone(),
     };
     let (stop, stopped) = channel::channel();
-    let thread = spawn("weir-keeper".to_owned(), move || keeper.run(&stopped))?;
+    let thread = spawn("weir-keeper".to_owned(), &end, move || keeper.run(&stopped))?;
     proxy.keeper = Some((stop, thread));
     Ok(proxy)
 }
 
-fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
-    std::thread::Builder::new().name(name).spawn(run).map_err(Error::Thread)
+/// Starts a thread whose end is told, whichever way it ends.
+fn spawn(
+    name: String,
+    end: &Arc<watch::Sender<Option<String>>>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    let tell = TellEnd { name: name.clone(), end: Arc::clone(end) };
+    let told = move || {
+        let _tell = tell;
+        run();
+    };
+    std::thread::Builder::new().name(name).spawn(told).map_err(Error::Thread)
+}
+
+/// Tells that a thread has ended when it is dropped: a panic drops it, too.
+struct TellEnd {
+    name: String,
+    end: Arc<watch::Sender<Option<String>>>,
+}
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        self.end.send_replace(Some(std::mem::take(&mut self.name)));
+    }
 }
 
 fn hand_out(orders: &[mpsc::UnboundedSender<Order>], opened: Vec<Opened>) {
@@ -175,6 +201,16 @@ impl Proxy {
     /// Where each tier is listened for; the port is the real one where the table says 0.
     pub fn local_addresses(&self) -> Vec<(TierName, SocketAddr)> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner).local()
+    }
+
+    /// Waits until a thread has ended that nobody told to, and gives its name.
+    pub async fn broken(&self) -> String {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(name) => name.clone().unwrap_or_default(),
+            // All threads are gone, and each tells before it goes.
+            Err(_) => "all".to_owned(),
+        }
     }
 
     /// The tiers that are not listened for, each with the reason as a sentence.
@@ -269,5 +305,34 @@ impl Keeper {
             }
             differs
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_panics_tells_its_end() {
+        let (end, ended) = watch::channel(None);
+        let end = Arc::new(end);
+        let (go, gone) = channel::channel::<()>();
+        let thread = spawn("weir-7".to_owned(), &end, move || {
+            gone.recv().expect("a word");
+            panic!("as the test wants it");
+        });
+        let mut proxy = Proxy {
+            orders: vec![],
+            workers: vec![thread.unwrap()],
+            keeper: None,
+            ports: Arc::default(),
+            ended,
+            unbound: watch::Sender::default(),
+        };
+        let early = tokio::time::timeout(Duration::from_millis(50), proxy.broken()).await;
+        assert!(early.is_err(), "it lives");
+        go.send(()).unwrap();
+        assert_eq!(proxy.broken().await, "weir-7");
+        assert_eq!(proxy.stop(Duration::ZERO), 0, "what is left can still be stopped");
     }
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::event::RolloutId;
 use super::plan::Stages;
 use crate::analysis::{Settings, Verdict};
-use crate::traffic::{Address, Salt, TierName, Version, Weight};
+use crate::traffic::{Address, Salt, Sticky, TierName, Version, Weight};
 
 /// Longest name of an actor in bytes: the name of a token.
 const ACTOR_BYTES_MAX: usize = 64;
@@ -190,6 +190,8 @@ pub struct TierFacts {
     pub stages: Stages,
     /// What the judge tolerates.
     pub analysis: Settings,
+    /// What keeps a client on its version.
+    pub sticky: Sticky,
     /// Requests per second of the last hour, if known.
     pub rate: Option<f64>,
     /// Whether the upstreams that an order names answer.
@@ -409,6 +411,19 @@ pub enum Refusal {
         version: Version,
         /// What the journal says.
         why: String,
+    },
+    /// What keeps clients on their version changed in the file.
+    #[error(
+        "{tier}: the open rollout began with sticky = {was} and the file says {now}, which would \
+         place everybody anew; it cannot change while a rollout is open"
+    )]
+    StickyChanged {
+        /// Where.
+        tier: TierName,
+        /// What the rollout was opened with.
+        was: String,
+        /// What the file says.
+        now: String,
     },
     /// `advance --to 100%`.
     #[error("{tier}: 100% is a promotion; use `weir promote {tier}`")]

@@ -120,6 +120,9 @@ pub enum Change {
         addresses: Vec<Address>,
         /// Whether the file lists the release; otherwise the order named its addresses.
         listed: bool,
+        /// What keeps clients on their version, as the file has it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sticky: Option<String>,
     },
     /// In observe mode: what would have been rolled back.
     WouldHaveRolledBack {

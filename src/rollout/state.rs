@@ -9,7 +9,7 @@ use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
 use super::plan::{Plan, Stage};
 use crate::analysis::Settings;
 use crate::time::Timestamp;
-use crate::traffic::{Address, Salt, TierName, Version, Weight};
+use crate::traffic::{Address, Salt, Sticky, TierName, Version, Weight};
 
 /// All tiers, as the journal tells them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,6 +58,9 @@ pub struct Rollout {
     pub analysis: Settings,
     /// The secret from which the buckets follow.
     pub salt: Salt,
+    /// What kept clients on their version when it was opened; unknown for old ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<String>,
     /// The canary's share of the clients.
     pub weight: Weight,
     /// When it was opened.
@@ -159,6 +162,13 @@ impl State {
     }
 }
 
+impl Rollout {
+    /// What kept clients on their version when it was opened, if that is not `now`.
+    pub fn other_sticky(&self, now: &Sticky) -> Option<&str> {
+        self.sticky.as_deref().filter(|was| *was != now.to_string())
+    }
+}
+
 impl Tier {
     /// The canary's share of the clients; none without an open rollout.
     pub fn weight(&self) -> Weight {
@@ -241,7 +251,7 @@ impl Tier {
     }
 
     fn start(&mut self, event: &Event) {
-        let Change::Started { release, attempt, plan, analysis, salt, addresses, listed } =
+        let Change::Started { release, attempt, plan, analysis, salt, addresses, listed, sticky } =
             &event.change
         else {
             return;
@@ -263,6 +273,7 @@ impl Tier {
             plan: plan.clone(),
             analysis: (**analysis).clone(),
             salt: *salt,
+            sticky: sticky.clone(),
             weight,
             started: event.at,
             entered: event.at,

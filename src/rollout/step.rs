@@ -120,7 +120,8 @@ fn missing_line(name: &TierName, tier: &Tier, facts: &Facts) -> Option<Refusal> 
     Some(Refusal::LineMissing { tier: name.clone(), version })
 }
 
-/// A reload is refused whole where the file has lost a line in use or has changed passed stages.
+/// A reload is refused whole where the file has lost a line in use, has changed passed stages, or
+/// would place the clients of an open rollout anew.
 /// A tier that left the file altogether is in nobody's way unless a rollout of it is open.
 fn may_reload(state: &State, facts: &Facts) -> Result<(), Refusal> {
     for (name, tier) in &state.tiers {
@@ -134,6 +135,12 @@ fn may_reload(state: &State, facts: &Facts) -> Result<(), Refusal> {
             && changes_passed_stages(file, rollout)
         {
             return Err(Refusal::PassedStages { tier: name.clone(), weight: rollout.weight });
+        }
+        if let (Some(file), Some(rollout)) = (file, &tier.rollout)
+            && let Some(was) = rollout.other_sticky(&file.sticky)
+        {
+            let (was, now) = (was.to_owned(), file.sticky.to_string());
+            return Err(Refusal::StickyChanged { tier: name.clone(), was, now });
         }
     }
     Ok(())
@@ -496,7 +503,9 @@ impl Desk<'_> {
             Stages::Listed(plan) => plan.clone(),
         };
         let (analysis, salt) = (Box::new(facts.analysis.clone()), self.facts.salt);
-        let change = Change::Started { release, attempt, plan, analysis, salt, addresses, listed };
+        let sticky = Some(facts.sticky.to_string());
+        let change =
+            Change::Started { release, attempt, plan, analysis, salt, addresses, listed, sticky };
         Ok(self.event(name, Some(self.state.latest + 1), change))
     }
 

@@ -1,5 +1,6 @@
 //! What keeps a client on its version: the key that its bucket is computed from.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use http::HeaderMap;
@@ -43,6 +44,19 @@ impl Sticky {
         match self {
             Self::Cookie(_) | Self::Header(_) | Self::Own => true,
             Self::Address | Self::Nothing => false,
+        }
+    }
+}
+
+/// As the file has it.
+impl fmt::Display for Sticky {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address => out.write_str("address"),
+            Self::Cookie(name) => write!(out, "{{ cookie = {name:?} }}"),
+            Self::Header(name) => write!(out, "{{ header = {name:?} }}"),
+            Self::Nothing => out.write_str("none"),
+            Self::Own => out.write_str("cookie"),
         }
     }
 }

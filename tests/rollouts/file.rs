@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use weir::analysis::{Settings, WhenUnproven};
 use weir::rollout::{Facts, Plan, ReleaseFacts, Stage, Stages, TierFacts};
-use weir::traffic::{Salt, Version};
+use weir::traffic::{Salt, Sticky, Version};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +23,8 @@ pub struct File {
 struct Tier {
     name: String,
     stable: String,
+    #[serde(default)]
+    sticky: Option<String>,
     releases: Vec<Release>,
 }
 
@@ -102,6 +104,11 @@ impl File {
             releases: tier.releases.iter().map(release).collect(),
             stages: stages.clone(),
             analysis,
+            sticky: match tier.sticky.as_deref() {
+                None => Sticky::Own,
+                Some("address") => Sticky::Address,
+                Some(other) => panic!("sticky {other} is not for scripts"),
+            },
             rate: None,
             named_upstreams_healthy: !down.contains(&format!("{} named", tier.name)),
         }

@@ -12,7 +12,7 @@ use weir::rollout::{
     RolloutId, Stage, Stages, State, Tier, TierFacts, step,
 };
 use weir::time::Timestamp;
-use weir::traffic::{Salt, TierName, Version, Weight};
+use weir::traffic::{Salt, Sticky, TierName, Version, Weight};
 
 /// Moments of a day.
 const MOMENTS: usize = 400;
@@ -605,6 +605,7 @@ fn facts(analysis: Settings, places: &[(u16, u16)]) -> Facts {
         releases: places.iter().map(release).collect(),
         stages: Stages::Listed(Plan::new(stages).unwrap()),
         analysis,
+        sticky: Sticky::Own,
         rate: None,
         named_upstreams_healthy: true,
     };

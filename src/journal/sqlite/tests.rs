@@ -1,3 +1,4 @@
+use std::ffi::CString;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 
@@ -193,40 +194,49 @@ fn evidence_of_a_tier_that_cannot_be_understood_is_left_out() {
     assert_eq!(Sqlite::open(&path).unwrap().1.evidence, evidence(1, "known"));
 }
 
-/// Runs a program that only root may run.
-fn as_root(program: &str, arguments: &[&str]) -> bool {
-    let output = std::process::Command::new(program).args(arguments).output();
-    let worked = output.is_ok_and(|output| output.status.success());
-    if !worked {
-        eprintln!("skipped: {program} {arguments:?} does not work here");
-    }
-    worked
-}
-
-/// A small disk of its own, unmounted at the end.
+/// A small disk of its own, unmounted at the end. Mounted without a program: one that is just
+/// being started holds the locks of every journal in this process for a moment.
 struct Disk(TempDir);
 
 impl Disk {
+    /// None where that is not allowed.
     fn new() -> Option<Self> {
         let disk = Self(tempfile::tempdir().unwrap());
-        let path = disk.0.path().to_str().unwrap();
-        as_root("mount", &["-t", "tmpfs", "-o", "size=400k", "weir", path]).then_some(disk)
+        let mounted = disk.mount(0);
+        if let Err(error) = &mounted {
+            eprintln!("skipped: a disk cannot be mounted here: {error}");
+        }
+        mounted.is_ok().then_some(disk)
+    }
+
+    fn mount(&self, flags: libc::c_ulong) -> io::Result<()> {
+        let path = CString::new(self.0.path().as_os_str().as_bytes()).unwrap();
+        let (kind, size) = (c"tmpfs".as_ptr(), c"size=400k".as_ptr().cast());
+        // SAFETY: all are texts that end with a zero and outlive the call.
+        match unsafe { libc::mount(kind, path.as_ptr(), kind, flags, size) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     fn journal(&self) -> PathBuf {
         self.0.path().join("weir.db")
     }
 
-    fn mount_again(&self, option: &str) {
-        let path = self.0.path().to_str().unwrap();
-        assert!(as_root("mount", &["-o", &format!("remount,{option}"), path]));
+    fn make_read_only(&self) {
+        self.mount(libc::MS_REMOUNT | libc::MS_RDONLY).unwrap();
+    }
+
+    fn make_writable(&self) {
+        self.mount(libc::MS_REMOUNT).unwrap();
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let path = self.0.path().to_str().unwrap();
-        let _ = std::process::Command::new("umount").args(["--lazy", path]).output();
+        let path = CString::new(self.0.path().as_os_str().as_bytes()).unwrap();
+        // SAFETY: a text that ends with a zero and outlives the call.
+        unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
     }
 }
 
@@ -269,7 +279,7 @@ fn a_journal_on_a_read_only_disk_is_read_with_its_log() {
         for suffix in beside_it {
             fs::copy(beside(&path, suffix), beside(&disk.journal(), suffix)).unwrap();
         }
-        disk.mount_again("ro");
+        disk.make_read_only();
         let (journal, kept) = Journal::open(&disk.journal()).unwrap();
         assert_eq!(kept.records.len(), events().len(), "{beside_it:?}");
         assert_eq!(kept.evidence, evidence(1, "x"), "{beside_it:?}");
@@ -282,14 +292,14 @@ fn a_journal_on_a_read_only_disk_is_read_with_its_log() {
 #[test]
 fn a_disk_without_a_journal_that_cannot_be_written_is_a_mistake() {
     let Some(disk) = Disk::new() else { return };
-    disk.mount_again("ro");
+    disk.make_read_only();
     for _ in 0..2 {
         let error = Journal::open(&disk.journal()).unwrap_err();
         assert!(matches!(error, JournalError::Unwritable { .. }), "{error}");
         assert!(!error.can_be_set_aside());
-        disk.mount_again("rw");
+        disk.make_writable();
         fs::write(disk.journal(), "").unwrap();
-        disk.mount_again("ro");
+        disk.make_read_only();
     }
 }
 
