@@ -243,7 +243,9 @@ impl Judge {
         if now.is_finite() {
             self.clock.now = now.max(before);
         }
-        let window = window.clamped(self.settings.watches.len());
+        let mut window = window.clamped(self.settings.watches.len());
+        let warm_up = self.settings.warm_up.as_secs_f64();
+        window.cold |= self.clock.now - self.clock.began < warm_up;
         self.outage.add(self.clock.now - before, &window.stable);
         if window.stable.requests > 0 {
             self.clock.stable = self.clock.now;

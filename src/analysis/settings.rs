@@ -25,6 +25,10 @@ pub struct Settings {
     pub grace: Duration,
     /// The extra share of bad requests forgiven during the grace.
     pub grace_delta: f64,
+    /// The first seconds in which the caches, compilers and pools of the canary count as cold:
+    /// *slow* holds instead of failing. The study knows no such time, hence 0 here; the
+    /// configuration has its own default.
+    pub warm_up: Duration,
     /// Least time a stage lasts, unless the stage says otherwise.
     pub bake: Duration,
     /// After this long in one stage without proof, `when_unproven` decides.
@@ -53,6 +57,7 @@ impl Default for Settings {
             watches: Vec::new(),
             grace: Duration::from_mins(1),
             grace_delta: 0.10,
+            warm_up: Duration::ZERO,
             bake: Duration::from_mins(1),
             give_up: Duration::from_mins(30),
             when_unproven: WhenUnproven::Hold,

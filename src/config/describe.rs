@@ -184,6 +184,7 @@ fn judging(page: &mut Page<'_>, settings: &Settings, tier: &Tier, path: &str) {
     page.put("false_advance", format!("{}%", hundredfold(settings.false_advance)));
     page.put_duration("grace", settings.grace);
     page.put("grace_delta", format!("{}pp", hundredfold(settings.grace_delta)));
+    page.put_duration("warm_up", settings.warm_up);
     page.put_duration("give_up", settings.give_up);
     page.put(
         "when_unproven",

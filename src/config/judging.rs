@@ -38,6 +38,11 @@ impl Judging {
         section.points("margin", 1e-5..=0.5, &mut settings.errors.margin);
         section.duration("grace", Duration::ZERO..=Duration::from_hours(1), &mut settings.grace);
         section.points("grace_delta", 0.0..=1.0, &mut settings.grace_delta);
+        section.duration(
+            "warm_up",
+            Duration::ZERO..=Duration::from_hours(1),
+            &mut settings.warm_up,
+        );
         let give_up =
             section.duration("give_up", Duration::from_secs(1)..=BAKE_MAX, &mut settings.give_up);
         let words = [("hold", WhenUnproven::Hold), ("advance", WhenUnproven::Advance)];
@@ -205,10 +210,13 @@ pub(super) fn networks(section: &mut Section<'_>, key: &'static str) -> Option<V
     Some(list.into_iter().map(|at| at.value).collect())
 }
 
+/// How long a canary counts as cold, since what it has in its caches is not known.
+pub(super) const WARM_UP: Duration = Duration::from_mins(2);
+
 /// Reads `[analysis]` of the file.
 pub(super) fn global(root: &mut Section<'_>, bake: Duration) -> Judging {
     let section = root.table("analysis", &keys::ANALYSIS);
-    let settings = Settings { bake, ..Settings::default() };
+    let settings = Settings { bake, warm_up: WARM_UP, ..Settings::default() };
     Judging { settings, ..Judging::default() }.overridden(section)
 }
 

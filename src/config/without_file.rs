@@ -79,7 +79,8 @@ pub fn without_file(
         show_version: false,
         access_log: false,
     };
-    let analysis = analysis::Settings::default();
+    let analysis =
+        analysis::Settings { warm_up: super::judging::WARM_UP, ..analysis::Settings::default() };
     let rollout = RolloutConfig { stages: Stages::Auto, bake: analysis.bake };
     let tier = TierConfig {
         tier: Arc::new(tier),

@@ -62,6 +62,16 @@ fn a_canary_still_slow_with_warm_caches_is_rolled_back_soon() {
 }
 
 #[test]
+fn the_warm_up_counts_as_cold_and_ends() {
+    let settings = Settings { warm_up: Duration::from_secs(100), ..Settings::default() };
+    let mut judge = calibrated(settings, 0.25);
+    let verdict = observe(&mut judge, 1..=95, &slow(false));
+    assert_eq!((why(&verdict), verdict.metric()), (Some(Why::ColdCache), Some("slow")));
+    let verdict = observe(&mut judge, 96..=130, &slow(false));
+    assert!(matches!(&verdict, Verdict::Fail { metric, .. } if metric == "slow"), "{verdict:?}");
+}
+
+#[test]
 fn errors_roll_back_whatever_the_caches() {
     let mut judge = calibrated(Settings::default(), 0.25);
     let bad = Window { cold: true, ..window(counts(950, 1, 9), counts(50, 25, 25)) };

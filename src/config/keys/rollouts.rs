@@ -83,6 +83,13 @@ pub const ANALYSIS: Keys = Keys {
             "How many more requests than stable's may fail during the grace.",
         ),
         key(
+            "warm_up",
+            "duration, 0s to 1h",
+            "\"2m\"",
+            RefusedWhileOpen,
+            "The first minutes of a new version, in which its caches count as cold: `slow` holds instead of rolling back.",
+        ),
+        key(
             "give_up",
             "duration, 1s to 30d",
             "\"30m\"",
