@@ -225,10 +225,11 @@ impl World {
         assert_eq!((self.weight(), self.stable().as_str()), (Weight::NONE, "1.0.0"));
     }
 
-    /// Waits until the journal holds `kinds`.
+    /// Waits until the journal holds `kinds`, and the view shows them.
     async fn written(&self, kinds: &[&str]) {
         let since = Instant::now();
-        while self.events() != kinds {
+        // The view learns of it a moment after the disk.
+        while self.events() != kinds || self.handle.view().records.len() != kinds.len() {
             assert!(since.elapsed() < Duration::from_secs(6), "{:?}", self.events());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
