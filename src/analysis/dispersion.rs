@@ -25,12 +25,11 @@ pub(super) struct Bins {
     open: [Window; BINS.len()],
     #[serde(with = "exact")]
     since: [f64; BINS.len()],
-    finished: [u32; BINS.len()],
 }
 
 impl Bins {
     pub(super) fn new() -> Self {
-        Self { open: Default::default(), since: [0.0; BINS.len()], finished: [0; BINS.len()] }
+        Self { open: Default::default(), since: [0.0; BINS.len()] }
     }
 
     /// Begins all bins at this moment.
@@ -45,7 +44,6 @@ impl Bins {
             if now - self.since[h] >= *length {
                 done(h, &std::mem::take(&mut self.open[h]));
                 self.since[h] = now;
-                self.finished[h] = self.finished[h].saturating_add(1);
             }
         }
     }
@@ -62,6 +60,8 @@ pub(super) struct Spread {
     canary: [f64; BINS.len()],
     #[serde(with = "exact")]
     stable: [f64; BINS.len()],
+    /// Bins it has learned from: those of cold caches taught it nothing.
+    learned: [u32; BINS.len()],
     /// Squared coefficient of variation of stable's rate from minute to minute, beyond chance.
     #[serde(with = "exact")]
     cv2: f64,
@@ -72,7 +72,8 @@ pub(super) struct Spread {
 impl Spread {
     pub(super) fn new() -> Self {
         let zero = [0.0; BINS.len()];
-        Self { squares: zero, variance: zero, canary: zero, stable: zero, cv2: 0.0, phi: 1.0 }
+        let (squares, variance, canary, stable) = (zero, zero, zero, zero);
+        Self { squares, variance, canary, stable, learned: [0; BINS.len()], cv2: 0.0, phi: 1.0 }
     }
 
     /// The factor for the next block.
@@ -113,15 +114,16 @@ impl Spread {
         self.variance[h] += events * theta * (1.0 - theta);
         self.canary[h] = 0.8 * self.canary[h] + x1 * n0 / (n0 + n1);
         self.stable[h] = 0.8 * self.stable[h] + x0 * n1 / (n0 + n1);
+        self.learned[h] = self.learned[h].saturating_add(1);
     }
 
     /// phi for the next block: the greatest of 1, `(prior + RS)/(prior + V)` of each length of
     /// bin, and from the hour before `1 + 2 cv^2 M w (1 - w)`, M being events a minute over
     /// both versions at stable's rate and w the canary's share of requests in this stage.
-    pub(super) fn settle(&mut self, bins: &Bins, prior: f64, events_a_minute: f64, weight: f64) {
+    pub(super) fn settle(&mut self, prior: f64, events_a_minute: f64, weight: f64) {
         let mut phi: f64 = 1.0;
         for h in 0..BINS.len() {
-            if bins.finished[h] >= BINS_MIN {
+            if self.learned[h] >= BINS_MIN {
                 phi = phi.max((prior + self.squares[h]) / (prior + self.variance[h]));
             }
         }

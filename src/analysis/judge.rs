@@ -270,6 +270,10 @@ impl Judge {
         let settings = &self.settings;
         let (grace, graced) = (self.in_grace(), !settings.grace.is_zero());
         let restart = settings.restart.as_secs_f64();
+        if !window.cold && self.metrics.get(SLOW).is_some_and(|slow| slow.warm.is_some()) {
+            // Slow is judged afresh from here on.
+            self.onsets.expect();
+        }
         let mass = self.onsets.next(self.clock.now, grace, graced, restart);
         for (index, metric) in self.metrics.iter_mut().enumerate() {
             let tolerated = settings.metric(index);
@@ -307,7 +311,7 @@ impl Judge {
             let Block { n0, x0, n1, .. } = self.rollout.block(index);
             let a_minute = if seconds > 0.0 { (n0 + n1) / seconds * 60.0 } else { 0.0 };
             let events = a_minute * (x0 / n0.max(1.0));
-            metric.spread.settle(&self.bins, self.settings.dispersion_prior, events, weight);
+            metric.spread.settle(self.settings.dispersion_prior, events, weight);
         }
     }
 }

@@ -30,7 +30,8 @@ fn the_file_of_the_first_page_works_as_it_stands() {
     let weights: Vec<String> = stages.iter().map(|stage| stage.weight.to_string()).collect();
     assert_eq!(weights, ["1%", "5%", "25%", "50%"]);
     assert!(stages.iter().all(|stage| stage.bake == Duration::from_mins(1)));
-    assert_eq!(tier.analysis, Settings::default());
+    let warm_up = Duration::from_mins(2);
+    assert_eq!(tier.analysis, Settings { warm_up, ..Settings::default() });
 }
 
 #[test]
@@ -43,7 +44,8 @@ fn the_smallest_file_has_the_defaults_of_the_modules() {
     assert_eq!(tier.tier.timeouts, Timeouts::default());
     assert_eq!(tier.tier.limits, Limits::default());
     assert_eq!(tier.tier.sticky, Sticky::Own);
-    assert_eq!(tier.analysis, Settings::default());
+    let warm_up = Duration::from_mins(2);
+    assert_eq!(tier.analysis, Settings { warm_up, ..Settings::default() });
 }
 
 #[test]
