@@ -186,7 +186,7 @@ pub enum Ask {
         /// Traces: a window of both versions a line
         #[arg(required = true, value_name = "TRACE")]
         traces: Vec<PathBuf>,
-        /// Judge as this file says: its [analysis] and stages [default: the judge's defaults]
+        /// Judge as this file says: its analysis section and stages [default: the judge's defaults]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
         /// The tier of that file, if it has several
