@@ -17,7 +17,10 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let text = format!("{error:#}");
+            // A report of a file brings its own headings.
+            let heading = if text.starts_with("error") { "" } else { "error: " };
+            eprintln!("{heading}{text}");
             ExitCode::FAILURE
         }
     }

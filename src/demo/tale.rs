@@ -36,7 +36,9 @@ impl<'a> Tale<'a> {
             "A shop runs as 1.0.0; 500 users send about 800 requests per second through Weir.\n\
              1.1.0 fails 3 % of its pages and 1.1.1 is good, which nobody has told Weir.",
         )?;
-        self.say(&format!("Repeat this day with --seed {seed}. The plan, shorter than usual:\n"))?;
+        self.say(&format!(
+            "The same users and faults again: --seed {seed}. The plan, shorter than usual:\n"
+        ))?;
         for line in file.lines().skip_while(|line| !line.starts_with("[rollout]")) {
             self.say(&format!("    {line}"))?;
         }
