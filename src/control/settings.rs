@@ -1,6 +1,5 @@
 //! What the control wing is told by the file.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,11 +58,6 @@ impl Settings {
     /// The settings of `tier`.
     pub fn tier(&self, tier: &TierName) -> Option<&TierSettings> {
         self.tiers.iter().find(|settings| settings.tier.name == *tier)
-    }
-
-    /// The settings by name.
-    pub fn by_name(&self) -> BTreeMap<&TierName, &TierSettings> {
-        self.tiers.iter().map(|settings| (&settings.tier.name, settings)).collect()
     }
 }
 

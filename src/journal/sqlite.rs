@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::{Batch, Evidence, JournalError, Kept, Record};
 use crate::rollout::Event;
@@ -357,7 +357,7 @@ fn record(row: &rusqlite::Row<'_>) -> Result<Record, String> {
     let event = Event {
         at: Timestamp::from_millis(number(1)?),
         by: string(2)?.parse().map_err(|error| format!("{error}"))?,
-        because: row.get(3).optional().map_err(text)?.flatten(),
+        because: row.get(3).map_err(text)?,
         tier: string(5)?.parse().map_err(|error| format!("{error}"))?,
         rollout: rollout.map(i64::unsigned_abs),
         change: serde_json::from_str(&string(6)?).map_err(|error| error.to_string())?,
