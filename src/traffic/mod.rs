@@ -6,6 +6,7 @@ pub mod matching;
 mod reach;
 mod table;
 mod tier;
+mod tls;
 mod weight;
 
 pub use affinity::Sticky;
@@ -16,4 +17,5 @@ pub use tier::{
     Address, AddressError, HealthCheck, Ignore, Limits, NAME_BYTES_MAX, Preview, Release, Tier,
     TierName, Timeouts, TokenBytes, Upstream, Version, VersionError, Watch,
 };
+pub use tls::{Certificate, ClientTls, PrivateKey, ServerTls, TlsVersion, Trust};
 pub use weight::{Bucket, Salt, SaltError, Track, Weight, WeightError};
