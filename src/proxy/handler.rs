@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
 use super::body::{RequestBody, ResponseBody};
@@ -29,8 +29,11 @@ pub async fn handle(
 ) -> Response<ResponseBody> {
     let begun = Instant::now();
     let view = worker.view();
-    let Some(tier) = view.tier(&line.tier) else {
-        return no_such_tier(&line, &request);
+    let Some(listener) = view.listener(&line.listen) else {
+        return nobody(&line, &request, StatusCode::SERVICE_UNAVAILABLE, After::Close);
+    };
+    let Some(tier) = listener.tier(headers::host(&request), request.uri().path()) else {
+        return nobody(&line, &request, StatusCode::NOT_FOUND, After::KeepAlive);
     };
     let passage = Passage::new(&worker, &line, tier, &request, begun);
     let (place, plan) = passage.place(&request);
@@ -48,10 +51,17 @@ pub async fn handle(
     }
 }
 
-fn no_such_tier(line: &Rc<Line>, request: &Request<Incoming>) -> Response<ResponseBody> {
+/// No tier takes the request: its listener has left the table, or no route leads on from there.
+fn nobody(
+    line: &Rc<Line>,
+    request: &Request<Incoming>,
+    status: StatusCode,
+    after: After,
+) -> Response<ResponseBody> {
     let about = About { line, exchange: None, method: request.method(), id: None };
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    respond::page(status, "nothing is served here any more", &about, After::Close)
+    // A body that nobody reads would be taken for the next request.
+    let after = if request.body().is_end_stream() { after } else { After::Close };
+    respond::page(status, "nothing is served at this host and path", &about, after)
 }
 
 /// What a request is called, once its head has gone to the upstream.
@@ -89,7 +99,8 @@ impl<'a> Passage<'a> {
         begun: Instant,
     ) -> Self {
         let settings = &tier.table.tier;
-        let trusted = settings.trusted_proxies.iter().any(|network| network.contains(line.peer));
+        let trusted =
+            settings.trusted_proxies.iter().any(|network| network.contains(line.peer.get()));
         let headers = request.headers();
         Self {
             worker,
@@ -265,7 +276,7 @@ impl<'a> Passage<'a> {
         };
         tracing::info!(
             target: "access",
-            tier = %self.line.tier,
+            tier = %self.tier.table.tier.name,
             client = %self.client,
             method = %asked.method,
             path = %path,

@@ -5,12 +5,14 @@
 use std::io::{ErrorKind, IoSlice, Result};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::ReadBufCursor;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Heads and bodies up to this size together go out in one `send`, which is a cheaper system call
@@ -31,6 +33,21 @@ impl Socket {
         match self {
             Self::Tcp(socket) => socket.try_write(bytes),
             Self::Unix(socket) => socket.try_write(bytes),
+        }
+    }
+
+    /// What waits to be read, without reading it.
+    pub async fn peek(&self, into: &mut [u8]) -> Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.peek(into).await,
+            Self::Unix(socket) => {
+                let look = || {
+                    // SAFETY: `peek` writes initialised bytes only.
+                    let into = unsafe { &mut *(ptr::from_mut(into) as *mut [MaybeUninit<u8>]) };
+                    SockRef::from(socket).peek(into)
+                };
+                socket.async_io(Interest::READABLE, look).await
+            }
         }
     }
 }

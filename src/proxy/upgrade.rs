@@ -112,7 +112,7 @@ pub fn start(
 ) {
     line.upgraded.set(true);
     let tunnel = Rc::new(Tunnel {
-        tier: line.tier.clone(),
+        tier: place.tier.table.tier.name.clone(),
         release: place.release.release.slot,
         preview: place.preview,
         line: Rc::clone(line),
