@@ -8,7 +8,8 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
-use super::body::{RequestBody, ResponseBody};
+use super::body::{Lease, RequestBody, ResponseBody};
+use super::client;
 use super::cookies::{self, Plan};
 use super::forward::{self, Answer, Failure};
 use super::headers::{self, WEIR_VERSION, Way};
@@ -209,18 +210,19 @@ impl<'a> Passage<'a> {
 
     fn tunnel(
         &self,
-        mut response: Response<Incoming>,
-        lease: super::body::Lease,
+        mut response: Response<client::Body>,
+        lease: Lease,
         place: &Place,
         client: OnUpgrade,
         exchange: &Rc<Exchange>,
     ) -> Response<ResponseBody> {
-        let upstream = hyper::upgrade::on(&mut response);
+        let Lease { connection, busy, .. } = lease;
+        let upstream = connection.upgrade(&mut response);
         let (head, _) = response.into_parts();
         let websocket = head.headers.get(http::header::UPGRADE);
         let websocket =
             websocket.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        upgrade::start(self.worker, self.line, place, client, upstream, lease, websocket);
+        upgrade::start(self.worker, self.line, place, client, upstream, busy, websocket);
         let body = ResponseBody::page(
             bytes::Bytes::new(),
             Rc::clone(self.line),

@@ -15,6 +15,9 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+/// Most bytes that are read or written in one piece on a connection.
+pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
+
 /// Heads and bodies up to this size together go out in one `send`, which is a cheaper system call
 /// than `writev`; the copy is tiny.
 const JOIN_BYTES_MAX: usize = 4 * 1024;

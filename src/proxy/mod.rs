@@ -5,7 +5,9 @@
 //! thread opens listeners and checks the health of upstreams.
 
 mod body;
+mod client;
 mod cookies;
+mod dial;
 mod forward;
 mod handler;
 mod headers;

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use http::HeaderValue;
 
-use super::pool::Connection;
+use super::pool;
 use crate::metrics::keys::Sketch;
 use crate::metrics::{HealthState, Register, TierCells, UpstreamCells, Writer};
 use crate::traffic::{
@@ -81,7 +81,7 @@ pub struct UpstreamView {
     /// What is known of it.
     pub cells: Arc<UpstreamCells>,
     /// Idle connections; the one used last is on top.
-    pub idle: RefCell<Vec<Connection>>,
+    pub idle: RefCell<Vec<pool::Kept>>,
     /// This worker's requests on their way to it.
     pub busy: Cell<usize>,
     /// The last good answer of the resolver, for a name.
