@@ -436,7 +436,7 @@ fn has_tier(config: &Config, tier: &config::TierConfig) -> bool {
 
 fn announce(config: &Config) {
     for tier in &config.tiers {
-        tracing::info!(tier = %tier.tier.name, listen = %tier.tier.listen, "serving");
+        tracing::info!(tier = %tier.tier.name, listen = %tier.tier.listener.listen, "serving");
     }
     tracing::info!(admin = %config.admin.listen, "`weir status` tells how things stand");
 }

@@ -14,7 +14,7 @@ use crate::control::{self, Control, Handle};
 use crate::journal::{self, Journal, Kept};
 use crate::metrics::Register;
 use crate::proxy::{self, Proxy};
-use crate::traffic::Board;
+use crate::traffic::{Board, Listen};
 
 /// A running Weir without its admin: what `run` and the demo share.
 pub struct Weir {
@@ -168,8 +168,8 @@ pub fn control_settings(
     };
     let tiers = config.tiers.iter().map(tier).collect();
     let stages = config.rollout.stages.clone();
-    let listens = config.tiers.iter().map(|tier| tier.tier.listen);
-    let own = listens.chain([config.admin.listen]).collect();
+    let listens = config.tiers.iter().map(|tier| tier.tier.listener.listen.clone());
+    let own = listens.chain([Listen::Socket(config.admin.listen)]).collect();
     control::Settings { tiers, stages, own, starts_by_itself: false, observe, record, remarks }
 }
 

@@ -11,8 +11,8 @@ use weir::metrics::{Register, Shown, Totals};
 use weir::proxy::{self, Proxy, Settings};
 use weir::traffic::matching::Pattern;
 use weir::traffic::{
-    Address, Board, HealthCheck, Ignore, Limits, Preview, Release, Salt, Sticky, Table, TableTier,
-    Tier, Timeouts, TokenBytes, Upstream as Listed, Watch, Weight,
+    Address, Board, HealthCheck, Ignore, Limits, Listener, Preview, Release, Route, Salt, Sticky,
+    Table, TableTier, Tier, Timeouts, TokenBytes, Upstream as Listed, Watch, Weight,
 };
 
 use crate::support::client::Client;
@@ -60,7 +60,7 @@ impl Site {
         board.publish(table.clone());
         let settings = Settings { workers: WORKERS };
         let proxy = proxy::start(&settings, Arc::clone(&board), Arc::clone(&register)).unwrap();
-        let address = proxy.local_addresses()[0].1;
+        let address = proxy.local_addresses()[0].1.socket().unwrap();
         let site = Self { stable, canary, board, register, table, address, proxy: Some(proxy) };
         site.wait_until("healthy", || site.is_healthy());
         site
@@ -123,7 +123,8 @@ impl Site {
 fn tier() -> Tier {
     Tier {
         name: "web".parse().unwrap(),
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listener: Arc::new(Listener::plain("127.0.0.1:0".parse::<SocketAddr>().unwrap())),
+        route: Route::default(),
         sticky: Sticky::Cookie("uid".into()),
         health: HealthCheck {
             path: Some("/health".into()),
@@ -857,7 +858,7 @@ fn a_second_weir_is_kept_out() {
         let board = Arc::new(Board::new(1));
         let mut table = site.table.clone();
         let mut settings = (*table.tiers[0].tier).clone();
-        settings.listen = listen;
+        settings.listener = Arc::new(Listener::plain(listen));
         table.tiers[0].tier = Arc::new(settings);
         table.tiers[0].stable = Arc::new(release(&register, "1.0", &[site.stable.address]));
         table.tiers[0].canary = None;
@@ -885,7 +886,8 @@ fn a_tier_may_come_and_go() {
     let mut table = site.table.clone();
     let mut second = table.tiers[0].clone();
     let mut settings = (*second.tier).clone();
-    (settings.name, settings.listen) = ("api".parse().unwrap(), free);
+    settings.name = "api".parse().unwrap();
+    settings.listener = Arc::new(Listener::plain(free));
     second.tier = Arc::new(settings);
     table.tiers.push(second);
     site.board.publish(table);

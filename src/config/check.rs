@@ -10,7 +10,7 @@ use super::reader::Reader;
 use super::section::At;
 use super::tier::Draft;
 use super::values::{Mistake, quoted};
-use crate::traffic::{Address, Version, overlap};
+use crate::traffic::{Address, Listen, Route, Version};
 
 /// Checks the tiers against each other, and against the admin address.
 pub(super) fn tiers(
@@ -53,17 +53,26 @@ fn names(reader: &Reader, tiers: &[Draft]) {
 }
 
 fn listens(reader: &Reader, tiers: &[Draft], admin: SocketAddr, admin_span: Option<&Range<usize>>) {
-    let mut seen: Vec<&At<SocketAddr>> = Vec::new();
+    let admin_listen = Listen::Socket(admin);
+    let mut seen: Vec<(&At<Listen>, &At<Route>)> = Vec::new();
     for (tier, listen) in tiers.iter().filter_map(|tier| Some((tier, tier.listen.as_ref()?))) {
         let key = || format!("{}.listen", tier.path);
-        if let Some(first) = seen.iter().find(|first| overlap(first.value, listen.value)) {
+        let others = || seen.iter().filter(|(first, _)| first.value.overlaps(&listen.value));
+        if let Some((first, _)) = others().find(|(first, _)| first.value != listen.value) {
             let mistake = Mistake::new(
                 format!("{} is taken: another tier listens on {}", listen.value, first.value),
-                "give each tier a port of its own",
+                "write the same address in both and give them routes, or give each its own port",
             );
             conflict(reader, key(), &listen.span, mistake, (&first.span, "the other tier"));
+        } else if let Some((_, route)) = others().find(|(_, r)| r.value == tier.route.value) {
+            let mistake = Mistake::new(
+                format!("two tiers take {} at {}", tier.route.value, listen.value),
+                "tell them apart: route = { host = \"api.example.org\", path = \"/v1/\" }",
+            );
+            let key = format!("{}.route", tier.path);
+            conflict(reader, key, &tier.route.span, mistake, (&route.span, "the other tier"));
         }
-        if overlap(admin, listen.value) {
+        if admin_listen.overlaps(&listen.value) {
             let mistake = Mistake::new(
                 format!("{} is taken: the admin address is {admin}", listen.value),
                 "give one of the two another port",
@@ -77,7 +86,7 @@ fn listens(reader: &Reader, tiers: &[Draft], admin: SocketAddr, admin_span: Opti
                 reader.note((Level::Error, Code::Conflict), place, mistake, Vec::new());
             }
         }
-        seen.push(listen);
+        seen.push((listen, &tier.route));
     }
 }
 
@@ -148,14 +157,15 @@ fn loops(
     admin: SocketAddr,
     admin_span: Option<&Range<usize>>,
 ) {
-    let listens: Vec<&At<SocketAddr>> =
+    let admin = Listen::Socket(admin);
+    let listens: Vec<&At<Listen>> =
         tiers.iter().filter_map(|other| other.listen.as_ref()).collect();
     for release in &tier.releases {
         let version = release.version.as_ref().map_or("", |at| at.value.as_str());
         let key = || format!("{}.releases.{version}.upstreams", tier.path);
         for upstream in &release.upstreams {
             let address = &upstream.value;
-            if let Some(listen) = listens.iter().find(|listen| address.leads_to(listen.value)) {
+            if let Some(listen) = listens.iter().find(|listen| address.leads_to(&listen.value)) {
                 let mistake = Mistake::new(
                     format!("{address} leads back to Weir, which listens on {}", listen.value),
                     "write the address of the app",
@@ -167,7 +177,7 @@ fn loops(
                     mistake,
                     (&listen.span, "Weir listens here"),
                 );
-            } else if address.leads_to(admin) {
+            } else if address.leads_to(&admin) {
                 let mistake = Mistake::new(
                     format!("{address} leads to the admin address {admin}"),
                     "write the address of the app",

@@ -57,6 +57,15 @@ pub(super) fn entries(config: &Config) -> Entries {
     );
     page.put("level", &config.log.level);
     rollout(&mut page, &config.rollout);
+    let listeners: BTreeMap<_, _> =
+        config.tiers.iter().map(|tier| (&tier.tier.listener.listen, &tier.tier.listener)).collect();
+    for (listen, listener) in listeners {
+        page.turn(&keys::LISTENER, format!("listener.{listen}"));
+        page.put("proxy_from", list(&listener.proxy_from));
+        if listen.socket().is_none() {
+            page.put("mode", format!("{:04o}", listener.mode));
+        }
+    }
     for tier in &config.tiers {
         describe_tier(&mut page, tier);
     }
@@ -121,7 +130,11 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
     page.tier = Some(tier.name.clone());
     page.turn(&keys::TIER, path.as_str());
     page.put("name", &tier.name);
-    page.put("listen", tier.listen);
+    page.put("listen", &tier.listener.listen);
+    page.turn(&keys::ROUTE, format!("{path}.route"));
+    page.put_some("host", tier.route.host());
+    page.put_some("path", tier.route.path());
+    page.turn(&keys::TIER, path.clone());
     page.put("stable", &config.stable);
     page.put("sticky", &tier.sticky);
     page.put("trusted_proxies", list(&tier.trusted_proxies));

@@ -13,6 +13,7 @@ mod difference;
 mod judging;
 mod keys;
 mod kinds;
+mod listener;
 mod mask;
 mod preview;
 mod program;
@@ -40,6 +41,7 @@ use crate::analysis;
 use crate::rollout::Stages;
 use crate::traffic::{Address, Tier, Version};
 use diagnostic::Source;
+use listener::ListenerDraft;
 use reader::Reader;
 use section::Section;
 use tier::Draft;
@@ -50,6 +52,9 @@ pub const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// Tiers of a file.
 pub const TIERS_MAX: usize = 64;
+
+/// Listeners of a file that say more than their address.
+const LISTENERS_MAX: usize = 64;
 
 /// Everything a file says, valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -233,6 +238,9 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let sections = root.tables("tier", TIERS_MAX, &keys::TIER);
     let drafts: Vec<Draft> =
         sections.into_iter().map(|section| Draft::read(section, &judging, base)).collect();
+    let sections = root.tables("listener", LISTENERS_MAX, &keys::LISTENER);
+    let listeners = sections.into_iter().map(ListenerDraft::read).collect();
+    let listeners = listener::listeners(reader, listeners, &drafts);
     if root.key_span("tier").is_none() || root.is_empty_list("tier") {
         let help = "add [[tier]] with name, listen, stable and releases";
         reader.note_file(Code::Missing, Mistake::new("there is no tier", help));
@@ -240,7 +248,8 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     root.finish();
     check::tiers(reader, &drafts, admin.listen, admin_span.as_ref());
     let line = |span: &std::ops::Range<usize>| reader.line(span);
-    let tiers = drafts.into_iter().map(|draft| draft.finish(line)).collect::<Option<Vec<_>>>()?;
+    let tiers = drafts.into_iter().map(|draft| draft.finish(&listeners, line));
+    let tiers = tiers.collect::<Option<Vec<_>>>()?;
     if tiers.is_empty() {
         return None;
     }

@@ -28,7 +28,7 @@ pub(super) fn admin(root: &mut Section<'_>, base: &Path) -> (AdminSettings, Opti
     let mut section = root.table("admin", &keys::ADMIN);
     let mut settings = AdminSettings::default();
     let help = "write text: \"127.0.0.1:7700\"";
-    let listen = section.text("listen", help, values::listen);
+    let listen = section.text("listen", help, values::socket);
     let span = listen.as_ref().map(|at| at.span.clone());
     set(&mut settings.listen, listen);
     if let Some(span) = span.as_ref().filter(|_| !settings.listen.ip().to_canonical().is_loopback())

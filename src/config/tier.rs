@@ -1,6 +1,6 @@
 //! Reads `[[tier]]`: a layer of the product, its releases, and how its traffic is treated.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::judging::{Judging, networks};
 use super::keys;
+use super::listener;
 use super::preview;
 use super::section::{At, Section, set};
 use super::values::{self, Mistake, quoted};
@@ -15,7 +16,8 @@ use super::{ReleaseConfig, TierConfig, TierLines};
 use crate::traffic::affinity::OWN_COOKIE;
 use crate::traffic::matching::Network;
 use crate::traffic::{
-    Address, HealthCheck, Limits, NAME_BYTES_MAX, Sticky, Tier, TierName, Timeouts, Version,
+    Address, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX, Route, Sticky, Tier, TierName,
+    Timeouts, Version,
 };
 
 /// Releases of a tier: more are forgotten ones.
@@ -41,7 +43,8 @@ pub(super) struct Draft {
     pub(super) path: String,
     pub(super) span: Range<usize>,
     pub(super) name: Option<At<TierName>>,
-    pub(super) listen: Option<At<SocketAddr>>,
+    pub(super) listen: Option<At<Listen>>,
+    pub(super) route: At<Route>,
     pub(super) stable: Option<At<Version>>,
     /// Whether all of `releases` could be read, so that a version that is not there is missing.
     pub(super) releases_are_whole: bool,
@@ -84,6 +87,7 @@ impl Draft {
             section.rename(format!("tier.{}", at.value));
         }
         let listen = section.text("listen", "write text: \"127.0.0.1:8080\"", values::listen);
+        let route = listener::route(&mut section);
         let stable = section.text("stable", "write text: \"1.0.0\"", version);
         let (releases, releases_are_whole) = releases(&mut section);
         let sticky = sticky(&mut section);
@@ -97,6 +101,7 @@ impl Draft {
             span: section.span.clone(),
             name,
             listen,
+            route,
             stable,
             releases_are_whole,
             releases,
@@ -117,7 +122,11 @@ impl Draft {
     }
 
     /// The tier, if everything it needs was there.
-    pub(super) fn finish(self, line: impl Fn(&Range<usize>) -> usize) -> Option<TierConfig> {
+    pub(super) fn finish(
+        self,
+        listeners: &BTreeMap<Listen, Arc<Listener>>,
+        line: impl Fn(&Range<usize>) -> usize,
+    ) -> Option<TierConfig> {
         let (name, listen, stable) = (self.name?, self.listen?, self.stable?);
         let lines = TierLines {
             tier: line(&self.span),
@@ -140,7 +149,8 @@ impl Draft {
             .collect();
         let tier = Tier {
             name: name.value,
-            listen: listen.value,
+            listener: Arc::clone(listeners.get(&listen.value)?),
+            route: self.route.value,
             sticky: self.sticky,
             health: self.health,
             preview: self.preview,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::traffic::Address;
+use crate::traffic::{Address, Listen};
 
 /// What is wrong with a value, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,8 +146,20 @@ pub(super) fn hundredfold(share: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// Where a tier listens: an IP address and a port, or a Unix socket.
+pub(super) fn listen(text: &str) -> Result<Listen, Mistake> {
+    if !text.starts_with("unix:") {
+        return socket(text).map(Listen::Socket);
+    }
+    if let Ok(Address::Unix(path)) = text.parse() {
+        return Ok(Listen::Unix(path));
+    }
+    let help = "write an absolute path of at most 107 bytes: \"unix:/run/weir/web.sock\"";
+    Err(Mistake::new(format!("{} is no socket", quoted(text)), help))
+}
+
 /// Where to listen: an IP address and a port.
-pub(super) fn listen(text: &str) -> Result<SocketAddr, Mistake> {
+pub(super) fn socket(text: &str) -> Result<SocketAddr, Mistake> {
     let help = "write an IP address and a port: \"127.0.0.1:8080\", \"0.0.0.0:80\" or \"[::]:80\"";
     let port = |prefix: &str| text.strip_prefix(prefix).and_then(|port| port.parse::<u16>().ok());
     if let Ok(socket) = text.parse() {
@@ -261,7 +273,7 @@ mod tests {
             "the path of a socket is absolute: \"unix:/run/app.sock\""
         );
         assert_eq!(
-            listen("localhost:80").unwrap_err().help,
+            socket("localhost:80").unwrap_err().help,
             "write \"127.0.0.1:80\" or \"[::1]:80\""
         );
     }

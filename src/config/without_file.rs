@@ -14,8 +14,8 @@ use crate::analysis;
 use crate::rollout::Stages;
 use crate::traffic::matching::Network;
 use crate::traffic::{
-    Address, HealthCheck, Ignore, Limits, Sticky, Tier, TierName, Timeouts, Version, VersionError,
-    overlap,
+    Address, HealthCheck, Ignore, Limits, Listen, Listener, Route, Sticky, Tier, TierName,
+    Timeouts, Version, VersionError,
 };
 
 /// Why the arguments make no configuration.
@@ -67,7 +67,8 @@ pub fn without_file(
     }
     let tier = Tier {
         name: TierName::try_from("web".to_owned()).map_err(|error| unnamed("--listen", &error))?,
-        listen,
+        listener: Arc::new(Listener::plain(listen)),
+        route: Route::default(),
         sticky: Sticky::Own,
         health: HealthCheck::default(),
         preview: None,
@@ -113,17 +114,18 @@ pub fn without_file(
 /// ```
 pub fn may_be_asked_there(config: &Config) -> Result<(), ArgumentError> {
     let admin = config.admin.listen;
+    let own = Listen::Socket(admin);
     let refuse = |message: String| {
         let mistake = Mistake::new(message, "use another port");
         Err(ArgumentError::new("--admin", mistake))
     };
     for tier in &config.tiers {
-        let (name, listen) = (&tier.tier.name, tier.tier.listen);
-        if overlap(listen, admin) {
+        let (name, listen) = (&tier.tier.name, &tier.tier.listener.listen);
+        if listen.overlaps(&own) {
             return refuse(format!("{admin} is taken: {name} listens on {listen}"));
         }
         for release in &tier.releases {
-            if let Some(address) = release.upstreams.iter().find(|a| a.leads_to(admin)) {
+            if let Some(address) = release.upstreams.iter().find(|a| a.leads_to(&own)) {
                 let version = &release.version;
                 return refuse(format!("{address}, where {version} runs, would lead to {admin}"));
             }
@@ -146,7 +148,7 @@ fn release(
         Version::try_from(version.to_owned()).map_err(|error| unnamed(argument, &error))?;
     let address: Address =
         values::upstream(address).map_err(|mistake| ArgumentError::new(argument, mistake))?;
-    if address.leads_to(listen) {
+    if address.leads_to(&listen.into()) {
         let message = format!("{} leads back to Weir, which listens there", quoted(text));
         let mistake = Mistake::new(message, "write the address of the app");
         return Err(ArgumentError::new(argument, mistake));

@@ -58,7 +58,7 @@ impl Control {
         let key_share = self.register.key_share(name);
         TierView {
             name: name.clone(),
-            listen: file.tier.listen.to_string(),
+            listen: file.tier.listener.listen.to_string(),
             stable: tier.stable.clone(),
             since: tier.since,
             by: tier.by.to_string(),

@@ -1,13 +1,12 @@
 //! What the control wing is told by the file.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::analysis;
 use crate::rollout::Stages;
-use crate::traffic::{Address, Tier, TierName, Version};
+use crate::traffic::{Address, Listen, Tier, TierName, Version};
 
 /// What the control wing needs of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +16,7 @@ pub struct Settings {
     /// The stages of every rollout.
     pub stages: Stages,
     /// Where the program itself listens: for clients, and for orders.
-    pub own: Vec<SocketAddr>,
+    pub own: Vec<Listen>,
     /// Whether the rollout of the version that was never tried starts without an order.
     pub starts_by_itself: bool,
     /// Verdicts are only written down; stages move by order alone.

@@ -102,7 +102,8 @@ async fn play(
     let mut story = tale::Tale::new(settings.json, tell);
     story.opening(seed, &text)?;
     let weir = start(&config)?;
-    let door = config.tiers[0].tier.listen;
+    let door = config.tiers[0].tier.listener.listen.socket();
+    let door = door.context("the demo listens at an address")?;
     let crowd = Crowd::enter(door, seed);
     tokio::time::sleep(WARM_UP).await;
 

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use thiserror::Error as Failure;
 
+use super::client::{self, Connection};
 use super::line::{Cut, Exchange, Fault, Line};
-use super::pool::{Busy, Connection};
+use super::pool::Busy;
 
 /// Why a body ended before its end.
 #[derive(Clone, Copy, Debug, Failure)]
@@ -118,7 +119,7 @@ pub struct ResponseBody {
 #[derive(Debug)]
 enum Content {
     Page(Option<Bytes>),
-    Upstream { incoming: Incoming, whole: bool, lease: Option<Lease> },
+    Upstream { incoming: client::Body, whole: bool, lease: Option<Lease> },
 }
 
 /// The connection that an answer comes from, and where it goes afterwards.
@@ -140,7 +141,7 @@ impl ResponseBody {
 
     /// The answer of an upstream.
     pub const fn of(
-        incoming: Incoming,
+        incoming: client::Body,
         lease: Lease,
         line: Rc<Line>,
         exchange: Rc<Exchange>,

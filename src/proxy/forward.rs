@@ -11,14 +11,14 @@ use std::time::Instant;
 
 use http::header::{HOST, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use tower::Service;
 
 use super::body::{Lease, RequestBody};
+use super::client::{Body, Broken, Cause, Connection};
 use super::headers::{self, WEIR_VERSION};
 use super::line::{Cut, Exchange, Fault, Stage};
 use super::place::Place;
-use super::pool::{Broken, Busy, Connection};
+use super::pool::Busy;
 use super::view::UpstreamView;
 use super::worker::Worker;
 use crate::metrics::{HealthState, Outcome};
@@ -31,7 +31,7 @@ const UPSTREAMS_TRIED_MAX: usize = 2;
 #[derive(Debug)]
 pub struct Answer {
     /// The answer, as the upstream sent it.
-    pub response: Response<Incoming>,
+    pub response: Response<Body>,
     /// Its connection.
     pub lease: Lease,
     /// Who answered.
@@ -156,7 +156,7 @@ async fn attempt(
                 if let Some(fault) = exchange.fault.get() {
                     return Err(Failed::by_client(Failure::Fault(fault)));
                 }
-                let Broken { error, request: unsent } = *broken;
+                let Broken { cause, request: unsent } = *broken;
                 let again = unsent.or(spare);
                 match again {
                     // The kept-alive connection had died: Weir's matter, not an outcome.
@@ -167,7 +167,7 @@ async fn attempt(
                         request = again;
                         fresh = true;
                     }
-                    again => return Err(broke(place, upstream, again, &error)),
+                    again => return Err(broke(place, upstream, again, &cause)),
                 }
             }
             Err(Cut::Client) => return Err(Failed::by_client(Failure::ClientLate)),
@@ -189,10 +189,12 @@ async fn connection(
     exchange.enters(Stage::Connecting, Instant::now());
     while !fresh && let Some(mut kept) = upstream.take() {
         let doubtful = kept.idle(Instant::now()) > tier.timeouts.reuse_idle && !repeats(request);
-        let open = (!doubtful || kept.look().await)
-            && (kept.is_ready() || exchange.unless_cut(kept.ready()).await.map_err(late)?);
+        let connection = &mut kept.connection;
+        let open = (!doubtful || connection.look().await)
+            && (connection.is_ready()
+                || exchange.unless_cut(connection.ready()).await.map_err(late)?);
         if open {
-            return Ok((kept, true));
+            return Ok((kept.connection, true));
         }
         place.release.writer.stale_connection();
     }
@@ -231,7 +233,7 @@ fn address(request: &mut Request<RequestBody>, place: &Place, upstream: &Upstrea
 /// What an upstream's answer says of it.
 fn answered(
     place: &Place,
-    mut response: Response<Incoming>,
+    mut response: Response<Body>,
     asked: bool,
     lease: Lease,
     spare: Option<Request<RequestBody>>,
@@ -294,10 +296,10 @@ fn broke(
     place: &Place,
     upstream: Rc<UpstreamView>,
     request: Option<Request<RequestBody>>,
-    error: &hyper::Error,
+    cause: &Cause,
 ) -> Box<Failed> {
-    hurt(place, &upstream, &error.to_string());
-    let outcome = if error.is_parse() { Outcome::Other } else { Outcome::Reset };
+    hurt(place, &upstream, &cause.to_string());
+    let outcome = if cause.is_parse() { Outcome::Other } else { Outcome::Reset };
     Box::new(Failed {
         failure: Failure::Unreachable,
         outcome,

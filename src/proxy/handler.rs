@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
-use super::body::{RequestBody, ResponseBody};
+use super::body::{Lease, RequestBody, ResponseBody};
+use super::client;
 use super::cookies::{self, Plan};
 use super::forward::{self, Answer, Failure};
 use super::headers::{self, WEIR_VERSION, Way};
@@ -29,8 +30,11 @@ pub async fn handle(
 ) -> Response<ResponseBody> {
     let begun = Instant::now();
     let view = worker.view();
-    let Some(tier) = view.tier(&line.tier) else {
-        return no_such_tier(&line, &request);
+    let Some(listener) = view.listener(&line.listen) else {
+        return nobody(&line, &request, StatusCode::SERVICE_UNAVAILABLE, After::Close);
+    };
+    let Some(tier) = listener.tier(headers::host(&request), request.uri().path()) else {
+        return nobody(&line, &request, StatusCode::NOT_FOUND, After::KeepAlive);
     };
     let passage = Passage::new(&worker, &line, tier, &request, begun);
     let (place, plan) = passage.place(&request);
@@ -48,10 +52,17 @@ pub async fn handle(
     }
 }
 
-fn no_such_tier(line: &Rc<Line>, request: &Request<Incoming>) -> Response<ResponseBody> {
+/// No tier takes the request: its listener has left the table, or no route leads on from there.
+fn nobody(
+    line: &Rc<Line>,
+    request: &Request<Incoming>,
+    status: StatusCode,
+    after: After,
+) -> Response<ResponseBody> {
     let about = About { line, exchange: None, method: request.method(), id: None };
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    respond::page(status, "nothing is served here any more", &about, After::Close)
+    // A body that nobody reads would be taken for the next request.
+    let after = if request.body().is_end_stream() { after } else { After::Close };
+    respond::page(status, "nothing is served at this host and path", &about, after)
 }
 
 /// What a request is called, once its head has gone to the upstream.
@@ -89,7 +100,8 @@ impl<'a> Passage<'a> {
         begun: Instant,
     ) -> Self {
         let settings = &tier.table.tier;
-        let trusted = settings.trusted_proxies.iter().any(|network| network.contains(line.peer));
+        let trusted =
+            settings.trusted_proxies.iter().any(|network| network.contains(line.peer.get()));
         let headers = request.headers();
         Self {
             worker,
@@ -198,18 +210,19 @@ impl<'a> Passage<'a> {
 
     fn tunnel(
         &self,
-        mut response: Response<Incoming>,
-        lease: super::body::Lease,
+        mut response: Response<client::Body>,
+        lease: Lease,
         place: &Place,
         client: OnUpgrade,
         exchange: &Rc<Exchange>,
     ) -> Response<ResponseBody> {
-        let upstream = hyper::upgrade::on(&mut response);
+        let Lease { connection, busy, .. } = lease;
+        let upstream = connection.upgrade(&mut response);
         let (head, _) = response.into_parts();
         let websocket = head.headers.get(http::header::UPGRADE);
         let websocket =
             websocket.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        upgrade::start(self.worker, self.line, place, client, upstream, lease, websocket);
+        upgrade::start(self.worker, self.line, place, client, upstream, busy, websocket);
         let body = ResponseBody::page(
             bytes::Bytes::new(),
             Rc::clone(self.line),
@@ -265,7 +278,7 @@ impl<'a> Passage<'a> {
         };
         tracing::info!(
             target: "access",
-            tier = %self.line.tier,
+            tier = %self.tier.table.tier.name,
             client = %self.client,
             method = %asked.method,
             path = %path,

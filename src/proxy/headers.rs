@@ -116,6 +116,11 @@ fn is_host(host: &[u8]) -> bool {
     host.iter().all(allowed)
 }
 
+/// The Host of a request that [`check`] has passed; empty where HTTP/1.0 has none.
+pub fn host<B>(request: &Request<B>) -> &[u8] {
+    request.headers().get(HOST).map(HeaderValue::as_bytes).unwrap_or_default()
+}
+
 /// Whether the request has been here before, or in too many places.
 pub fn is_loop(headers: &HeaderMap, instance: &str) -> bool {
     headers.get_all(HOP).iter().any(|hops| {
@@ -127,7 +132,7 @@ pub fn is_loop(headers: &HeaderMap, instance: &str) -> bool {
 /// The address of the client: the peer's, or what trusted peers say of it.
 pub fn client(line: &Line, tier: &Tier, headers: &HeaderMap) -> IpAddr {
     let trusts = |address| tier.trusted_proxies.iter().any(|network| network.contains(address));
-    let mut client = line.peer;
+    let mut client = line.peer.get();
     if tier.trusted_proxies.is_empty() || !trusts(client) {
         return client;
     }
@@ -315,7 +320,7 @@ fn remove_cookie(headers: &mut HeaderMap, name: &[u8]) {
 
 /// X-Forwarded-For, -Proto and -Host: continued where the peer is trusted, else begun anew.
 fn forwarded(headers: &mut HeaderMap, way: &Way<'_>, present: bool) {
-    let mut peers = way.line.peer_text.clone();
+    let mut peers = way.line.peer_text.borrow().clone();
     if present && way.trusted {
         let before: Vec<&[u8]> =
             headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();

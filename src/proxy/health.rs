@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use super::dial;
 use super::io::Socket;
-use super::pool;
 use super::random;
 use crate::metrics::{HealthState, Register, UpstreamCells};
 use crate::traffic::{Address, HealthCheck, Table};
@@ -99,7 +99,7 @@ impl Check {
     }
 
     async fn ask_patiently(&self) -> io::Result<()> {
-        let mut socket = pool::connect(&self.address, None).await?.0;
+        let mut socket = dial::connect(&self.address, None).await?.0;
         match &self.settings.path {
             None => Ok(()),
             Some(path) => self.get(&mut socket, path).await,

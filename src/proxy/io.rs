@@ -5,13 +5,18 @@
 use std::io::{ErrorKind, IoSlice, Result};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::ReadBufCursor;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+/// Most bytes that are read or written in one piece on a connection.
+pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
 
 /// Heads and bodies up to this size together go out in one `send`, which is a cheaper system call
 /// than `writev`; the copy is tiny.
@@ -31,6 +36,21 @@ impl Socket {
         match self {
             Self::Tcp(socket) => socket.try_write(bytes),
             Self::Unix(socket) => socket.try_write(bytes),
+        }
+    }
+
+    /// What waits to be read, without reading it.
+    pub async fn peek(&self, into: &mut [u8]) -> Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.peek(into).await,
+            Self::Unix(socket) => {
+                let look = || {
+                    // SAFETY: `peek` writes initialised bytes only.
+                    let into = unsafe { &mut *(ptr::from_mut(into) as *mut [MaybeUninit<u8>]) };
+                    SockRef::from(socket).peek(into)
+                };
+                socket.async_io(Interest::READABLE, look).await
+            }
         }
     }
 }

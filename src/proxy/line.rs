@@ -18,17 +18,17 @@ use super::random;
 use super::tally::Tally;
 use super::view::TierView;
 use crate::metrics::TierCells;
-use crate::traffic::{Limits, TierName, Timeouts};
+use crate::traffic::{Limits, Listen, Timeouts};
 
 /// A client's connection.
 #[derive(Debug)]
 pub struct Line {
-    /// The tier it came in at.
-    pub tier: TierName,
-    /// The address at its other end.
-    pub peer: IpAddr,
+    /// The listener it came in at.
+    pub listen: Listen,
+    /// The address at its other end; behind a load balancer that says so, the client's.
+    pub peer: Cell<IpAddr>,
     /// The same as X-Forwarded-For wants it.
-    pub peer_text: HeaderValue,
+    pub peer_text: RefCell<HeaderValue>,
     /// What moves on its socket.
     pub pulse: Arc<Pulse>,
     /// Its place in the worker's list.
@@ -50,13 +50,11 @@ pub struct Line {
 
 impl Line {
     /// A connection that was just accepted, and counted in `cells`.
-    pub fn new(tier: TierName, peer: IpAddr, pulse: Arc<Pulse>, cells: Arc<TierCells>) -> Self {
-        let peer = peer.to_canonical();
-        Self {
-            tier,
-            peer,
-            peer_text: HeaderValue::from_str(&peer.to_string())
-                .unwrap_or(HeaderValue::from_static("unknown")),
+    pub fn new(listen: Listen, peer: IpAddr, pulse: Arc<Pulse>, cells: Arc<TierCells>) -> Self {
+        let line = Self {
+            listen,
+            peer: Cell::new(peer),
+            peer_text: RefCell::new(HeaderValue::from_static("unknown")),
             pulse,
             place: Cell::new(0),
             requests: Cell::new(0),
@@ -68,7 +66,30 @@ impl Line {
             since: Cell::new(Instant::now()),
             shut: Cell::new(false),
             waker: RefCell::default(),
+        };
+        line.comes_from(peer);
+        line
+    }
+
+    /// The client is at `peer`.
+    pub fn comes_from(&self, peer: IpAddr) {
+        let peer = peer.to_canonical();
+        self.peer.set(peer);
+        if let Ok(text) = HeaderValue::from_str(&peer.to_string()) {
+            *self.peer_text.borrow_mut() = text;
         }
+    }
+
+    /// Waits for `future`, but not longer than the line lasts.
+    pub async fn unless_shut<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| {
+            if self.attend(cx.waker()) {
+                return Poll::Ready(None);
+            }
+            future.as_mut().poll(cx).map(Some)
+        })
+        .await
     }
 
     /// Keeps the waker of the task that serves this line; says whether it shall end at once.
@@ -208,7 +229,8 @@ pub struct Exchange {
     pub cut: Cell<Option<Cut>>,
     /// How it is counted.
     pub tally: Tally,
-    tier: Rc<TierView>,
+    /// The tier, as it was when the request came.
+    pub tier: Rc<TierView>,
 }
 
 impl Drop for Exchange {

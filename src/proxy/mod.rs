@@ -5,7 +5,9 @@
 //! thread opens listeners and checks the health of upstreams.
 
 mod body;
+mod client;
 mod cookies;
+mod dial;
 mod forward;
 mod handler;
 mod headers;
@@ -13,6 +15,7 @@ mod health;
 mod io;
 mod line;
 mod listener;
+mod opening;
 mod place;
 mod pool;
 mod random;
@@ -23,7 +26,6 @@ mod upgrade;
 mod view;
 mod worker;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -33,7 +35,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::Register;
-use crate::traffic::{Board, TierName};
+use crate::traffic::{Board, Listen, TierName};
 use health::Checks;
 use listener::{Opened, Ports, Unbound};
 use worker::{Birth, Order};
@@ -65,7 +67,7 @@ pub enum Error {
     #[error("cannot listen at {listen}: {source}; {hint}")]
     Bind {
         /// The address.
-        listen: SocketAddr,
+        listen: Listen,
         /// What to do.
         hint: &'static str,
         /// Why.
@@ -75,7 +77,7 @@ pub enum Error {
     #[error("cannot lock {listen} against a second weir: {source}; choose another `listen`")]
     Lock {
         /// The address.
-        listen: SocketAddr,
+        listen: Listen,
         /// Why.
         source: std::io::Error,
     },
@@ -85,7 +87,7 @@ pub enum Error {
     )]
     Taken {
         /// The address.
-        listen: SocketAddr,
+        listen: Listen,
         /// The other's process.
         holder: String,
     },
@@ -190,16 +192,16 @@ impl Drop for TellEnd {
 }
 
 fn hand_out(orders: &[mpsc::UnboundedSender<Order>], opened: Vec<Opened>) {
-    for Opened { tier, listen, sockets } in opened {
-        for (worker, socket) in orders.iter().zip(sockets) {
-            _ = worker.send(Order::Listen { tier: tier.clone(), listen, socket });
+    for Opened { listen, doors } in opened {
+        for (worker, door) in orders.iter().zip(doors) {
+            _ = worker.send(Order::Listen { listen: listen.clone(), door });
         }
     }
 }
 
 impl Proxy {
     /// Where each tier is listened for; the port is the real one where the table says 0.
-    pub fn local_addresses(&self) -> Vec<(TierName, SocketAddr)> {
+    pub fn local_addresses(&self) -> Vec<(TierName, Listen)> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner).local()
     }
 
@@ -293,7 +295,10 @@ impl Keeper {
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         let (opened, unbound) = ports.follow(&self.board.current().1, self.orders.len());
         hand_out(&self.orders, opened);
-        let said = |unbound: &Unbound| format!("{} is not served: {}", unbound.tier, unbound.error);
+        let said = |Unbound { tiers, error }: &Unbound| {
+            let tiers: Vec<&str> = tiers.iter().map(TierName::as_str).collect();
+            format!("{} is not served: {error}", tiers.join(", "))
+        };
         let said: Vec<String> = unbound.iter().map(said).collect();
         self.unbound.send_if_modified(|before| {
             let differs = *before != said;

@@ -12,10 +12,11 @@ use hyper::upgrade::OnUpgrade;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::body::Lease;
+use super::client::Upgrading;
 use super::io::{Io, Socket};
 use super::line::Line;
 use super::place::Place;
+use super::pool::Busy;
 use super::random;
 use super::view::View;
 use super::worker::Worker;
@@ -106,13 +107,13 @@ pub fn start(
     line: &Rc<Line>,
     place: &Place,
     client: OnUpgrade,
-    upstream: OnUpgrade,
-    lease: Lease,
+    upstream: Upgrading,
+    busy: Busy,
     websocket: bool,
 ) {
     line.upgraded.set(true);
     let tunnel = Rc::new(Tunnel {
-        tier: line.tier.clone(),
+        tier: place.tier.table.tier.name.clone(),
         release: place.release.release.slot,
         preview: place.preview,
         line: Rc::clone(line),
@@ -127,16 +128,15 @@ pub fn start(
     // The table may have moved since the request was sent.
     open.tunnel.follow(&worker.view(), Instant::now());
     tokio::task::spawn_local(async move {
-        if let (Ok(client), Ok(upstream)) = (client.await, upstream.await)
-            && let (Ok(client), Ok(upstream)) = (client.downcast::<Io>(), upstream.downcast::<Io>())
+        if let (Ok(client), Some(upstream)) = (client.await, upstream.finish().await)
+            && let Ok(client) = client.downcast::<Io>()
         {
-            drop(lease.connection);
-            let down = Flow::new(Rc::clone(&open.worker.chunk), &upstream.read_buf, websocket);
+            let down = Flow::new(Rc::clone(&open.worker.chunk), &upstream.early, websocket);
             let up = Flow::new(Rc::clone(&open.worker.chunk), &client.read_buf, false);
-            let pump = Pump { client: client.io.socket, upstream: upstream.io.socket, down, up };
+            let pump = Pump { client: client.io.socket, upstream: upstream.socket, down, up };
             pump.run(&open.tunnel).await;
         }
-        drop((open, lease.busy));
+        drop((open, busy));
     });
 }
 

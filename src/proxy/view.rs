@@ -9,10 +9,12 @@ use std::time::Instant;
 
 use http::HeaderValue;
 
-use super::pool::Connection;
+use super::pool;
 use crate::metrics::keys::Sketch;
 use crate::metrics::{HealthState, Register, TierCells, UpstreamCells, Writer};
-use crate::traffic::{Address, Release, Table, TableTier, TierName, Track, Version};
+use crate::traffic::{
+    Address, Listen, Listener, Release, Table, TableTier, TierName, Track, Version,
+};
 
 /// The table of one epoch.
 #[derive(Debug, Default)]
@@ -21,6 +23,19 @@ pub struct View {
     pub epoch: u64,
     /// Its tiers.
     pub tiers: Vec<Rc<TierView>>,
+    /// Its listeners.
+    pub listeners: Vec<Rc<ListenerView>>,
+}
+
+/// One listener and the tiers behind it.
+#[derive(Debug)]
+pub struct ListenerView {
+    /// What the table says of it.
+    pub listener: Arc<Listener>,
+    /// The tier that comes first in the file: what concerns a whole connection is as it says.
+    pub first: Rc<TierView>,
+    /// The tiers, the one with the most particular route first.
+    routed: Vec<Rc<TierView>>,
 }
 
 /// One tier.
@@ -66,7 +81,7 @@ pub struct UpstreamView {
     /// What is known of it.
     pub cells: Arc<UpstreamCells>,
     /// Idle connections; the one used last is on top.
-    pub idle: RefCell<Vec<Connection>>,
+    pub idle: RefCell<Vec<pool::Kept>>,
     /// This worker's requests on their way to it.
     pub busy: Cell<usize>,
     /// The last good answer of the resolver, for a name.
@@ -114,10 +129,20 @@ impl View {
                 table: tier.clone(),
             }));
         }
+        let mut listeners: Vec<Rc<ListenerView>> = Vec::new();
         for tier in &tiers {
             kept.sketches.insert(tier.table.tier.name.clone(), Rc::clone(&tier.sketch));
+            let listener = &tier.table.tier.listener;
+            if !listeners.iter().any(|known| known.listener.listen == listener.listen) {
+                listeners.push(Rc::new(ListenerView::new(tier, &tiers)));
+            }
         }
-        Self { epoch, tiers }
+        Self { epoch, tiers, listeners }
+    }
+
+    /// The listener at `listen`.
+    pub fn listener(&self, listen: &Listen) -> Option<&Rc<ListenerView>> {
+        self.listeners.iter().find(|listener| listener.listener.listen == *listen)
     }
 
     /// The tier called `name`.
@@ -131,6 +156,22 @@ impl View {
             let upstreams = tier.releases().flat_map(|release| &release.upstreams);
             upstreams.map(move |upstream| (tier, upstream))
         })
+    }
+}
+
+impl ListenerView {
+    fn new(first: &Rc<TierView>, tiers: &[Rc<TierView>]) -> Self {
+        let listener = Arc::clone(&first.table.tier.listener);
+        let here = |tier: &&Rc<TierView>| tier.table.tier.listener.listen == listener.listen;
+        let mut routed: Vec<_> = tiers.iter().filter(here).cloned().collect();
+        routed.sort_by_key(|tier| tier.table.tier.route.order());
+        Self { listener, first: Rc::clone(first), routed }
+    }
+
+    /// The tier that a request to `host` for `path` belongs to.
+    pub fn tier(&self, host: &[u8], path: &str) -> Option<&Rc<TierView>> {
+        let takes = |tier: &&Rc<TierView>| tier.table.tier.route.takes(host, path);
+        self.routed.iter().find(takes)
     }
 }
 

@@ -4,14 +4,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -19,12 +18,14 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::io::{Io, Socket};
 use super::line::Line;
+use super::listener::{Door, Entrance};
+use super::opening;
 use super::stack;
 use super::upgrade::{self, Chunk, Tunnel};
 use super::view::{Kept, TierView, View};
 use crate::metrics::Register;
 use crate::metrics::keys::ErrorKeys;
-use crate::traffic::{Board, TierName, Timeouts};
+use crate::traffic::{Board, Listen, Timeouts};
 
 /// Time between two looks at everything that may take too long. Deadlines are late by it at most,
 /// which matters to nobody, and a request needs no timer.
@@ -39,14 +40,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Order {
-    /// Serve the clients of a tier that come in at this socket.
+    /// Serve the clients that come in at this socket.
     Listen {
-        /// The tier.
-        tier: TierName,
         /// The address as the table has it.
-        listen: SocketAddr,
+        listen: Listen,
         /// The socket.
-        socket: std::net::TcpListener,
+        door: Door,
     },
     /// Finish, and say how many connections were cut.
     Drain {
@@ -140,8 +139,8 @@ impl Worker {
                     worker.view();
                     worker.close_doors(&mut doors);
                 }
-                Occasion::Ordered(Some(Order::Listen { tier, listen, socket })) => {
-                    worker.open_door(&mut doors, tier, listen, socket);
+                Occasion::Ordered(Some(Order::Listen { listen, door })) => {
+                    worker.open_door(&mut doors, listen, door);
                 }
                 Occasion::Ordered(Some(Order::Drain { limit, reply })) => {
                     let cut = worker.drain(&mut doors, limit).await;
@@ -208,7 +207,7 @@ impl Worker {
                 continue;
             };
             let slot = exchange.tally.release();
-            if let Some(tier) = view.tier(&line.tier)
+            if let Some(tier) = view.tier(&exchange.tier.table.tier.name)
                 && !tier.serves(slot)
                 && !exchange.tally.is_preview()
             {
@@ -223,8 +222,9 @@ impl Worker {
         let fallback = Timeouts::default();
         let lines = self.lines.borrow().clone();
         for line in lines {
-            let tier = view.tier(&line.tier);
-            line.sweep(now, tier.map_or(&fallback, |tier| &tier.table.tier.timeouts));
+            let listener = view.listener(&line.listen);
+            let first = listener.map(|listener| &listener.first.table.tier);
+            line.sweep(now, first.map_or(&fallback, |tier| &tier.timeouts));
         }
         let tunnels = self.tunnels.borrow().clone();
         for tunnel in tunnels {
@@ -241,56 +241,51 @@ impl Worker {
         }
     }
 
-    fn open_door(
-        self: &Rc<Self>,
-        doors: &mut Doors,
-        tier: TierName,
-        listen: SocketAddr,
-        socket: std::net::TcpListener,
-    ) {
-        let listener = match TcpListener::from_std(socket) {
-            Ok(listener) => Rc::new(listener),
+    fn open_door(self: &Rc<Self>, doors: &mut Doors, listen: Listen, door: Door) {
+        let entrance = match Entrance::new(door) {
+            Ok(entrance) => Rc::new(entrance),
             Err(error) => {
-                tracing::error!(%tier, %listen, %error, "cannot listen");
+                tracing::error!(%listen, %error, "cannot listen");
                 return;
             }
         };
-        let (worker, name, inner) = (Rc::clone(self), tier.clone(), Rc::clone(&listener));
-        let task = tokio::task::spawn_local(async move { worker.accept(name, &inner).await });
-        if let Some(before) = doors.insert((tier, listen), Door { task, listener }) {
-            before.task.abort();
+        let (worker, place, inner) = (Rc::clone(self), listen.clone(), Rc::clone(&entrance));
+        let task = tokio::task::spawn_local(async move { worker.accept(&place, &inner).await });
+        if let Some((before, _)) = doors.insert(listen, (task, entrance)) {
+            before.abort();
         }
     }
 
     /// Stops to listen where the table has no tier any more.
     fn close_doors(&self, doors: &mut Doors) {
         let view = self.view();
-        doors.retain(|(name, listen), door| {
-            let stays = view.tier(name).is_some_and(|tier| tier.table.tier.listen == *listen);
+        doors.retain(|listen, (task, _)| {
+            let stays = view.listener(listen).is_some();
             if !stays {
-                door.task.abort();
+                task.abort();
             }
             stays
         });
     }
 
-    async fn accept(self: &Rc<Self>, tier: TierName, listener: &TcpListener) {
+    async fn accept(self: &Rc<Self>, listen: &Listen, entrance: &Entrance) {
         loop {
-            match listener.accept().await {
-                Ok((socket, peer)) => self.admit(&tier, socket, peer),
+            match entrance.accept().await {
+                Ok((socket, peer)) => self.admit(listen, socket, peer),
                 Err(error) => {
-                    tracing::warn!(%tier, %error, "cannot accept a connection");
+                    tracing::warn!(%listen, %error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
-    fn admit(self: &Rc<Self>, name: &TierName, socket: TcpStream, peer: SocketAddr) {
+    fn admit(self: &Rc<Self>, listen: &Listen, socket: Socket, peer: IpAddr) {
         let view = self.view();
-        let Some(tier) = view.tier(name) else {
+        let Some(listener) = view.listener(listen) else {
             return;
         };
+        let tier = &listener.first;
         let limits = tier.table.tier.limits.clone();
         let cells = Arc::clone(&tier.cells);
         if cells.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections {
@@ -298,20 +293,22 @@ impl Worker {
             let refused = cells.refused_connections.fetch_add(1, Ordering::Relaxed) + 1;
             // At 1, 2, 4, 8 ..: seen at once, and never a flood.
             if refused.is_power_of_two() {
-                tracing::warn!(tier = %name, refused, "too many connections; limits.connections");
+                tracing::warn!(%listen, refused, "too many connections; limits.connections");
             }
             return;
         }
-        let io = Io::new(Socket::Tcp(socket));
-        let line = Rc::new(Line::new(name.clone(), peer.ip(), Arc::clone(&io.pulse), cells));
+        let io = Io::new(socket);
+        let line = Rc::new(Line::new(listen.clone(), peer, Arc::clone(&io.pulse), cells));
         if self.draining.get() {
             line.close_soon();
         }
-        let listed = Listed::new(self, &line);
+        let entry = Listed::new(self, &line);
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            stack::serve(&worker, &line, io, &limits).await;
-            drop(listed);
+            if let Some(io) = opening::open(&worker, &line, io).await {
+                stack::serve(&worker, &line, io, &limits).await;
+            }
+            drop(entry);
         });
     }
 
@@ -319,10 +316,10 @@ impl Worker {
     async fn drain(self: &Rc<Self>, doors: &mut Doors, limit: Duration) -> usize {
         self.draining.set(true);
         let end = Instant::now() + limit;
-        for ((name, _), door) in std::mem::take(doors) {
-            door.task.abort();
-            while let Some(Ok((socket, peer))) = try_accept(&door.listener).await {
-                self.admit(&name, socket, peer);
+        for (listen, (task, entrance)) in std::mem::take(doors) {
+            task.abort();
+            while let Some(Ok((socket, peer))) = entrance.accept_waiting().await {
+                self.admit(&listen, socket, peer);
             }
         }
         for line in self.lines.borrow().iter() {
@@ -354,24 +351,8 @@ impl Worker {
     }
 }
 
-/// Where clients come in.
-type Doors = BTreeMap<(TierName, SocketAddr), Door>;
-
-#[derive(Debug)]
-struct Door {
-    task: JoinHandle<()>,
-    listener: Rc<TcpListener>,
-}
-
-/// A connection that already waits at `listener`.
-async fn try_accept(listener: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-    let mut accept = std::pin::pin!(listener.accept());
-    std::future::poll_fn(|cx| match accept.as_mut().poll(cx) {
-        std::task::Poll::Ready(done) => std::task::Poll::Ready(Some(done)),
-        std::task::Poll::Pending => std::task::Poll::Ready(None),
-    })
-    .await
-}
+/// Where clients come in, and who lets them in.
+type Doors = BTreeMap<Listen, (JoinHandle<()>, Rc<Entrance>)>;
 
 /// A line's place in its worker's list, given up when its task ends, however it ends.
 struct Listed {

@@ -1,7 +1,6 @@
 //! What comes in: orders, verdicts, what the file says; and why an order is not carried out.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +9,7 @@ use thiserror::Error;
 use super::event::RolloutId;
 use super::plan::Stages;
 use crate::analysis::{Settings, Verdict};
-use crate::traffic::{Address, Salt, Sticky, TierName, Version, Weight};
+use crate::traffic::{Address, Listen, Salt, Sticky, TierName, Version, Weight};
 
 /// Longest name of an actor in bytes: the name of a token.
 const ACTOR_BYTES_MAX: usize = 64;
@@ -170,7 +169,7 @@ pub struct Facts {
     /// The tiers of the file, in its order.
     pub tiers: Vec<TierFacts>,
     /// Where the program itself listens: for clients, and for orders.
-    pub own: Vec<SocketAddr>,
+    pub own: Vec<Listen>,
     /// Sixteen random bytes nobody has seen, should a rollout start.
     pub salt: Salt,
     /// Whether verdicts are only written down (`--observe`).
@@ -367,7 +366,7 @@ pub enum Refusal {
         /// What was named.
         address: Address,
         /// Where Weir listens.
-        own: SocketAddr,
+        own: Listen,
     },
     /// Passed stages changed in the file.
     #[error(

@@ -521,9 +521,9 @@ impl Desk<'_> {
     ) -> Result<(), Refusal> {
         for address in upstreams {
             let (tier_name, place) = (name.clone(), address.plain());
-            let own = self.facts.own.iter().find(|own| address.leads_to(**own));
+            let own = self.facts.own.iter().find(|own| address.leads_to(own));
             if let Some(own) = own {
-                let (address, own) = (address.clone(), *own);
+                let (address, own) = (address.clone(), own.clone());
                 return Err(Refusal::OwnAddress { tier: tier_name, address, own });
             }
             let serving = tier.addresses.get(&tier.stable);

@@ -2,8 +2,10 @@
 
 pub mod affinity;
 mod board;
+mod listener;
 pub mod matching;
 mod reach;
+mod route;
 mod table;
 mod tier;
 mod tls;
@@ -11,7 +13,9 @@ mod weight;
 
 pub use affinity::Sticky;
 pub use board::Board;
+pub use listener::{Listen, Listener};
 pub use reach::overlap;
+pub use route::{Route, RouteError};
 pub use table::{Table, TableTier};
 pub use tier::{
     Address, AddressError, HealthCheck, Ignore, Limits, NAME_BYTES_MAX, Preview, Release, Tier,

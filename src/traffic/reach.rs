@@ -2,11 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::Address;
+use super::{Address, Listen};
 
 impl Address {
     /// Whether a connection to it arrives at `listen`, as far as the address tells.
-    pub fn leads_to(&self, listen: SocketAddr) -> bool {
+    pub fn leads_to(&self, listen: &Listen) -> bool {
+        match listen {
+            Listen::Socket(listen) => self.leads_to_socket(*listen),
+            Listen::Unix(path) => *self == Self::Unix(path.clone()),
+        }
+    }
+
+    fn leads_to_socket(&self, listen: SocketAddr) -> bool {
         // On all addresses of this machine: of which other ones there are the file tells nothing.
         let own = |ip: IpAddr| {
             let far = listen.ip().is_unspecified() && !ip.is_loopback();
@@ -74,7 +81,8 @@ mod tests {
 
     #[test]
     fn loops_are_seen_in_every_spelling() {
-        let reaches = |a: &str, b: &str| a.parse::<Address>().unwrap().leads_to(b.parse().unwrap());
+        let reaches =
+            |a: &str, b: &str| a.parse::<Address>().unwrap().leads_to_socket(b.parse().unwrap());
         for address in
             ["127.0.0.1:80", "localhost:80", "0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80"]
         {

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::affinity::Sticky;
+use super::listener::Listener;
 use super::matching::{Network, Pattern, StatusPattern};
+use super::route::Route;
 
 /// Longest name of a tier or a version, in bytes: both become labels of metrics.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -185,7 +187,9 @@ pub struct Tier {
     /// Its name.
     pub name: TierName,
     /// Where its clients come in.
-    pub listen: SocketAddr,
+    pub listener: Arc<Listener>,
+    /// Which of the requests there are its own.
+    pub route: Route,
     /// What keeps a client on its version.
     pub sticky: Sticky,
     /// How upstreams are asked whether they are well.

@@ -16,8 +16,8 @@ pub(super) const fn key(
 
 /// All sections, in the order of the reference.
 pub const SECTIONS: &[&Keys] = &[
-    &ROOT, &ADMIN, &STATE, &PROXY, &LOG, &TIER, &RELEASE, &STICKY, &HEALTH, &PREVIEW, &TIMEOUTS,
-    &LIMITS, &ROLLOUT, &STAGE, &ANALYSIS, &ERRORS, &SLOW, &WATCH, &IGNORE,
+    &ROOT, &ADMIN, &STATE, &PROXY, &LOG, &LISTENER, &TIER, &ROUTE, &RELEASE, &STICKY, &HEALTH,
+    &PREVIEW, &TIMEOUTS, &LIMITS, &ROLLOUT, &STAGE, &ANALYSIS, &ERRORS, &SLOW, &WATCH, &IGNORE,
 ];
 
 pub const ROOT: Keys = Keys {
@@ -28,12 +28,13 @@ pub const ROOT: Keys = Keys {
         key("proxy", "table", "", Live, "The part that moves bytes."),
         key("log", "table", "", Live, "What Weir writes to standard error."),
         key(
-            "tier",
+            "listener",
             "list of tables",
             "",
             Live,
-            "The tiers: layers of the product, each with its own address.",
+            "Addresses that are listened at in a special way.",
         ),
+        key("tier", "list of tables", "", Live, "The tiers: layers of the product."),
         key("rollout", "table", "", Live, "How a rollout goes from 0% to everybody."),
         key("analysis", "table", "", Live, "How the canary is judged, for all tiers."),
     ],
@@ -96,6 +97,27 @@ pub const LOG: Keys = Keys {
     ],
 };
 
+pub const LISTENER: Keys = Keys {
+    title: "[[listener]]",
+    keys: &[
+        key("listen", "address", "", Restart, "The address, as its tiers have it; required."),
+        key(
+            "proxy_from",
+            "list of networks",
+            "[]",
+            Live,
+            "Peers that begin each connection with a PROXY protocol header, version 1 or 2: a load balancer in front. From them it is required, from all others nothing of the kind is understood.",
+        ),
+        key(
+            "mode",
+            "octal text",
+            "\"0660\"",
+            Restart,
+            "Permissions of a Unix socket: who may connect.",
+        ),
+    ],
+};
+
 pub const TIER: Keys = Keys {
     title: "[[tier]]",
     keys: &[
@@ -106,7 +128,20 @@ pub const TIER: Keys = Keys {
             RefusedWhileOpen,
             "Name in orders, sentences and metrics; required.",
         ),
-        key("listen", "address", "", Restart, "Where clients come in; required."),
+        key(
+            "listen",
+            "address",
+            "",
+            Restart,
+            "Where clients come in, `127.0.0.1:8080` or `unix:/run/weir/web.sock`; required. Tiers may share it if their routes differ.",
+        ),
+        key(
+            "route",
+            "table",
+            "",
+            Live,
+            "Which requests there are the tier's own; without it all that no other tier takes.",
+        ),
         key(
             "stable",
             "version",
@@ -166,6 +201,26 @@ pub const TIER: Keys = Keys {
             "",
             Live,
             "How the canary of this tier is judged: overrides `[analysis]` key by key.",
+        ),
+    ],
+};
+
+pub const ROUTE: Keys = Keys {
+    title: "[tier.route]",
+    keys: &[
+        key(
+            "host",
+            "host name",
+            "",
+            Live,
+            "The Host, `api.example.org` or `*.example.org`; the port in a request does not matter.",
+        ),
+        key(
+            "path",
+            "path",
+            "",
+            Live,
+            "How the path begins: `/v1/` takes what begins so; `/v1` itself and what is below. Compared as the client sent it.",
         ),
     ],
 };
