@@ -25,7 +25,10 @@ const PLAN: &[(&str, &[&str])] = &[
     // Roof.
     (
         "admin",
-        &["analysis", "clock", "control", "journal", "metrics", "rollout", "time", "traffic"],
+        &[
+            "analysis", "clock", "control", "journal", "metrics", "rollout", "time", "tls",
+            "traffic",
+        ],
     ),
     ("config", &["admin", "analysis", "control", "proxy", "rollout", "time", "tls", "traffic"]),
     ("cli", &["admin", "analysis", "config", "control", "rollout", "time", "traffic"]),
@@ -33,7 +36,7 @@ const PLAN: &[(&str, &[&str])] = &[
         "assembly",
         &[
             "admin", "clock", "config", "control", "journal", "metrics", "proxy", "rollout",
-            "time", "traffic",
+            "time", "tls", "traffic",
         ],
     ),
     ("demo", &["assembly", "config", "control", "rollout", "time", "traffic"]),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use weir::metrics::{Register, Shown, Totals};
 use weir::proxy::{self, Proxy, Settings};
+use weir::tls::Keyring;
 use weir::traffic::matching::Pattern;
 use weir::traffic::{
     Address, Board, HealthCheck, Ignore, Limits, Listener, Preview, Release, Route, Salt, Sticky,
@@ -59,7 +60,8 @@ impl Site {
         };
         board.publish(table.clone());
         let settings = Settings { workers: WORKERS };
-        let proxy = proxy::start(&settings, Arc::clone(&board), Arc::clone(&register)).unwrap();
+        let proxy =
+            proxy::start(&settings, Arc::clone(&board), Arc::clone(&register), keyring()).unwrap();
         let address = proxy.local_addresses()[0].1.socket().unwrap();
         let site = Self { stable, canary, board, register, table, address, proxy: Some(proxy) };
         site.wait_until("healthy", || site.is_healthy());
@@ -143,6 +145,10 @@ fn tier() -> Tier {
     }
 }
 
+fn keyring() -> Arc<Keyring> {
+    Keyring::new(proxy::PROTOCOLS).unwrap()
+}
+
 fn release(register: &Register, version: &str, addresses: &[SocketAddr]) -> Release {
     let slot = register.release(&"web".parse().unwrap(), &version.parse().unwrap());
     let upstream = |address: &SocketAddr| {
@@ -153,6 +159,7 @@ fn release(register: &Register, version: &str, addresses: &[SocketAddr]) -> Rele
         version: version.parse().unwrap(),
         upstreams: addresses.iter().map(upstream).collect(),
         host: None,
+        tls: None,
         slot,
     }
 }
@@ -863,7 +870,7 @@ fn a_second_weir_is_kept_out() {
         table.tiers[0].stable = Arc::new(release(&register, "1.0", &[site.stable.address]));
         table.tiers[0].canary = None;
         board.publish(table);
-        proxy::start(&Settings { workers: 1 }, board, register)
+        proxy::start(&Settings { workers: 1 }, board, register, keyring())
     };
     let error = second(site.address).unwrap_err().to_string();
     let process = std::process::id();

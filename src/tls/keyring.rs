@@ -4,31 +4,50 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
 use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::TlsError;
 use super::certificate::{CertificateError, certified};
 use crate::time::Timestamp;
-use crate::traffic::Certificate;
+use crate::traffic::{Certificate, ClientTls, ServerTls};
 
 /// Sessions kept for clients of TLS 1.2 without tickets, some 200 bytes each; all others keep
 /// theirs themselves.
 const SESSIONS_MAX: usize = 4_096;
 
+/// The protocols that are offered (ALPN, RFC 7301), the one that is liked best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    /// To clients.
+    pub server: &'static [&'static [u8]],
+    /// To upstreams.
+    pub client: &'static [&'static [u8]],
+}
+
 /// What all handshakes share. One a process.
 pub struct Keyring {
+    protocols: Protocols,
+    made: Mutex<Made>,
     pub(super) provider: Arc<CryptoProvider>,
     pub(super) tickets: Arc<dyn ProducesTickets>,
     pub(super) sessions: Arc<dyn StoresServerSessions>,
     names: RwLock<BTreeMap<String, Name>>,
     tokens: RwLock<BTreeMap<String, String>>,
     system: Mutex<Option<Arc<RootCertStore>>>,
+}
+
+/// Configurations that were made: one for all workers, and the same over reloads that do not
+/// change them, so that sessions go on.
+#[derive(Default)]
+struct Made {
+    servers: Vec<(Arc<ServerTls>, Arc<ServerConfig>)>,
+    clients: Vec<(Arc<ClientTls>, Arc<ClientConfig>)>,
 }
 
 /// A name whose certificate an authority issues.
@@ -43,11 +62,13 @@ struct Name {
     refused: AtomicU64,
 }
 
-/// How it stands with the certificate of one name, for people.
+/// How it stands with a certificate, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issued {
-    /// The name.
+pub struct Standing {
+    /// The first name it is for.
     pub name: String,
+    /// Whether an authority issues it by ACME; else it is of the file.
+    pub acme: bool,
     /// Until when its certificate is valid; none: there is no certificate yet.
     pub not_after: Option<Timestamp>,
     /// Why the last try to get one failed; none: it did not.
@@ -61,8 +82,10 @@ impl Keyring {
     ///
     /// # Errors
     /// The system gives no randomness.
-    pub fn new() -> Result<Arc<Self>, TlsError> {
+    pub fn new(protocols: Protocols) -> Result<Arc<Self>, TlsError> {
         Ok(Arc::new(Self {
+            protocols,
+            made: Mutex::default(),
             provider: Arc::new(aws_lc_rs::default_provider()),
             tickets: aws_lc_rs::Ticketer::new()?,
             sessions: ServerSessionMemoryCache::new(SESSIONS_MAX),
@@ -79,15 +102,91 @@ impl Keyring {
         tokens.get(token).cloned()
     }
 
-    /// The certificates that an authority issues, by name.
-    pub fn issued(&self) -> Vec<Issued> {
-        let issued = |(name, kept): (&String, &Name)| Issued {
+    /// How it stands with every certificate that is served, those of the file first.
+    pub fn certificates(&self) -> Vec<Standing> {
+        let of_file = |certificate: &Arc<Certificate>| Standing {
+            name: certificate.names.first().cloned().unwrap_or_default(),
+            acme: false,
+            not_after: Some(certificate.not_after),
+            trouble: None,
+            next: None,
+        };
+        let issued = |(name, kept): (&String, &Name)| Standing {
             name: name.clone(),
+            acme: true,
             not_after: kept.issued.as_ref().map(|(certificate, _)| certificate.not_after),
             trouble: kept.trouble.clone(),
             next: kept.next,
         };
-        self.names().iter().map(issued).collect()
+        let made = self.made();
+        let certificates = made.servers.iter().flat_map(|(tls, _)| &tls.certificates);
+        let mut standings: Vec<Standing> = certificates.map(of_file).collect();
+        standings.extend(self.names().iter().map(issued));
+        standings
+    }
+
+    /// Makes what `servers` and `clients` need, so that a mistake is found before it is served.
+    ///
+    /// # Errors
+    /// A certificate cannot be used, or no authority is trusted.
+    pub fn prepare(
+        self: &Arc<Self>,
+        servers: &[Arc<ServerTls>],
+        clients: &[Arc<ClientTls>],
+    ) -> Result<(), TlsError> {
+        servers.iter().try_for_each(|tls| self.listening(tls).map(drop))?;
+        clients.iter().try_for_each(|tls| self.calling(tls).map(drop))
+    }
+
+    /// Forgets what was made for others than `servers` and `clients`.
+    pub fn retain(&self, servers: &[Arc<ServerTls>], clients: &[Arc<ClientTls>]) {
+        let mut made = self.made();
+        made.servers.retain(|(tls, _)| servers.contains(tls));
+        made.clients.retain(|(tls, _)| clients.contains(tls));
+    }
+
+    /// How a listener speaks; made once.
+    ///
+    /// # Errors
+    /// A certificate cannot be used.
+    pub fn listening(
+        self: &Arc<Self>,
+        tls: &Arc<ServerTls>,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
+        let known = |made: &Made| {
+            let found = made.servers.iter().find(|(known, _)| known == tls);
+            found.map(|(_, config)| Arc::clone(config))
+        };
+        if let Some(config) = known(&self.made()) {
+            return Ok(config);
+        }
+        // Without the lock: keys of RSA take a while to load.
+        let config = self.server(tls, self.protocols.server)?;
+        let mut made = self.made();
+        Ok(known(&made).unwrap_or_else(|| {
+            made.servers.push((Arc::clone(tls), Arc::clone(&config)));
+            config
+        }))
+    }
+
+    /// How upstreams are spoken to; made once.
+    ///
+    /// # Errors
+    /// A certificate cannot be used, or no authority is trusted.
+    pub fn calling(&self, tls: &Arc<ClientTls>) -> Result<Arc<ClientConfig>, TlsError> {
+        let known = |made: &Made| {
+            let found = made.clients.iter().find(|(known, _)| known == tls);
+            found.map(|(_, config)| Arc::clone(config))
+        };
+        if let Some(config) = known(&self.made()) {
+            return Ok(config);
+        }
+        let config = self.client(tls, self.protocols.client)?;
+        let mut made = self.made();
+        Ok(known(&made).unwrap_or_else(|| {
+            made.clients.push((Arc::clone(tls), Arc::clone(&config)));
+            config
+        }))
     }
 
     /// The authorities this machine trusts; read once.
@@ -174,6 +273,10 @@ impl Keyring {
         };
     }
 
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn names(&self) -> RwLockReadGuard<'_, BTreeMap<String, Name>> {
         self.names.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -185,7 +288,9 @@ impl Keyring {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Keyring").field("issued", &self.issued()).finish_non_exhaustive()
+        out.debug_struct("Keyring")
+            .field("certificates", &self.certificates())
+            .finish_non_exhaustive()
     }
 }
 

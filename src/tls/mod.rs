@@ -18,7 +18,7 @@ use thiserror::Error;
 
 pub use certificate::{CertificateError, authorities, certificate, chain, key, misplaced};
 pub use client::{explain, server_name};
-pub use keyring::{Issued, Keyring};
+pub use keyring::{Keyring, Protocols, Standing};
 pub use server::ACME_PROTOCOL;
 
 /// Why no TLS configuration can be made.

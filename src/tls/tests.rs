@@ -60,6 +60,10 @@ fn read(pem: &str, own: &str) -> Arc<Certificate> {
     Arc::new(certificate(chain(pem.as_bytes()).unwrap(), key(own.as_bytes()).unwrap()).unwrap())
 }
 
+fn keyring() -> Arc<Keyring> {
+    Keyring::new(Protocols { server: &[b"http/1.1"], client: &[b"http/1.1"] }).unwrap()
+}
+
 fn with(certificates: Vec<Arc<Certificate>>) -> ServerTls {
     ServerTls { certificates, acme: vec![], min_version: TlsVersion::Tls12 }
 }
@@ -97,7 +101,7 @@ fn presented(ends: &Ends) -> Vec<u8> {
 
 #[tokio::test]
 async fn each_name_gets_its_certificate() {
-    let (authority, keyring) = (Authority::new(), Keyring::new().unwrap());
+    let (authority, keyring) = (Authority::new(), keyring());
     let first = authority.sign(&["first.test", "10.0.0.7"]);
     let star = authority.sign(&["*.shop.test"]);
     let exact = authority.sign(&["api.shop.test"]);
@@ -121,7 +125,7 @@ async fn each_name_gets_its_certificate() {
 
 #[tokio::test]
 async fn two_kinds_of_key_may_stand_for_one_name() {
-    let (authority, keyring) = (Authority::new(), Keyring::new().unwrap());
+    let (authority, keyring) = (Authority::new(), keyring());
     let curve = authority.sign(&["a.test"]);
     let other = authority.sign_changed(&["a.test"], &rcgen::PKCS_ED25519, |_| {});
     let trust = ClientTls { trust: authority.trust(), ..ClientTls::default() };
@@ -135,7 +139,7 @@ async fn two_kinds_of_key_may_stand_for_one_name() {
 
 #[tokio::test]
 async fn sessions_are_resumed_also_after_a_reload() {
-    let (authority, keyring) = (Authority::new(), Keyring::new().unwrap());
+    let (authority, keyring) = (Authority::new(), keyring());
     let trust = ClientTls { trust: authority.trust(), ..ClientTls::default() };
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let before = keyring.server(&with(vec![authority.sign(&["a.test"])]), &[]).unwrap();
@@ -156,7 +160,7 @@ async fn sessions_are_resumed_also_after_a_reload() {
         }
         let expected = [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed];
         assert_eq!(kinds, expected, "{version:?}");
-        let stranger = Keyring::new().unwrap();
+        let stranger = self::keyring();
         let server = stranger.server(&with(vec![authority.sign(&["a.test"])]), &[]).unwrap();
         let ends = shake(&server, &client, "a.test").await.unwrap();
         assert_eq!(ends.0.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
@@ -172,7 +176,7 @@ fn verifier(
 
 #[tokio::test]
 async fn the_oldest_version_is_kept_to() {
-    let (authority, keyring) = (Authority::new(), Keyring::new().unwrap());
+    let (authority, keyring) = (Authority::new(), keyring());
     let certificate = authority.sign(&["a.test"]);
     let old = {
         let mut client = ClientConfig::builder_with_provider(Arc::clone(&keyring.provider))
@@ -193,7 +197,7 @@ async fn the_oldest_version_is_kept_to() {
 
 #[tokio::test]
 async fn a_name_without_a_certificate_yet_is_refused_and_served_once_it_is_there() {
-    let (authority, keyring) = (Authority::new(), Keyring::new().unwrap());
+    let (authority, keyring) = (Authority::new(), keyring());
     let tls = ServerTls { acme: vec!["a.test".to_owned()], ..with(vec![]) };
     keyring.follow(&tls.acme);
     let server = keyring.server(&tls, &[b"http/1.1"]).unwrap();
@@ -203,15 +207,15 @@ async fn a_name_without_a_certificate_yet_is_refused_and_served_once_it_is_there
     assert!(shake(&server, &client, "other.test").await.is_err());
     keyring.issue("a.test", authority.sign(&["a.test"])).unwrap();
     assert!(shake(&server, &client, "a.test").await.is_ok());
-    let [issued] = keyring.issued().try_into().unwrap();
-    assert!(issued.name == "a.test" && issued.not_after.is_some(), "{issued:?}");
+    let [standing] = keyring.certificates().try_into().unwrap();
+    assert!(standing.name == "a.test" && standing.not_after.is_some(), "{standing:?}");
     keyring.follow(&[]);
-    assert!(keyring.issued().is_empty());
+    assert!(keyring.certificates().is_empty());
 }
 
 #[tokio::test]
 async fn only_an_authority_gets_the_proof() {
-    let (authority, keyring) = (Authority::new(), Keyring::new().unwrap());
+    let (authority, keyring) = (Authority::new(), keyring());
     let tls =
         ServerTls { acme: vec!["a.test".to_owned()], ..with(vec![authority.sign(&["a.test"])]) };
     keyring.follow(&tls.acme);
@@ -233,7 +237,7 @@ async fn only_an_authority_gets_the_proof() {
 
 /// What an upstream is told when it shows `certificate` to a client that believes `trust`.
 async fn refusal(certificate: Arc<Certificate>, trust: Trust, name: &str) -> String {
-    let keyring = Keyring::new().unwrap();
+    let keyring = keyring();
     let server = keyring.server(&with(vec![certificate]), &[]).unwrap();
     let client = keyring.client(&ClientTls { trust, ..ClientTls::default() }, &[]).unwrap();
     match shake(&server, &client, name).await {
@@ -306,7 +310,7 @@ async fn a_server_that_signed_its_own_certificate_is_believed_when_it_is_named()
 
 #[tokio::test]
 async fn an_upstream_without_tls_is_recognised() {
-    let keyring = Keyring::new().unwrap();
+    let keyring = keyring();
     let trust = ClientTls { trust: Trust::Anybody, ..ClientTls::default() };
     let client = keyring.client(&trust, &[]).unwrap();
     let (mut near, far) = duplex(4096);
@@ -321,7 +325,7 @@ async fn an_upstream_without_tls_is_recognised() {
 
 #[tokio::test]
 async fn an_upstream_may_ask_who_weir_is() {
-    let (authority, keyring) = (Authority::new(), Keyring::new().unwrap());
+    let (authority, keyring) = (Authority::new(), keyring());
     let roots = Arc::new(keyring::store(&match authority.trust() {
         Trust::Only(only) => only,
         Trust::Anybody | Trust::System => unreachable!(),
@@ -363,4 +367,22 @@ fn the_name_of_an_upstream_is_that_of_the_file_or_its_host() {
     let named = ClientTls { name: Some("b.internal".to_owned()), ..plain };
     assert_eq!(name("unix:/run/app", &named).as_deref(), Some("b.internal"));
     assert_eq!(name("10.0.0.7:443", &named).as_deref(), Some("b.internal"));
+}
+
+#[test]
+fn what_was_made_for_the_same_settings_is_made_once_and_forgotten_when_nobody_wants_it() {
+    let (authority, keyring) = (Authority::new(), keyring());
+    let tls = with(vec![authority.sign(&["a.test"])]);
+    let (one, same) = (Arc::new(tls.clone()), Arc::new(tls));
+    let trust = Arc::new(ClientTls { trust: authority.trust(), ..ClientTls::default() });
+    keyring.prepare(&[Arc::clone(&one)], &[Arc::clone(&trust)]).unwrap();
+    let made = keyring.listening(&same).unwrap();
+    assert!(Arc::ptr_eq(&made, &keyring.listening(&one).unwrap()));
+    assert_eq!(keyring.certificates().len(), 1);
+    keyring.retain(&[], &[trust]);
+    assert!(keyring.certificates().is_empty());
+    assert!(!Arc::ptr_eq(&made, &keyring.listening(&one).unwrap()));
+    let nobody = ClientTls { trust: Trust::Only(Arc::default()), ..ClientTls::default() };
+    let error = keyring.prepare(&[], &[Arc::new(nobody)]).unwrap_err().to_string();
+    assert!(error.starts_with("this machine trusts no authority"), "{error}");
 }
