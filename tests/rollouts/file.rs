@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use weir::analysis::{Settings, WhenUnproven};
 use weir::rollout::{Facts, Plan, ReleaseFacts, Stage, Stages, TierFacts};
-use weir::traffic::{Salt, Sticky, Version};
+use weir::traffic::{Listen, Salt, Sticky, Version};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,7 +83,8 @@ impl File {
             }
         };
         let tiers = self.tier.iter().map(|tier| self.tier(tier, &stages, down));
-        let own = vec!["127.0.0.1:8080".parse().unwrap(), "127.0.0.1:7700".parse().unwrap()];
+        let own = ["127.0.0.1:8080", "127.0.0.1:7700"];
+        let own = own.map(|text| Listen::Socket(text.parse().unwrap())).to_vec();
         Facts { tiers: tiers.collect(), own, salt: Salt::new(*b"a secret of ours"), observe }
     }
 
