@@ -20,6 +20,7 @@ mod place;
 mod pool;
 mod random;
 mod respond;
+mod seen;
 mod stack;
 mod tally;
 mod upgrade;
