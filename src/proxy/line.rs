@@ -245,6 +245,8 @@ pub struct Exchange {
     pub client_owes: Cell<bool>,
     /// Whether the answer's body waits for the upstream.
     pub upstream_owes: Cell<bool>,
+    /// Whether the client asks for another protocol.
+    pub asks_upgrade: Cell<bool>,
     /// Whether the answer is an event stream.
     pub is_stream: Cell<bool>,
     /// What the client did wrong.
@@ -278,6 +280,7 @@ impl Exchange {
             moved: Cell::new(false),
             client_owes: Cell::new(false),
             upstream_owes: Cell::new(false),
+            asks_upgrade: Cell::new(false),
             is_stream: Cell::new(false),
             fault: Cell::new(None),
             close_at: Cell::new(None),

@@ -21,6 +21,7 @@ mod place;
 mod pool;
 mod random;
 mod respond;
+mod seen;
 mod stack;
 mod tally;
 mod upgrade;
