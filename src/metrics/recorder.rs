@@ -461,6 +461,8 @@ pub struct TierCells {
     pub connections: AtomicUsize,
     /// Client connections closed at once because there were too many.
     pub refused_connections: AtomicU64,
+    /// Connections of HTTP/2 that were closed since they flooded Weir with frames that carry nothing.
+    pub floods: AtomicU64,
     handshakes: [AtomicU64; Handshake::ALL.len()],
     sketches: Box<[Mutex<Sketch>]>,
 }
@@ -470,6 +472,7 @@ impl TierCells {
         Self {
             connections: AtomicUsize::new(0),
             refused_connections: AtomicU64::new(0),
+            floods: AtomicU64::new(0),
             handshakes: Default::default(),
             sketches: (0..workers).map(|_| Mutex::default()).collect(),
         }

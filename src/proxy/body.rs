@@ -167,6 +167,7 @@ impl Body for ResponseBody {
                 (incoming, whole, exchange)
             }
         };
+        exchange.attend(cx.waker());
         match exchange.cut.get() {
             None => {}
             Some(Cut::Stream) => return Poll::Ready(None),
@@ -188,6 +189,9 @@ impl Body for ResponseBody {
             Poll::Ready(Some(Ok(frame))) => {
                 exchange.moved.set(true);
                 *whole = frame.is_trailers();
+                if let Some(trailers) = frame.trailers_ref() {
+                    exchange.tally.says(trailers);
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(_))) => {

@@ -106,8 +106,7 @@ pub async fn forward(
             }
         };
         request = next;
-        exchange.cut.set(None);
-        exchange.handed.set(None);
+        exchange.starts_anew();
     }
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::{CONNECTION, LOCATION};
+use http::header::LOCATION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -14,6 +14,7 @@ use super::client;
 use super::cookies::{self, Plan};
 use super::forward::{self, Answer, Failure};
 use super::headers::{self, Checked, Refusal, WEIR_VERSION, Way};
+use super::http2;
 use super::line::{Exchange, Fault, Line, Stage};
 use super::place::Place;
 use super::respond::{self, About, After};
@@ -36,7 +37,9 @@ pub async fn answer(
     mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let begun = Instant::now();
-    let checked = match headers::check(&mut request, &worker.instance) {
+    let translated = http2::to_http1(&mut request);
+    let checked = translated.and_then(|()| headers::check(&mut request, &worker.instance));
+    let checked = match checked {
         Ok(checked) => checked,
         Err(refusal) => return Ok(refuse(&line, &request, refusal)),
     };
@@ -62,10 +65,25 @@ pub async fn answer(
         exchange.tally.forget();
         return Ok(passage.fail(Failure::Fault(Fault::TooLarge), &exchange, &asked));
     }
-    Ok(match forward::forward(&worker, &exchange, &mut place, request).await {
+    let under_way = UnderWay { line: &line, exchange: &exchange };
+    let outcome = forward::forward(&worker, &exchange, &mut place, request).await;
+    std::mem::forget(under_way);
+    Ok(match outcome {
         Ok(answer) => passage.finish(answer, &place, &exchange, plan, upgrade, &asked),
         Err(failure) => passage.fail(failure, &exchange, &asked),
     })
+}
+
+/// A request without an answer: with HTTP/2 its client may take it back, and this is dropped.
+struct UnderWay<'a> {
+    line: &'a Rc<Line>,
+    exchange: &'a Rc<Exchange>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.line.ends(self.exchange, Instant::now());
+    }
 }
 
 /// The answer to an authority of whom Weir has ordered a certificate.
@@ -173,7 +191,9 @@ impl<'a> Passage<'a> {
         };
         let judged = ignore.is_empty() || !covers();
         let tally = Tally::new(&self.worker.error_keys, place, judged);
-        let exchange = Rc::new(Exchange::new(self.begun, tally, Rc::clone(self.tier)));
+        let exchange =
+            Exchange::new(self.begun, tally, Rc::clone(self.tier), self.line.multiplexed.get());
+        let exchange = Rc::new(exchange);
         self.line.begins(&exchange);
         exchange
     }
@@ -222,6 +242,9 @@ impl<'a> Passage<'a> {
         let location = seen.has(Field::Location).then(|| response.headers().get(LOCATION));
         let location = location.flatten().map(HeaderValue::as_bytes);
         exchange.tally.answers(status.as_u16(), latency, location, &table.tier.watches);
+        if seen.has(Field::GrpcStatus) {
+            exchange.tally.says(response.headers());
+        }
         exchange.enters(Stage::Answering, now);
         exchange.is_stream.set(seen.has(Field::EventStream));
         cookies::carry_out(plan, response.headers_mut(), table, place.track);
@@ -236,8 +259,12 @@ impl<'a> Passage<'a> {
                 None => self.fail(Failure::Unreachable, exchange, asked),
             };
         }
+        if exchange.asks_upgrade.get() && self.line.multiplexed.get() && status.is_success() {
+            // To a client of HTTP/2 a success would be the tunnel that there is not.
+            return self.fail(Failure::Unreachable, exchange, asked);
+        }
         if self.line.is_used_up(&table.tier.limits) || self.line.last.get() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            respond::last(self.line, response.headers_mut());
         }
         let (line, exchange) = (Rc::clone(self.line), Rc::clone(exchange));
         response.map(|incoming| ResponseBody::of(incoming, lease, line, exchange))
@@ -253,11 +280,14 @@ impl<'a> Passage<'a> {
     ) -> Response<ResponseBody> {
         let Lease { connection, busy, .. } = lease;
         let upstream = connection.upgrade(&mut response);
-        let (head, _) = response.into_parts();
+        let (mut head, _) = response.into_parts();
         let websocket = head.headers.get(http::header::UPGRADE);
         let websocket =
             websocket.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
         upgrade::start(self.worker, self.line, place, client, upstream, busy, websocket);
+        if self.line.multiplexed.get() {
+            http2::from_upgrade(&mut head);
+        }
         let body = ResponseBody::page(
             bytes::Bytes::new(),
             Rc::clone(self.line),

@@ -72,7 +72,7 @@ pub struct Refusal {
     pub reason: &'static str,
 }
 
-const fn refuse(status: StatusCode, reason: &'static str) -> Refusal {
+pub const fn refuse(status: StatusCode, reason: &'static str) -> Refusal {
     Refusal { status, reason }
 }
 

@@ -28,6 +28,8 @@ pub enum Field {
     ForwardedHost,
     /// X-Forwarded-Proto.
     ForwardedProto,
+    /// What a call of gRPC has come to.
+    GrpcStatus,
     /// Whatever is meant for one hop only.
     HopByHop,
     /// Host.
@@ -84,6 +86,7 @@ impl Seen {
             }
             b'e' => self.note(Field::Expect, *name == EXPECT),
             b'f' => self.note(Field::Forwarded, *name == FORWARDED),
+            b'g' => self.note(Field::GrpcStatus, text == b"grpc-status"),
             b'h' => {
                 let host = *name == HOST;
                 self.note(Field::SecondHost, host && self.has(Field::Host));
@@ -140,6 +143,7 @@ mod tests {
             ("cookie", &[Field::Cookie]),
             ("expect", &[Field::Expect]),
             ("forwarded", &[Field::Forwarded]),
+            ("grpc-status", &[Field::GrpcStatus]),
             ("host", &[Field::Host]),
             ("keep-alive", &[Field::HopByHop]),
             ("location", &[Field::Location]),

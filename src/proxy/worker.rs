@@ -212,17 +212,16 @@ impl Worker {
             tunnel.follow(&view, now);
         }
         for line in self.lines.borrow().iter() {
-            let exchange = line.exchange.borrow().clone();
-            let Some(exchange) = exchange.filter(|exchange| exchange.is_stream.get()) else {
-                continue;
-            };
-            let slot = exchange.tally.release();
-            if let Some(tier) = view.tier(&exchange.tier.table.tier.name)
-                && !tier.serves(slot)
-                && !exchange.tally.is_preview()
-            {
-                exchange.end_within(tier.table.close_over, now);
-                line.wake();
+            for exchange in line.exchanges.borrow().iter().filter(|one| one.is_stream.get()) {
+                let slot = exchange.tally.release();
+                if let Some(tier) = view.tier(&exchange.tier.table.tier.name)
+                    && !tier.serves(slot)
+                    && !exchange.tally.is_preview()
+                {
+                    exchange.end_within(tier.table.close_over, now);
+                    exchange.wake();
+                    line.wake();
+                }
             }
         }
     }
@@ -333,9 +332,7 @@ impl Worker {
             }
         }
         for line in self.lines.borrow().iter() {
-            if let Some(exchange) = &*line.exchange.borrow()
-                && exchange.is_stream.get()
-            {
+            for exchange in line.exchanges.borrow().iter().filter(|one| one.is_stream.get()) {
                 exchange.end_within(limit / 2, Instant::now());
             }
             line.close_soon();
