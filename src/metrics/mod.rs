@@ -4,9 +4,11 @@ pub mod exposition;
 pub mod keys;
 pub mod latency;
 pub mod recorder;
+mod tiers;
 
 pub use latency::{BUCKETS, bucket_edges};
 pub use recorder::{
-    Attempts, Handshake, Health, HealthState, Outcome, Register, Shown, TierCells, Totals,
-    TrackShown, UpstreamCells, WATCHES_MAX, Writer,
+    Attempts, Health, HealthState, Outcome, Register, Shown, Totals, TrackShown, UpstreamCells,
+    WATCHES_MAX, Writer,
 };
+pub use tiers::{Handshake, TierCells};
