@@ -39,7 +39,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "time", "tls", "traffic",
         ],
     ),
-    ("demo", &["assembly", "config", "control", "rollout", "time", "traffic"]),
+    ("demo", &["assembly", "config", "control", "proxy", "rollout", "time", "traffic"]),
     (
         "app",
         &[

@@ -38,6 +38,7 @@ pub use keys::{Key, Keys, SECTIONS};
 pub use without_file::{ArgumentError, may_be_asked_there, without_file};
 
 use crate::analysis;
+use crate::proxy::UpstreamClient;
 use crate::rollout::Stages;
 use crate::traffic::{Address, ClientTls, Tier, Version};
 use diagnostic::Source;
@@ -65,6 +66,8 @@ pub struct Config {
     pub state: StateSettings,
     /// Threads that move bytes; none: one for each processor.
     pub workers: Option<usize>,
+    /// Whose HTTP/1.1 is spoken with upstreams.
+    pub upstream_client: UpstreamClient,
     /// What is written to standard error.
     pub log: LogSettings,
     /// The tiers, in the order of the file; at least one.
@@ -233,7 +236,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let mut root = Section::new(reader, &keys::ROOT, String::new(), Some(table), 0..0);
     let (admin, admin_span) = program::admin(&mut root, base);
     let state = program::state(&mut root, base);
-    let workers = program::workers(&mut root);
+    let (workers, upstream_client) = program::proxy(&mut root);
     let log = program::log(&mut root);
     let rollout = program::rollout(&mut root);
     let judging = judging::global(&mut root, rollout.bake);
@@ -255,5 +258,6 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     if tiers.is_empty() {
         return None;
     }
-    Some(Config { admin, state, workers, log, tiers, rollout, warnings: Vec::new() })
+    let warnings = Vec::new();
+    Some(Config { admin, state, workers, upstream_client, log, tiers, rollout, warnings })
 }

@@ -130,7 +130,7 @@ async fn attempt(
         };
         let busy = Busy::new(&place.release, &upstream);
         let (mut connection, reused) =
-            match connection(exchange, place, &request, &upstream, fresh, now).await {
+            match connection(worker, exchange, place, &request, &upstream, fresh, now).await {
                 Ok(found) => found,
                 Err(failure) => return Err(unreachable(place, upstream, request, &failure)),
             };
@@ -178,6 +178,7 @@ async fn attempt(
 
 /// A connection to `upstream`, and whether it was used before.
 async fn connection(
+    worker: &Worker,
     exchange: &Exchange,
     place: &Place,
     request: &Request<RequestBody>,
@@ -199,7 +200,7 @@ async fn connection(
         }
         place.release.writer.stale_connection();
     }
-    let opened = exchange.unless_cut(Connection::open(upstream, &tier.limits)).await;
+    let opened = exchange.unless_cut(Connection::open(upstream, &tier.limits, worker.client)).await;
     Ok((opened.map_err(late)??, false))
 }
 

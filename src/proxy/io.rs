@@ -5,13 +5,14 @@
 
 use std::io::{ErrorKind, IoSlice, Result};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::rt::ReadBufCursor;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -43,13 +44,75 @@ pub enum Socket {
 }
 
 impl Socket {
-    fn try_write(&self, bytes: &[u8]) -> Result<usize> {
+    /// Writes what can be written at once.
+    pub fn try_write(&self, bytes: &[u8]) -> Result<usize> {
         match self {
             Self::Tcp(socket) => socket.try_write(bytes),
             // What is not encrypted yet cannot be sent.
             Self::Stream(_) | Self::Tls(_) => Err(ErrorKind::WouldBlock.into()),
             Self::Unix(socket) => socket.try_write(bytes),
         }
+    }
+
+    /// Writes `bytes`, or a part of them.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        match self.try_write(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Pin::new(self).poll_write(cx, bytes)
+            }
+            done => Poll::Ready(done),
+        }
+    }
+
+    /// Reads at most `most` bytes behind what is in `block`, into memory that it has.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        block: &mut BytesMut,
+        most: usize,
+    ) -> Poll<Result<()>> {
+        let spare = block.spare_capacity_mut();
+        let most = most.min(spare.len());
+        let mut buffer = ReadBuf::uninit(&mut spare[..most]);
+        ready!(Pin::new(self).poll_read(cx, &mut buffer))?;
+        let length = buffer.filled().len();
+        // SAFETY: `ReadBuf` says that so many bytes behind the old ones are initialised.
+        unsafe { block.set_len(block.len() + length) };
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether nothing has come in and the other side is still there, as far as the runtime knows;
+    /// the kernel is asked only when something has happened.
+    pub fn is_quiet(&self) -> bool {
+        let cx = &mut Context::from_waker(Waker::noop());
+        match self {
+            Self::Stream(_) => false,
+            Self::Tcp(socket) => socket.poll_read_ready(cx).is_pending() || self.is_quiet_now(),
+            Self::Tls(stream) => stream.get_ref().0.is_quiet(),
+            Self::Unix(socket) => socket.poll_read_ready(cx).is_pending() || self.is_quiet_now(),
+        }
+    }
+
+    /// The same, as the kernel says.
+    pub fn is_quiet_now(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let seen = match self {
+            Self::Stream(_) => return false,
+            Self::Tcp(socket) => SockRef::from(socket).peek(&mut byte),
+            Self::Tls(stream) => return stream.get_ref().0.is_quiet_now(),
+            Self::Unix(socket) => SockRef::from(socket).peek(&mut byte),
+        };
+        seen.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Ends the connection in both directions; whoever waits for it hears of it.
+    pub fn shut(&self) {
+        _ = match self {
+            Self::Stream(_) => Ok(()),
+            Self::Tcp(socket) => SockRef::from(socket).shutdown(Shutdown::Both),
+            Self::Tls(stream) => return stream.get_ref().0.shut(),
+            Self::Unix(socket) => SockRef::from(socket).shutdown(Shutdown::Both),
+        };
     }
 
     /// The protocol that both sides have agreed upon with TLS.
@@ -253,12 +316,7 @@ impl hyper::rt::Write for Io {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<Result<usize>> {
-        let written = match self.socket.try_write(bytes) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))
-            }
-            done => done,
-        };
+        let written = ready!(self.socket.poll_send(cx, bytes));
         self.pulse.written.store(true, Ordering::Relaxed);
         Poll::Ready(written)
     }
