@@ -28,7 +28,7 @@ const PLAIN_BYTES: usize = 4 * 1024;
 
 /// What who speaks HTTP where TLS is spoken is told.
 const PLAIN_PAGE: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
-                          content-length: 60\r\ncache-control: no-store\r\nconnection: close\r\n\
+                          content-length: 61\r\ncache-control: no-store\r\nconnection: close\r\n\
                           \r\n400 Bad Request\nthis port speaks TLS; write https:// instead\n";
 
 /// The handshakes of a worker that are under way, the oldest first.
