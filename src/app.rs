@@ -19,7 +19,7 @@ use crate::config::{self, Config, LogFormat};
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError, Settings};
 use crate::metrics::exposition::Reloads;
 use crate::rollout::{Actor, Command, Order, Refusal};
-use crate::{clock, demo};
+use crate::{clock, demo, proxy};
 
 /// Without a file: pause between two tries to start the rollout.
 const CANARY_RETRY: Duration = Duration::from_millis(500);
@@ -84,8 +84,12 @@ async fn program(run: &Run, config: Config, level: Level) -> anyhow::Result<()> 
         Some(path) => Store::open(path)?,
     };
     let api = Api::bind(&config).await?;
-    let mut weir =
-        Weir::start(settings(run, &config), &tls_settings(&config), store, workers(&config))?;
+    let mut weir = Weir::start(
+        settings(run, &config),
+        &tls_settings(&config),
+        store,
+        &proxy_settings(&config),
+    )?;
     let reloading = Arc::new(Reloading::new(run.clone(), config.clone(), level, &weir));
     let api = api.serve(&config, &weir, &reloading);
     announce(&config);
@@ -270,9 +274,8 @@ fn filter(level: &str) -> anyhow::Result<EnvFilter> {
         .with_context(|| format!("log level {level:?}; use error, warn, info, debug or trace"))
 }
 
-fn workers(config: &Config) -> usize {
-    let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    config.workers.unwrap_or_else(processors)
+fn proxy_settings(config: &Config) -> proxy::Settings {
+    proxy::Settings { workers: config.workers.unwrap_or(0), client: config.upstream_client }
 }
 
 /// The longest drain any tier allows.

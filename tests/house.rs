@@ -42,7 +42,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "time", "tls", "traffic",
         ],
     ),
-    ("demo", &["assembly", "config", "control", "rollout", "time", "traffic"]),
+    ("demo", &["assembly", "config", "control", "proxy", "rollout", "time", "traffic"]),
     (
         "app",
         &[

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use weir::metrics::{Register, Shown, Totals};
-use weir::proxy::{self, Proxy, Settings};
+use weir::proxy::{self, Proxy, Settings, UpstreamClient};
 use weir::tls::Keyring;
 use weir::traffic::matching::Pattern;
 use weir::traffic::{
@@ -59,7 +59,7 @@ impl Site {
             }],
         };
         board.publish(table.clone());
-        let settings = Settings { workers: WORKERS };
+        let settings = Settings { workers: WORKERS, client: client() };
         let proxy =
             proxy::start(&settings, Arc::clone(&board), Arc::clone(&register), keyring()).unwrap();
         let address = proxy.local_addresses()[0].1.socket().unwrap();
@@ -119,6 +119,14 @@ impl Site {
             std::hint::spin_loop();
         }
         start.elapsed()
+    }
+}
+
+/// The client whose turn it is: `WEIR_UPSTREAM_CLIENT=weir` runs every test here with our own.
+fn client() -> UpstreamClient {
+    match std::env::var("WEIR_UPSTREAM_CLIENT").as_deref() {
+        Ok("weir") => UpstreamClient::Weir,
+        Ok(_) | Err(_) => UpstreamClient::Hyper,
     }
 }
 
@@ -870,7 +878,7 @@ fn a_second_weir_is_kept_out() {
         table.tiers[0].stable = Arc::new(release(&register, "1.0", &[site.stable.address]));
         table.tiers[0].canary = None;
         board.publish(table);
-        proxy::start(&Settings { workers: 1 }, board, register, keyring())
+        proxy::start(&Settings { workers: 1, client: client() }, board, register, keyring())
     };
     let error = second(site.address).unwrap_err().to_string();
     let process = std::process::id();

@@ -12,6 +12,7 @@ use super::tls::day;
 use super::values::{Scheme, duration_text, hundredfold, size_text};
 use super::{AcmeConfig, Config, LogFormat, RolloutConfig, TierConfig};
 use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
+use crate::proxy::UpstreamClient;
 use crate::rollout::{Stage, Stages};
 use crate::tls::acme::Challenge;
 use crate::traffic::{Certificate, ClientTls, Listener, Tier, TierName, Trust};
@@ -51,6 +52,13 @@ pub(super) fn entries(config: &Config) -> Entries {
     page.put_some("path", config.state.path.as_ref().map(|path| path.display()));
     page.turn(&keys::PROXY, "proxy");
     page.put_some("workers", config.workers);
+    page.put(
+        "upstream_client",
+        match config.upstream_client {
+            UpstreamClient::Hyper => "hyper",
+            UpstreamClient::Weir => "weir",
+        },
+    );
     page.turn(&keys::LOG, "log");
     page.put(
         "format",

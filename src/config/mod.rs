@@ -40,6 +40,7 @@ pub use tls::AcmeConfig;
 pub use without_file::{ArgumentError, may_be_asked_there, without_file};
 
 use crate::analysis;
+use crate::proxy::UpstreamClient;
 use crate::rollout::Stages;
 use crate::traffic::{Address, ClientTls, Tier, Version};
 use diagnostic::Source;
@@ -67,6 +68,8 @@ pub struct Config {
     pub state: StateSettings,
     /// Threads that move bytes; none: one for each processor.
     pub workers: Option<usize>,
+    /// Whose HTTP/1.1 is spoken with upstreams.
+    pub upstream_client: UpstreamClient,
     /// What is written to standard error.
     pub log: LogSettings,
     /// From whom certificates are ordered; there where a listener orders some.
@@ -237,7 +240,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let mut root = Section::new(reader, &keys::ROOT, String::new(), Some(table), 0..0);
     let (admin, admin_span) = program::admin(&mut root, base);
     let state = program::state(&mut root, base);
-    let workers = program::workers(&mut root);
+    let (workers, upstream_client) = program::proxy(&mut root);
     let log = program::log(&mut root);
     let rollout = program::rollout(&mut root);
     let judging = judging::global(&mut root, rollout.bake);
@@ -265,5 +268,6 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     if tiers.is_empty() {
         return None;
     }
-    Some(Config { admin, state, workers, log, acme, tiers, rollout, warnings: Vec::new() })
+    let warnings = Vec::new();
+    Some(Config { admin, state, workers, upstream_client, log, acme, tiers, rollout, warnings })
 }

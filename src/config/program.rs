@@ -8,6 +8,7 @@ use super::keys;
 use super::section::{At, Section, set};
 use super::values::{self, Mistake, quoted};
 use super::{AdminSettings, LogFormat, LogSettings, RolloutConfig, StateSettings};
+use crate::proxy::UpstreamClient;
 use crate::rollout::{Plan, STAGES_MAX, Stage, Stages};
 use crate::traffic::Weight;
 
@@ -66,12 +67,14 @@ pub(super) fn state(root: &mut Section<'_>, base: &Path) -> StateSettings {
 }
 
 /// Reads `[proxy]`.
-pub(super) fn workers(root: &mut Section<'_>) -> Option<usize> {
+pub(super) fn proxy(root: &mut Section<'_>) -> (Option<usize>, UpstreamClient) {
     let mut section = root.table("proxy", &keys::PROXY);
-    let mut workers = 0;
+    let (mut workers, mut client) = (0, UpstreamClient::default());
     section.integer("workers", 1..=WORKERS_MAX, &mut workers);
+    let clients = [("hyper", UpstreamClient::Hyper), ("weir", UpstreamClient::Weir)];
+    section.word("upstream_client", &clients, &mut client);
     section.finish();
-    (workers > 0).then_some(workers)
+    ((workers > 0).then_some(workers), client)
 }
 
 /// Reads `[log]`.

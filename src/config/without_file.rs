@@ -11,6 +11,7 @@ use super::{
     TierLines,
 };
 use crate::analysis;
+use crate::proxy::UpstreamClient;
 use crate::rollout::Stages;
 use crate::traffic::matching::Network;
 use crate::traffic::{
@@ -95,6 +96,7 @@ pub fn without_file(
         admin: AdminSettings::default(),
         state: StateSettings::default(),
         workers: None,
+        upstream_client: UpstreamClient::default(),
         log: LogSettings::default(),
         acme: None,
         tiers: vec![tier],

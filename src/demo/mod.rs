@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::assembly::{Store, Weir, control_settings, tls_settings};
 use crate::config::{self, Config};
 use crate::control::Handle;
+use crate::proxy;
 use crate::rollout::{Actor, Command, Order, Outcome};
 use crate::traffic::Version;
 use crowd::Crowd;
@@ -120,7 +121,9 @@ async fn play(
 
 fn start(config: &Config) -> anyhow::Result<Weir> {
     let settings = control_settings(config, false, None, vec![]);
-    Weir::start(settings, &tls_settings(config), Store::memory(), config.workers.unwrap_or(2))
+    let workers = config.workers.unwrap_or(2);
+    let proxy = proxy::Settings { workers, client: config.upstream_client };
+    Weir::start(settings, &tls_settings(config), Store::memory(), &proxy)
 }
 
 /// The file of the demo: its plan has short stages and a short grace, and is printed.

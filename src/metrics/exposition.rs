@@ -171,6 +171,8 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
         .set(cells.connections.load(Ordering::Relaxed) as f64);
     counter!("weir_refused_connections_total", "tier" => name.clone())
         .absolute(cells.refused_connections.load(Ordering::Relaxed));
+    counter!("weir_http2_floods_total", "tier" => name.clone())
+        .absolute(cells.floods.load(Ordering::Relaxed));
     for handshake in Handshake::ALL {
         let labels = [("tier", name.clone()), ("result", handshake.name().to_owned())];
         counter!("weir_tls_handshakes_total", &labels).absolute(cells.handshakes(handshake));

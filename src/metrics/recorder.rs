@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use super::handshake::Handshake;
 use super::keys::Sketch;
 use super::latency::{BUCKETS, bucket};
+use super::tiers::TierCells;
 use crate::traffic::{Address, TierName, Track, Version};
 
 /// Watches of one tier that are counted; the configuration refuses more.
@@ -417,43 +417,6 @@ impl UpstreamCells {
 
     fn story(&self) -> MutexGuard<'_, (Instant, Option<String>)> {
         self.story.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What is known of one tier as a whole.
-#[derive(Debug)]
-pub struct TierCells {
-    /// Client connections that are open, over all workers.
-    pub connections: AtomicUsize,
-    /// Client connections closed at once because there were too many.
-    pub refused_connections: AtomicU64,
-    handshakes: [AtomicU64; Handshake::ALL.len()],
-    sketches: Box<[Mutex<Sketch>]>,
-}
-
-impl TierCells {
-    fn new(workers: usize) -> Self {
-        Self {
-            connections: AtomicUsize::new(0),
-            refused_connections: AtomicU64::new(0),
-            handshakes: Default::default(),
-            sketches: (0..workers).map(|_| Mutex::default()).collect(),
-        }
-    }
-
-    /// Counts a TLS handshake.
-    pub fn shook(&self, handshake: Handshake) {
-        self.handshakes[handshake as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// TLS handshakes that went so.
-    pub fn handshakes(&self, handshake: Handshake) -> u64 {
-        self.handshakes[handshake as usize].load(Ordering::Relaxed)
-    }
-
-    /// Publishes the keys that `worker` saw lately.
-    pub fn publish_keys(&self, worker: usize, sketch: Sketch) {
-        *self.sketches[worker].lock().unwrap_or_else(PoisonError::into_inner) = sketch;
     }
 }
 

@@ -9,8 +9,8 @@ use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::{HOST, UPGRADE};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::header::HOST;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use tower::Service;
 
 use super::body::{Lease, RequestBody};
@@ -19,6 +19,7 @@ use super::headers::{self, WEIR_VERSION};
 use super::line::{Cut, Exchange, Fault, Stage};
 use super::place::Place;
 use super::pool::Busy;
+use super::seen::Seen;
 use super::view::UpstreamView;
 use super::worker::Worker;
 use crate::metrics::{HealthState, Outcome};
@@ -32,10 +33,10 @@ const UPSTREAMS_TRIED_MAX: usize = 2;
 pub struct Answer {
     /// The answer, as the upstream sent it.
     pub response: Response<Body>,
+    /// The fields that its head had.
+    pub seen: Seen,
     /// Its connection.
     pub lease: Lease,
-    /// Who answered.
-    pub place: Place,
 }
 
 /// Why there is no answer.
@@ -65,17 +66,18 @@ struct Failed {
 }
 
 /// Sends `request` to `place`, and if that fails, to another upstream of the release; and from a
-/// failing canary to stable, so that the user is spared while the judge still learns.
+/// failing canary to stable, so that the user is spared while the judge still learns. `place` says
+/// afterwards who answered.
 pub async fn forward(
     worker: &Worker,
     exchange: &Rc<Exchange>,
-    mut place: Place,
+    place: &mut Place,
     mut request: Request<RequestBody>,
 ) -> Result<Answer, Failure> {
     let mut tried: Option<Rc<UpstreamView>> = None;
     let mut count = 0;
     loop {
-        let failed = match attempt(worker, exchange, &mut place, request, tried.as_ref()).await {
+        let failed = match attempt(worker, exchange, place, request, tried.as_ref()).await {
             Ok(answer) => return Ok(answer),
             Err(failed) => *failed,
         };
@@ -104,8 +106,7 @@ pub async fn forward(
             }
         };
         request = next;
-        exchange.cut.set(None);
-        exchange.handed.set(None);
+        exchange.starts_anew();
     }
 }
 
@@ -129,7 +130,7 @@ async fn attempt(
         };
         let busy = Busy::new(&place.release, &upstream);
         let (mut connection, reused) =
-            match connection(exchange, place, &request, &upstream, fresh).await {
+            match connection(worker, exchange, place, &request, &upstream, fresh, now).await {
                 Ok(found) => found,
                 Err(failure) => return Err(unreachable(place, upstream, request, &failure)),
             };
@@ -138,10 +139,9 @@ async fn attempt(
             continue;
         }
         let spare = (repeats(&request) && (reused || place.track == Track::Canary))
-            .then(|| copy(&request, exchange));
+            .then(|| Spare::of(&request));
         address(&mut request, place, &upstream);
-        let asked = request.headers().contains_key(UPGRADE);
-        let now = Instant::now();
+        let now = if reused { now } else { Instant::now() };
         exchange.enters(Stage::Waiting, now);
         if request.body().is_none() {
             exchange.hand_over(now);
@@ -150,14 +150,14 @@ async fn attempt(
             Ok(Ok(response)) => {
                 let most = place.tier.table.tier.limits.upstream_idle;
                 let lease = Lease { connection, busy, most };
-                return answered(place, response, asked, lease, spare);
+                return answered(place, exchange, response, lease, spare);
             }
             Ok(Err(broken)) => {
                 if let Some(fault) = exchange.fault.get() {
                     return Err(Failed::by_client(Failure::Fault(fault)));
                 }
                 let Broken { cause, request: unsent } = *broken;
-                let again = unsent.or(spare);
+                let again = unsent.or_else(|| spare.map(|spare| spare.request(exchange)));
                 match again {
                     // The kept-alive connection had died: Weir's matter, not an outcome.
                     Some(again) if reused => {
@@ -178,17 +178,19 @@ async fn attempt(
 
 /// A connection to `upstream`, and whether it was used before.
 async fn connection(
+    worker: &Worker,
     exchange: &Exchange,
     place: &Place,
     request: &Request<RequestBody>,
     upstream: &UpstreamView,
     fresh: bool,
+    now: Instant,
 ) -> Result<(Connection, bool), io::Error> {
     let tier = &place.tier.table.tier;
     let late = |_| io::Error::new(ErrorKind::TimedOut, "took too long to connect");
-    exchange.enters(Stage::Connecting, Instant::now());
+    exchange.enters(Stage::Connecting, now);
     while !fresh && let Some(mut kept) = upstream.take() {
-        let doubtful = kept.idle(Instant::now()) > tier.timeouts.reuse_idle && !repeats(request);
+        let doubtful = kept.idle(now) > tier.timeouts.reuse_idle && !repeats(request);
         let connection = &mut kept.connection;
         let open = (!doubtful || connection.look().await)
             && (connection.is_ready()
@@ -198,7 +200,7 @@ async fn connection(
         }
         place.release.writer.stale_connection();
     }
-    let opened = exchange.unless_cut(Connection::open(upstream, &tier.limits)).await;
+    let opened = exchange.unless_cut(Connection::open(upstream, &tier.limits, worker.client)).await;
     Ok((opened.map_err(late)??, false))
 }
 
@@ -207,22 +209,46 @@ fn repeats(request: &Request<RequestBody>) -> bool {
     request.method().is_idempotent() && request.body().is_none()
 }
 
-fn copy(request: &Request<RequestBody>, exchange: &Rc<Exchange>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::none(Rc::clone(exchange)));
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    *copy.version_mut() = request.version();
-    copy
+/// What a request without a body is made from once more. Its fields are a plain list: hardly ever
+/// does anybody need them again, and a map costs five times as much to copy.
+struct Spare {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Spare {
+    fn of(request: &Request<RequestBody>) -> Self {
+        let pair = |(name, value): (&HeaderName, &HeaderValue)| (name.clone(), value.clone());
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            fields: request.headers().iter().map(pair).collect(),
+        }
+    }
+
+    fn request(self, exchange: &Rc<Exchange>) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::none(Rc::clone(exchange)));
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.version_mut() = self.version;
+        for (name, value) in self.fields {
+            request.headers_mut().append(name, value);
+        }
+        request
+    }
 }
 
 /// Writes on the request which release it goes to.
 fn address(request: &mut Request<RequestBody>, place: &Place, upstream: &UpstreamView) {
+    let old = request.version() < Version::HTTP_11;
     let headers = request.headers_mut();
     headers.insert(WEIR_VERSION, place.release.version.clone());
     if let Some(host) = &place.release.host {
         headers.insert(HOST, host.clone());
-    } else if !headers.contains_key(HOST) {
+    } else if old && !headers.contains_key(HOST) {
         // HTTP/1.0 knows no Host, HTTP/1.1 needs one.
         let host = HeaderValue::try_from(upstream.address.to_string());
         headers.insert(HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
@@ -233,24 +259,25 @@ fn address(request: &mut Request<RequestBody>, place: &Place, upstream: &Upstrea
 /// What an upstream's answer says of it.
 fn answered(
     place: &Place,
+    exchange: &Rc<Exchange>,
     mut response: Response<Body>,
-    asked: bool,
     lease: Lease,
-    spare: Option<Request<RequestBody>>,
+    spare: Option<Spare>,
 ) -> Result<Answer, Box<Failed>> {
     let status = response.status();
     let upgrade = status == StatusCode::SWITCHING_PROTOCOLS;
-    if (upgrade && !asked) || !headers::to_client(response.headers_mut(), upgrade) {
+    let seen = headers::to_client(response.headers_mut(), upgrade);
+    let Some(seen) = seen.filter(|_| !upgrade || exchange.asks_upgrade.get()) else {
         let upstream = Rc::clone(&lease.busy.upstream);
         hurt(place, &upstream, "its answer is not HTTP that can be passed on");
         return Err(Box::new(Failed {
             failure: Failure::Unreachable,
             outcome: Outcome::Other,
-            request: spare,
+            request: spare.map(|spare| spare.request(exchange)),
             upstream: Some(upstream),
             excused: false,
         }));
-    }
+    };
     *response.version_mut() = Version::HTTP_11;
     let unwell =
         [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
@@ -259,7 +286,7 @@ fn answered(
     } else {
         lease.busy.upstream.cells.success();
     }
-    Ok(Answer { response, lease, place: place.clone() })
+    Ok(Answer { response, seen, lease })
 }
 
 /// A failure of `upstream`; after some in a row it is left out, unless nobody else of its release

@@ -1,9 +1,10 @@
 //! The life of a request.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::LOCATION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -12,44 +13,98 @@ use super::body::{Lease, RequestBody, ResponseBody};
 use super::client;
 use super::cookies::{self, Plan};
 use super::forward::{self, Answer, Failure};
-use super::headers::{self, WEIR_VERSION, Way};
+use super::headers::{self, Checked, Refusal, WEIR_VERSION, Way};
+use super::http2;
 use super::line::{Exchange, Fault, Line, Stage};
 use super::place::Place;
 use super::respond::{self, About, After};
+use super::seen::Field;
 use super::tally::Tally;
 use super::upgrade;
 use super::view::TierView;
 use super::worker::Worker;
 use crate::traffic::Track;
 
-/// Answers one request: reads the table, places the request, forwards it, counts it.
-pub async fn handle(
+/// Where an authority asks whether a name is ours (RFC 8555, section 8.3). What it asks of the app
+/// goes to the app.
+const PROOFS: &str = "/.well-known/acme-challenge/";
+
+/// Answers one request: refuses what no proxy may pass on, places the rest by the table, forwards
+/// it, counts it.
+pub async fn answer(
     worker: Rc<Worker>,
     line: Rc<Line>,
     mut request: Request<Incoming>,
-) -> Response<ResponseBody> {
+) -> Result<Response<ResponseBody>, Infallible> {
     let begun = Instant::now();
+    let translated = http2::to_http1(&mut request);
+    let checked = translated.and_then(|()| headers::check(&mut request, &worker.instance));
+    let checked = match checked {
+        Ok(checked) => checked,
+        Err(refusal) => return Ok(refuse(&line, &request, refusal)),
+    };
+    if let Some(response) = proof(&worker, &line, &request) {
+        return Ok(response);
+    }
     let view = worker.view();
     let Some(listener) = view.listener(&line.listen) else {
-        return nobody(&line, &request, StatusCode::SERVICE_UNAVAILABLE, After::Close);
+        return Ok(nobody(&line, &request, StatusCode::SERVICE_UNAVAILABLE, After::Close));
     };
-    let Some(tier) = listener.tier(headers::host(&request), request.uri().path()) else {
-        return nobody(&line, &request, StatusCode::NOT_FOUND, After::KeepAlive);
+    let host = checked.host.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
+    let Some(tier) = listener.tier(host, request.uri().path()) else {
+        return Ok(nobody(&line, &request, StatusCode::NOT_FOUND, After::KeepAlive));
     };
-    let passage = Passage::new(&worker, &line, tier, &request, begun);
-    let (place, plan) = passage.place(&request);
+    let passage = Passage::new(&worker, &line, tier, &request, &checked, begun);
+    let (mut place, plan) = passage.place(&request);
     let exchange = passage.begin(&place, &request);
-    let upgrade = headers::asks_upgrade(&request).then(|| hyper::upgrade::on(&mut request));
-    let request = passage.prepare(request, &exchange, upgrade.is_some());
-    let about = Asked::of(&request);
+    let upgrade =
+        headers::asks_upgrade(&request, checked.seen).then(|| hyper::upgrade::on(&mut request));
+    exchange.asks_upgrade.set(upgrade.is_some());
+    let (request, asked) = passage.prepare(request, &exchange);
     if passage.is_too_large(&request) {
         exchange.tally.forget();
-        return passage.fail(Failure::Fault(Fault::TooLarge), &exchange, &about);
+        return Ok(passage.fail(Failure::Fault(Fault::TooLarge), &exchange, &asked));
     }
-    match forward::forward(&worker, &exchange, place, request).await {
-        Ok(answer) => passage.finish(answer, &exchange, plan, upgrade, &about),
-        Err(failure) => passage.fail(failure, &exchange, &about),
+    let under_way = UnderWay { line: &line, exchange: &exchange };
+    let outcome = forward::forward(&worker, &exchange, &mut place, request).await;
+    std::mem::forget(under_way);
+    Ok(match outcome {
+        Ok(answer) => passage.finish(answer, &place, &exchange, plan, upgrade, &asked),
+        Err(failure) => passage.fail(failure, &exchange, &asked),
+    })
+}
+
+/// A request without an answer: with HTTP/2 its client may take it back, and this is dropped.
+struct UnderWay<'a> {
+    line: &'a Rc<Line>,
+    exchange: &'a Rc<Exchange>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.line.ends(self.exchange, Instant::now());
     }
+}
+
+/// The answer to an authority of whom Weir has ordered a certificate.
+fn proof(
+    worker: &Worker,
+    line: &Rc<Line>,
+    request: &Request<Incoming>,
+) -> Option<Response<ResponseBody>> {
+    let token = request.uri().path().strip_prefix(PROOFS)?;
+    let proof = worker.keyring.answer(token)?;
+    let about = About { line, exchange: None, method: request.method(), id: None };
+    Some(respond::text(StatusCode::OK, proof, &about, After::Close))
+}
+
+fn refuse(
+    line: &Rc<Line>,
+    request: &Request<Incoming>,
+    Refusal { status, reason }: Refusal,
+) -> Response<ResponseBody> {
+    let about = About { line, exchange: None, method: request.method(), id: None };
+    respond::page(status, reason, &about, After::Close)
 }
 
 /// No tier takes the request: its listener has left the table, or no route leads on from there.
@@ -71,20 +126,13 @@ struct Asked {
     id: HeaderValue,
 }
 
-impl Asked {
-    fn of(request: &Request<RequestBody>) -> Self {
-        let id = request.headers().get(headers::REQUEST_ID);
-        let id = id.cloned().unwrap_or(HeaderValue::from_static(""));
-        Self { method: request.method().clone(), id }
-    }
-}
-
 /// What does not change during the life of a request.
 struct Passage<'a> {
     worker: &'a Rc<Worker>,
     line: &'a Rc<Line>,
     tier: &'a Rc<TierView>,
     client: std::net::IpAddr,
+    checked: &'a Checked,
     trusted: bool,
     secure: bool,
     begun: Instant,
@@ -97,26 +145,30 @@ impl<'a> Passage<'a> {
         line: &'a Rc<Line>,
         tier: &'a Rc<TierView>,
         request: &Request<Incoming>,
+        checked: &'a Checked,
         begun: Instant,
     ) -> Self {
         let settings = &tier.table.tier;
-        let trusted =
-            settings.trusted_proxies.iter().any(|network| network.contains(line.peer.get()));
-        let headers = request.headers();
+        let (peer, headers) = (line.peer.get(), request.headers());
+        let trusted = settings.trusted_proxies.iter().any(|network| network.contains(peer));
+        let said = |field| trusted && checked.seen.has(field);
+        let behind = || headers::client(line, settings, headers);
+        let client = if said(Field::ForwardedFor) { behind() } else { peer };
         Self {
             worker,
             line,
             tier,
-            client: headers::client(line, settings, headers),
+            client,
+            checked,
             trusted,
-            secure: line.secure.get() || headers::is_https(headers, trusted),
+            secure: line.secure.get() || said(Field::ForwardedProto) && headers::is_https(headers),
             begun,
             path: settings.access_log.then(|| request.uri().path().into()),
         }
     }
 
     fn place(&self, request: &Request<Incoming>) -> (Place, Plan) {
-        let place = Place::of(self.tier, request.headers(), self.client);
+        let place = Place::of(self.tier, request.headers(), self.checked.seen, self.client);
         let plan = cookies::plan(request, &place, self.secure);
         if let Some(key) = place.key {
             self.tier.sketch.borrow_mut().add(key);
@@ -132,11 +184,16 @@ impl<'a> Passage<'a> {
 
     fn begin(&self, place: &Place, request: &Request<Incoming>) -> Rc<Exchange> {
         let ignore = &self.tier.table.tier.ignore;
-        let agent = request.headers().get(http::header::USER_AGENT);
-        let agent = agent.map(HeaderValue::as_bytes).unwrap_or_default();
-        let judged = ignore.is_empty() || !ignore.covers(request.uri().path(), self.client, agent);
+        let covers = || {
+            let agent = request.headers().get(http::header::USER_AGENT);
+            let agent = agent.map(HeaderValue::as_bytes).unwrap_or_default();
+            ignore.covers(request.uri().path(), self.client, agent)
+        };
+        let judged = ignore.is_empty() || !covers();
         let tally = Tally::new(&self.worker.error_keys, place, judged);
-        let exchange = Rc::new(Exchange::new(self.begun, tally, Rc::clone(self.tier)));
+        let exchange =
+            Exchange::new(self.begun, tally, Rc::clone(self.tier), self.line.multiplexed.get());
+        let exchange = Rc::new(exchange);
         self.line.begins(&exchange);
         exchange
     }
@@ -145,67 +202,72 @@ impl<'a> Passage<'a> {
         &self,
         request: Request<Incoming>,
         exchange: &Rc<Exchange>,
-        upgrade: bool,
-    ) -> Request<RequestBody> {
-        let settings = &self.tier.table.tier;
-        let (mut head, body) = request.into_parts();
+    ) -> (Request<RequestBody>, Asked) {
+        let most = self.tier.table.tier.limits.body_bytes;
+        let mut request = request.map(|body| RequestBody::of(body, Rc::clone(exchange), most));
         let way = Way {
             line: self.line,
-            tier: settings,
+            tier: &self.tier.table.tier,
             trusted: self.trusted,
-            upgrade,
+            upgrade: exchange.asks_upgrade.get(),
+            checked: self.checked,
             instance: &self.worker.instance,
             hop: &self.worker.hop,
         };
-        headers::to_upstream(&mut head.headers, &way);
-        let body = RequestBody::of(body, Rc::clone(exchange), settings.limits.body_bytes);
-        Request::from_parts(head, body)
+        let id = headers::to_upstream(request.headers_mut(), &way);
+        let method = request.method().clone();
+        (request, Asked { method, id })
     }
 
     fn is_too_large(&self, request: &Request<RequestBody>) -> bool {
-        let length = request.headers().get(CONTENT_LENGTH).and_then(|text| text.to_str().ok());
-        let length: Option<u64> = length.and_then(|text| text.parse().ok());
         let most = self.tier.table.tier.limits.body_bytes;
-        length.zip(most).is_some_and(|(length, most)| length > most)
+        most.is_some_and(|most| request.body().size_hint().lower() > most)
     }
 
     fn finish(
         &self,
         answer: Answer,
+        place: &Place,
         exchange: &Rc<Exchange>,
         plan: Plan,
         upgrade: Option<OnUpgrade>,
         asked: &Asked,
     ) -> Response<ResponseBody> {
-        let Answer { mut response, lease, place } = answer;
+        let Answer { mut response, lease, seen } = answer;
         let now = Instant::now();
         let status = response.status();
         let table = &place.tier.table;
         let handed = exchange.handed.get().unwrap_or(now);
         let latency = now.saturating_duration_since(handed);
-        let location = response.headers().get(LOCATION).map(HeaderValue::as_bytes);
+        let location = seen.has(Field::Location).then(|| response.headers().get(LOCATION));
+        let location = location.flatten().map(HeaderValue::as_bytes);
         exchange.tally.answers(status.as_u16(), latency, location, &table.tier.watches);
+        if seen.has(Field::GrpcStatus) {
+            exchange.tally.says(response.headers());
+        }
         exchange.enters(Stage::Answering, now);
-        let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        exchange.is_stream.set(kind.is_some_and(|kind| kind.starts_with(b"text/event-stream")));
+        exchange.is_stream.set(seen.has(Field::EventStream));
         cookies::carry_out(plan, response.headers_mut(), table, place.track);
         if table.tier.show_version || place.preview {
             response.headers_mut().insert(WEIR_VERSION, place.release.version.clone());
         }
-        self.log(asked, status, Some(&place));
+        self.log(asked, status, Some(place));
         if status == StatusCode::SWITCHING_PROTOCOLS {
             exchange.tally.ends(true);
             return match upgrade {
-                Some(client) => self.tunnel(response, lease, &place, client, exchange),
+                Some(client) => self.tunnel(response, lease, place, client, exchange),
                 None => self.fail(Failure::Unreachable, exchange, asked),
             };
         }
-        let (mut head, incoming) = response.into_parts();
-        if self.line.is_used_up(&table.tier.limits) || self.line.last.get() {
-            head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        if exchange.asks_upgrade.get() && self.line.multiplexed.get() && status.is_success() {
+            // To a client of HTTP/2 a success would be the tunnel that there is not.
+            return self.fail(Failure::Unreachable, exchange, asked);
         }
-        let body = ResponseBody::of(incoming, lease, Rc::clone(self.line), Rc::clone(exchange));
-        Response::from_parts(head, body)
+        if self.line.is_used_up(&table.tier.limits) || self.line.last.get() {
+            respond::last(self.line, response.headers_mut());
+        }
+        let (line, exchange) = (Rc::clone(self.line), Rc::clone(exchange));
+        response.map(|incoming| ResponseBody::of(incoming, lease, line, exchange))
     }
 
     fn tunnel(
@@ -218,11 +280,14 @@ impl<'a> Passage<'a> {
     ) -> Response<ResponseBody> {
         let Lease { connection, busy, .. } = lease;
         let upstream = connection.upgrade(&mut response);
-        let (head, _) = response.into_parts();
+        let (mut head, _) = response.into_parts();
         let websocket = head.headers.get(http::header::UPGRADE);
         let websocket =
             websocket.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
         upgrade::start(self.worker, self.line, place, client, upstream, busy, websocket);
+        if self.line.multiplexed.get() {
+            http2::from_upgrade(&mut head);
+        }
         let body = ResponseBody::page(
             bytes::Bytes::new(),
             Rc::clone(self.line),

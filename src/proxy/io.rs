@@ -5,17 +5,23 @@
 
 use std::io::{ErrorKind, IoSlice, Result};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker, ready};
 
+use bytes::{Bytes, BytesMut};
 use hyper::rt::ReadBufCursor;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
+
+use super::frames::Frames;
 
 /// Most bytes that are read or written in one piece on a connection.
 pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
@@ -27,6 +33,8 @@ const JOIN_BYTES_MAX: usize = 4 * 1024;
 /// A connected socket.
 #[derive(Debug)]
 pub enum Socket {
+    /// A stream of HTTP/2 that has become a tunnel.
+    Stream(Box<TokioIo<Upgraded>>),
     /// TCP, with `TCP_NODELAY` set.
     Tcp(TcpStream),
     /// TLS on one of the others; boxed, so that connections without it stay small.
@@ -36,12 +44,82 @@ pub enum Socket {
 }
 
 impl Socket {
-    fn try_write(&self, bytes: &[u8]) -> Result<usize> {
+    /// Writes what can be written at once.
+    pub fn try_write(&self, bytes: &[u8]) -> Result<usize> {
         match self {
             Self::Tcp(socket) => socket.try_write(bytes),
             // What is not encrypted yet cannot be sent.
-            Self::Tls(_) => Err(ErrorKind::WouldBlock.into()),
+            Self::Stream(_) | Self::Tls(_) => Err(ErrorKind::WouldBlock.into()),
             Self::Unix(socket) => socket.try_write(bytes),
+        }
+    }
+
+    /// Writes `bytes`, or a part of them.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        match self.try_write(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Pin::new(self).poll_write(cx, bytes)
+            }
+            done => Poll::Ready(done),
+        }
+    }
+
+    /// Reads at most `most` bytes behind what is in `block`, into memory that it has.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        block: &mut BytesMut,
+        most: usize,
+    ) -> Poll<Result<()>> {
+        let spare = block.spare_capacity_mut();
+        let most = most.min(spare.len());
+        let mut buffer = ReadBuf::uninit(&mut spare[..most]);
+        ready!(Pin::new(self).poll_read(cx, &mut buffer))?;
+        let length = buffer.filled().len();
+        // SAFETY: `ReadBuf` says that so many bytes behind the old ones are initialised.
+        unsafe { block.set_len(block.len() + length) };
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether nothing has come in and the other side is still there, as far as the runtime knows;
+    /// the kernel is asked only when something has happened.
+    pub fn is_quiet(&self) -> bool {
+        let cx = &mut Context::from_waker(Waker::noop());
+        match self {
+            Self::Stream(_) => false,
+            Self::Tcp(socket) => socket.poll_read_ready(cx).is_pending() || self.is_quiet_now(),
+            Self::Tls(stream) => stream.get_ref().0.is_quiet(),
+            Self::Unix(socket) => socket.poll_read_ready(cx).is_pending() || self.is_quiet_now(),
+        }
+    }
+
+    /// The same, as the kernel says.
+    pub fn is_quiet_now(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let seen = match self {
+            Self::Stream(_) => return false,
+            Self::Tcp(socket) => SockRef::from(socket).peek(&mut byte),
+            Self::Tls(stream) => return stream.get_ref().0.is_quiet_now(),
+            Self::Unix(socket) => SockRef::from(socket).peek(&mut byte),
+        };
+        seen.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Ends the connection in both directions; whoever waits for it hears of it.
+    pub fn shut(&self) {
+        _ = match self {
+            Self::Stream(_) => Ok(()),
+            Self::Tcp(socket) => SockRef::from(socket).shutdown(Shutdown::Both),
+            Self::Tls(stream) => return stream.get_ref().0.shut(),
+            Self::Unix(socket) => SockRef::from(socket).shutdown(Shutdown::Both),
+        };
+    }
+
+    /// The protocol that both sides have agreed upon with TLS.
+    pub fn agreed(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::Stream(_) | Self::Tcp(_) | Self::Unix(_) => None,
         }
     }
 
@@ -50,7 +128,7 @@ impl Socket {
         match self {
             Self::Tcp(socket) => Some(socket),
             Self::Tls(stream) => stream.get_ref().0.tcp(),
-            Self::Unix(_) => None,
+            Self::Stream(_) | Self::Unix(_) => None,
         }
     }
 
@@ -58,7 +136,7 @@ impl Socket {
     pub async fn peek(&self, into: &mut [u8]) -> Result<usize> {
         match self {
             Self::Tcp(socket) => socket.peek(into).await,
-            Self::Tls(_) => Err(ErrorKind::Unsupported.into()),
+            Self::Stream(_) | Self::Tls(_) => Err(ErrorKind::Unsupported.into()),
             Self::Unix(socket) => {
                 let look = || {
                     // SAFETY: `peek` writes initialised bytes only.
@@ -78,6 +156,7 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
         match self.get_mut() {
+            Self::Stream(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
@@ -88,6 +167,7 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         match self.get_mut() {
+            Self::Stream(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
@@ -100,6 +180,7 @@ impl AsyncWrite for Socket {
         bytes: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         match self.get_mut() {
+            Self::Stream(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
             Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
             Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bytes),
@@ -113,6 +194,7 @@ impl AsyncWrite for Socket {
     /// Has what TLS holds back sent; the others hold nothing back.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         match self.get_mut() {
+            Self::Stream(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
         }
@@ -120,6 +202,7 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         match self.get_mut() {
+            Self::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
@@ -133,9 +216,33 @@ impl AsyncWrite for Socket {
 pub struct Pulse {
     read: AtomicBool,
     written: AtomicBool,
+    idle_frames: AtomicU32,
+    resets: AtomicU32,
+    windows: AtomicU32,
 }
 
 impl Pulse {
+    /// A frame of HTTP/2 came in that carries nothing.
+    pub fn idle_frame(&self) {
+        add_one(&self.idle_frames);
+    }
+
+    /// A stream of HTTP/2 was taken back.
+    pub fn reset(&self) {
+        add_one(&self.resets);
+    }
+
+    /// A window of HTTP/2 was opened.
+    pub fn window(&self) {
+        add_one(&self.windows);
+    }
+
+    /// How many of the three came in since the last look.
+    pub fn take_frames(&self) -> (u32, u32, u32) {
+        let take = |count: &AtomicU32| count.swap(0, Ordering::Relaxed);
+        (take(&self.idle_frames), take(&self.resets), take(&self.windows))
+    }
+
     /// Whether bytes came in since the last look.
     pub fn take_read(&self) -> bool {
         let read = self.read.load(Ordering::Relaxed);
@@ -151,9 +258,18 @@ impl Pulse {
     }
 }
 
+/// One thread writes, so no read-modify-write is needed.
+fn add_one(count: &AtomicU32) {
+    count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
 /// A socket as hyper uses it.
 #[derive(Debug)]
 pub struct Io {
+    /// What was read from it before hyper came.
+    pub early: Bytes,
+    /// Its frames, if it speaks HTTP/2 with a client.
+    pub frames: Option<Frames>,
     /// The socket.
     pub socket: Socket,
     /// What moved on it.
@@ -163,7 +279,7 @@ pub struct Io {
 impl Io {
     /// Wraps `socket`.
     pub fn new(socket: Socket) -> Self {
-        Self { socket, pulse: Arc::default() }
+        Self { early: Bytes::new(), frames: None, socket, pulse: Arc::default() }
     }
 }
 
@@ -173,9 +289,17 @@ impl hyper::rt::Read for Io {
         cx: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<Result<()>> {
+        let this = &mut *self;
         // SAFETY: `ReadBuf` writes to this memory and never takes initialised bytes away from it.
         let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
-        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+        if this.early.is_empty() {
+            ready!(Pin::new(&mut this.socket).poll_read(cx, &mut buffer))?;
+        } else {
+            buffer.put_slice(&this.early.split_to(this.early.len().min(buffer.remaining())));
+        }
+        if let Some(frames) = &mut this.frames {
+            frames.pass(buffer.filled(), &this.pulse);
+        }
         let read = buffer.filled().len();
         if read > 0 {
             self.pulse.read.store(true, Ordering::Relaxed);
@@ -192,12 +316,7 @@ impl hyper::rt::Write for Io {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<Result<usize>> {
-        let written = match self.socket.try_write(bytes) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))
-            }
-            done => done,
-        };
+        let written = ready!(self.socket.poll_send(cx, bytes));
         self.pulse.written.store(true, Ordering::Relaxed);
         Poll::Ready(written)
     }

@@ -20,6 +20,22 @@ use super::view::TierView;
 use crate::metrics::{Handshake, TierCells};
 use crate::traffic::{Limits, Listen, Timeouts};
 
+/// Frames of HTTP/2 that carry nothing, between two sweeps: a client needs a few a second.
+const IDLE_FRAMES_MAX: u32 = 500;
+
+/// Windows that are opened between two sweeps: a fast download needs some thousand a second.
+const WINDOWS_MAX: u32 = 20_000;
+
+/// Streams that are taken back between two sweeps: a browser that goes to another page takes back
+/// all that are open.
+const RESETS_MAX: u32 = 300;
+
+/// Streams that may be taken back on a connection before most must be left to their end.
+const RESETS_TRUSTED: u64 = 500;
+
+/// How long a request that was cut may stay: one whose client does not read cannot be told.
+const STUCK: Duration = Duration::from_secs(1);
+
 /// A client's connection.
 #[derive(Debug)]
 pub struct Line {
@@ -35,14 +51,18 @@ pub struct Line {
     pub place: Cell<usize>,
     /// Requests so far.
     pub requests: Cell<u64>,
-    /// The request under way.
-    pub exchange: RefCell<Option<Rc<Exchange>>>,
-    /// Whether it became a tunnel.
-    pub upgraded: Cell<bool>,
+    /// The requests under way; with HTTP/1.1 one at most.
+    pub exchanges: RefCell<Vec<Rc<Exchange>>>,
+    /// Tunnels that are open on it.
+    pub tunnels: Cell<usize>,
     /// The table shall close it after the request under way.
     pub last: Cell<bool>,
     /// Whether it is encrypted.
     pub secure: Cell<bool>,
+    /// Whether it speaks HTTP/2, and carries many requests at once.
+    pub multiplexed: Cell<bool>,
+    /// Streams that the client took back.
+    resets: Cell<u64>,
     cells: Arc<TierCells>,
     heading: Cell<bool>,
     since: Cell<Instant>,
@@ -60,10 +80,12 @@ impl Line {
             pulse,
             place: Cell::new(0),
             requests: Cell::new(0),
-            exchange: RefCell::default(),
-            upgraded: Cell::new(false),
+            exchanges: RefCell::default(),
+            tunnels: Cell::new(0),
             last: Cell::new(false),
             secure: Cell::new(false),
+            multiplexed: Cell::new(false),
+            resets: Cell::new(0),
             cells,
             heading: Cell::new(true),
             since: Cell::new(Instant::now()),
@@ -113,6 +135,11 @@ impl Line {
         self.since.set(now);
     }
 
+    /// It speaks HTTP/2.
+    pub fn multiplexes(&self) {
+        self.multiplexed.set(true);
+    }
+
     /// Counts how its TLS handshake went.
     pub fn shook(&self, handshake: Handshake) {
         self.cells.shook(handshake);
@@ -149,36 +176,73 @@ impl Line {
     /// A request begins.
     pub fn begins(&self, exchange: &Rc<Exchange>) {
         self.requests.set(self.requests.get() + 1);
-        *self.exchange.borrow_mut() = Some(Rc::clone(exchange));
+        self.exchanges.borrow_mut().push(Rc::clone(exchange));
     }
 
     /// `exchange` is over.
     pub fn ends(&self, exchange: &Rc<Exchange>, now: Instant) {
-        let mut current = self.exchange.borrow_mut();
-        if current.as_ref().is_some_and(|current| Rc::ptr_eq(current, exchange)) {
-            *current = None;
-            self.pulse.take_read();
-            self.heading.set(false);
-            self.since.set(now);
+        let mut exchanges = self.exchanges.borrow_mut();
+        let place = exchanges.iter().position(|current| Rc::ptr_eq(current, exchange));
+        if let Some(place) = place {
+            exchanges.swap_remove(place);
+            if exchanges.is_empty() {
+                self.pulse.take_read();
+                self.heading.set(false);
+                self.since.set(now);
+            }
         }
     }
 
     /// Looks whether something took too long.
     pub fn sweep(&self, now: Instant, timeouts: &Timeouts) {
-        let exchange = self.exchange.borrow().clone();
-        match exchange {
-            Some(exchange) if exchange.sweep(now, &self.pulse) => self.wake(),
-            None if !self.upgraded.get() => self.sweep_idle(now, timeouts),
-            Some(_) | None => {}
+        if self.multiplexed.get() {
+            self.sweep_frames();
+        }
+        let exchanges = self.exchanges.borrow();
+        if exchanges.is_empty() && self.tunnels.get() == 0 {
+            return self.sweep_idle(now, timeouts);
+        }
+        let pulse = Some(&*self.pulse).filter(|_| !self.multiplexed.get());
+        for exchange in exchanges.iter() {
+            match exchange.sweep(now, pulse) {
+                Swept::InTime => {}
+                Swept::Cut if self.multiplexed.get() => exchange.wake(),
+                Swept::Cut => self.wake(),
+                Swept::Stuck => self.shut(),
+            }
+        }
+    }
+
+    /// Looks whether the client floods the connection with what carries nothing.
+    fn sweep_frames(&self) {
+        let (idle, resets, windows) = self.pulse.take_frames();
+        let total = self.resets.get() + u64::from(resets);
+        self.resets.set(total);
+        let mostly = total > RESETS_TRUSTED && total * 2 > self.requests.get();
+        let flood = idle > IDLE_FRAMES_MAX || windows > WINDOWS_MAX;
+        if flood || mostly || resets > RESETS_MAX {
+            self.cells.floods.fetch_add(1, Ordering::Relaxed);
+            self.shut();
         }
     }
 
     fn sweep_idle(&self, now: Instant, timeouts: &Timeouts) {
+        let still = now.saturating_duration_since(self.since.get());
+        if self.multiplexed.get() {
+            // Pings keep a connection alive, but not busy.
+            if still > timeouts.client_idle + timeouts.request_head {
+                self.shut();
+            } else if still > timeouts.client_idle && !self.last.get() {
+                self.close_soon();
+            }
+            return;
+        }
         if self.pulse.take_read() && !self.heading.replace(true) {
             self.since.set(now);
+            return;
         }
         let limit = if self.heading.get() { timeouts.request_head } else { timeouts.client_idle };
-        if now.saturating_duration_since(self.since.get()) > limit {
+        if still > limit {
             self.shut();
         }
     }
@@ -193,6 +257,16 @@ impl Drop for Line {
     fn drop(&mut self) {
         self.cells.connections.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What a look at a request has come to.
+enum Swept {
+    /// Nothing took too long.
+    InTime,
+    /// It was cut just now.
+    Cut,
+    /// It was cut before, and is still there: its connection must go.
+    Stuck,
 }
 
 /// Where a request stands.
@@ -231,6 +305,8 @@ pub enum Fault {
 /// A request under way.
 #[derive(Debug)]
 pub struct Exchange {
+    /// Whether it shares its connection with others.
+    multiplexed: bool,
     /// When its head had been read.
     pub begun: Instant,
     /// When all of it had been given to the upstream.
@@ -245,6 +321,8 @@ pub struct Exchange {
     pub client_owes: Cell<bool>,
     /// Whether the answer's body waits for the upstream.
     pub upstream_owes: Cell<bool>,
+    /// Whether the client asks for another protocol.
+    pub asks_upgrade: Cell<bool>,
     /// Whether the answer is an event stream.
     pub is_stream: Cell<bool>,
     /// What the client did wrong.
@@ -253,6 +331,9 @@ pub struct Exchange {
     pub close_at: Cell<Option<Instant>>,
     /// Why it was cut, if it was.
     pub cut: Cell<Option<Cut>>,
+    /// The task of its stream, with HTTP/2.
+    waker: RefCell<Option<Waker>>,
+    cut_at: Cell<Option<Instant>>,
     /// How it is counted.
     pub tally: Tally,
     /// The tier, as it was when the request came.
@@ -269,8 +350,9 @@ impl Drop for Exchange {
 
 impl Exchange {
     /// A request whose head was read at `begun`.
-    pub fn new(begun: Instant, tally: Tally, tier: Rc<TierView>) -> Self {
+    pub fn new(begun: Instant, tally: Tally, tier: Rc<TierView>, multiplexed: bool) -> Self {
         Self {
+            multiplexed,
             begun,
             handed: Cell::new(None),
             stage: Cell::new(Stage::Connecting),
@@ -278,10 +360,13 @@ impl Exchange {
             moved: Cell::new(false),
             client_owes: Cell::new(false),
             upstream_owes: Cell::new(false),
+            asks_upgrade: Cell::new(false),
             is_stream: Cell::new(false),
             fault: Cell::new(None),
             close_at: Cell::new(None),
             cut: Cell::new(None),
+            waker: RefCell::default(),
+            cut_at: Cell::new(None),
             tally,
             tier,
         }
@@ -312,17 +397,49 @@ impl Exchange {
     /// Waits for `future`, but not beyond a cut.
     pub async fn unless_cut<F: Future>(&self, future: F) -> Result<F::Output, Cut> {
         let mut future = std::pin::pin!(future);
-        std::future::poll_fn(|cx| match self.cut.get() {
-            Some(cut) => Poll::Ready(Err(cut)),
-            None => future.as_mut().poll(cx).map(Ok),
+        std::future::poll_fn(|cx| {
+            self.attend(cx.waker());
+            match self.cut.get() {
+                Some(cut) => Poll::Ready(Err(cut)),
+                None => future.as_mut().poll(cx).map(Ok),
+            }
         })
         .await
     }
 
-    /// Cuts what took too long; says whether it did. Counts what hangs and what streams.
-    fn sweep(&self, now: Instant, pulse: &Pulse) -> bool {
-        let read = pulse.take_read();
-        if pulse.take_written() | read | self.moved.take() {
+    /// It is sent once more.
+    pub fn starts_anew(&self) {
+        self.cut.set(None);
+        self.cut_at.set(None);
+        self.handed.set(None);
+    }
+
+    /// Keeps the waker of the stream's task; with HTTP/1.1 that of the line will do.
+    pub fn attend(&self, waker: &Waker) {
+        if self.multiplexed {
+            let mut kept = self.waker.borrow_mut();
+            if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+                *kept = Some(waker.clone());
+            }
+        }
+    }
+
+    /// Has the stream's task look at what was written down here.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Cuts what took too long. Counts what hangs and what streams. `pulse` is that of the
+    /// connection, where no other request moves it.
+    fn sweep(&self, now: Instant, pulse: Option<&Pulse>) -> Swept {
+        if let Some(at) = self.cut_at.get() {
+            let stuck = self.multiplexed && now.saturating_duration_since(at) > STUCK;
+            return if stuck { Swept::Stuck } else { Swept::InTime };
+        }
+        let moved = pulse.is_some_and(|pulse| pulse.take_written() | pulse.take_read());
+        if moved | self.moved.take() {
             self.since.set(now);
         }
         let still = now.saturating_duration_since(self.since.get());
@@ -342,10 +459,12 @@ impl Exchange {
         let overdue = timeouts.total.is_some_and(|total| age > total).then_some(Cut::Total);
         let parted = self.close_at.get().is_some_and(|at| now >= at).then_some(Cut::Stream);
         let cut = cut.or(overdue).or(parted).filter(|_| self.cut.get().is_none());
-        if cut.is_some() {
-            self.cut.set(cut);
+        if cut.is_none() {
+            return Swept::InTime;
         }
-        cut.is_some()
+        self.cut.set(cut);
+        self.cut_at.set(Some(now));
+        Swept::Cut
     }
 
     fn sweep_waiting(&self, now: Instant) -> Option<Cut> {

@@ -9,10 +9,12 @@ mod client;
 mod cookies;
 mod dial;
 mod forward;
+mod frames;
 mod handler;
 mod handshake;
 mod headers;
 mod health;
+mod http2;
 mod io;
 mod line;
 mod listener;
@@ -21,6 +23,7 @@ mod place;
 mod pool;
 mod random;
 mod respond;
+mod seen;
 mod stack;
 mod tally;
 mod upgrade;
@@ -38,6 +41,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::metrics::Register;
 use crate::tls::{Keyring, Protocols};
 use crate::traffic::{Board, Listen, TierName};
+pub use client::UpstreamClient;
 use health::Checks;
 use listener::{Opened, Ports, Unbound};
 use worker::{Birth, Order};
@@ -53,6 +57,8 @@ pub const PROTOCOLS: Protocols = Protocols { server: &[b"http/1.1"], client: &[b
 pub struct Settings {
     /// Worker threads; 0: one a core. Board and register are made for as many.
     pub workers: usize,
+    /// Whose HTTP/1.1 is spoken with upstreams.
+    pub client: UpstreamClient,
 }
 
 impl Settings {
@@ -144,6 +150,7 @@ pub fn start(
         let (sender, orders) = mpsc::unbounded_channel();
         let birth = Birth {
             index,
+            client: settings.client,
             instance: instance.clone(),
             board: Arc::clone(&board),
             register: Arc::clone(&register),

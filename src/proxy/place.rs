@@ -6,8 +6,9 @@ use std::rc::Rc;
 use http::HeaderMap;
 
 use super::random;
+use super::seen::{Field, Seen};
 use super::view::{ReleaseView, TierView, View};
-use crate::traffic::affinity::{address_key, cookie, own_cookie};
+use crate::traffic::affinity::{Keys, address_key, cookie};
 use crate::traffic::{Bucket, Preview, Sticky, Track, Version};
 
 /// Where a request goes, and why.
@@ -33,21 +34,31 @@ pub struct Place {
 impl Place {
     /// Places a request of `client`. Nothing here waits: between reading the table and this choice
     /// no other may come.
-    pub fn of(tier: &Rc<TierView>, headers: &HeaderMap, client: IpAddr) -> Self {
-        let (key, newcomer) = key(tier, headers, client);
+    pub fn of(tier: &Rc<TierView>, headers: &HeaderMap, seen: Seen, client: IpAddr) -> Self {
+        let settings = &tier.table.tier;
+        let Keys { app, own } = settings.sticky.keys(headers, seen.has(Field::Cookie));
+        let number = |key: &[u8]| tier.table.salt.number(key);
+        let key = match app.or(own) {
+            Some(key) => Some(number(key)),
+            None if settings.sticky == Sticky::Nothing => None,
+            None => Some(number(&address_key(client))),
+        };
         let bucket = Bucket::scaled(key.unwrap_or_else(random::number));
         let track = tier.table.track(bucket);
+        // Both the app's key and Weir's cookie, and they disagree.
+        let parts = |own| tier.table.track(Bucket::scaled(number(own))) != track;
+        let switched = tier.canary.is_some() && app.is_some() && own.is_some_and(parts);
         let mut place = Self {
             tier: Rc::clone(tier),
             release: Rc::clone(tier.on(track)),
             track,
             key,
             preview: false,
-            newcomer,
-            switched: switched(tier, headers, track),
+            newcomer: app.or(own).is_none() && settings.sticky.uses_own_cookie(),
+            switched,
             bucket,
         };
-        if let Some(preview) = &tier.table.tier.preview
+        if let Some(preview) = &settings.preview
             && let Some(wish) = wish(preview, headers)
         {
             place.preview = true;
@@ -91,32 +102,6 @@ impl Place {
         self.track = if stable { Track::Stable } else { Track::Canary };
         self.release = release;
     }
-}
-
-/// The number of the client's key, and whether it has none of its own.
-fn key(tier: &TierView, headers: &HeaderMap, client: IpAddr) -> (Option<u64>, bool) {
-    let sticky = &tier.table.tier.sticky;
-    let number = |key: &[u8]| Some(tier.table.salt.number(key));
-    if *sticky == Sticky::Nothing {
-        return (None, false);
-    }
-    if let Some(key) = sticky.key(headers) {
-        return (number(key), false);
-    }
-    let own = if sticky.uses_own_cookie() { own_cookie(headers) } else { None };
-    match own {
-        Some(key) => (number(key), false),
-        None => (number(&address_key(client)), sticky.uses_own_cookie()),
-    }
-}
-
-/// Whether the request carries both the app's key and Weir's cookie, and they disagree.
-fn switched(tier: &TierView, headers: &HeaderMap, track: Track) -> bool {
-    if tier.canary.is_none() || tier.table.tier.sticky.key(headers).is_none() {
-        return false;
-    }
-    let before = own_cookie(headers).map(|own| Bucket::of(&tier.table.salt, own));
-    before.is_some_and(|bucket| tier.table.track(bucket) != track)
 }
 
 /// What a tester asks for: nothing but the secret, or the text behind it.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::body::ResponseBody;
 use super::headers::REQUEST_ID;
@@ -68,8 +68,18 @@ pub fn text(
     if let Some(id) = about.id {
         headers.insert(REQUEST_ID, id.clone());
     }
-    if after == After::Close {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    if after == After::Close && !about.line.multiplexed.get() {
+        last(about.line, headers);
     }
     response
+}
+
+/// Says in the head of an answer that it is the last on its line; with HTTP/2 the line says so
+/// itself.
+pub fn last(line: &Line, headers: &mut HeaderMap) {
+    if line.multiplexed.get() {
+        line.close_soon();
+    } else {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 }

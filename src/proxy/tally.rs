@@ -17,11 +17,16 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use http::{HeaderMap, HeaderValue};
+
 use super::place::Place;
 use super::view::ReleaseView;
 use crate::metrics::keys::ErrorKeys;
 use crate::metrics::{Outcome, WATCHES_MAX};
 use crate::traffic::{Track, Watch};
+
+/// Unknown, deadline exceeded, unimplemented, internal, unavailable, data loss.
+const GRPC_ERRORS: [&[u8]; 6] = [b"2", b"4", b"12", b"13", b"14", b"15"];
 
 /// How one request is counted.
 #[derive(Debug)]
@@ -56,6 +61,8 @@ struct Head {
     status: u16,
     latency: Duration,
     watches: u8,
+    /// Whether the answer says inside that it failed.
+    failed: bool,
 }
 
 impl Tally {
@@ -134,7 +141,17 @@ impl Tally {
         let matches = |(_, watch): &(usize, &Watch)| watch.matches(status, location);
         let watches = watches.iter().take(WATCHES_MAX).enumerate().filter(matches);
         let watches = watches.fold(0, |bits, (place, _)| bits | 1 << place);
-        state.head = Some(Head { status, latency, watches });
+        state.head = Some(Head { status, latency, watches, failed: false });
+    }
+
+    /// What a call of gRPC has come to, in `fields` of the head or of the trailers: an error where
+    /// HTTP would have answered 5xx (google.rpc.Code), an answer otherwise.
+    pub fn says(&self, fields: &HeaderMap) {
+        let status = fields.get("grpc-status").map(HeaderValue::as_bytes);
+        let failed = status.is_some_and(|status| GRPC_ERRORS.contains(&status));
+        if failed && let Some(head) = &mut self.state.borrow_mut().head {
+            head.failed = true;
+        }
     }
 
     /// The answer goes on for long: it counts by its head.
@@ -202,7 +219,7 @@ impl Tally {
         if let Some(head) = state.head
             && !state.settled
         {
-            let error = cut_short || Outcome::Answered(head.status).is_error();
+            let error = cut_short || head.failed || Outcome::Answered(head.status).is_error();
             let latency = Some(head.latency).filter(|_| may_be_slow);
             self.judge(&state.release, error, head.watches, latency);
             state.settled = true;

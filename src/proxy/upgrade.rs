@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -111,7 +113,7 @@ pub fn start(
     busy: Busy,
     websocket: bool,
 ) {
-    line.upgraded.set(true);
+    line.tunnels.set(line.tunnels.get() + 1);
     let tunnel = Rc::new(Tunnel {
         tier: place.tier.table.tier.name.clone(),
         release: place.release.release.slot,
@@ -128,12 +130,14 @@ pub fn start(
     // The table may have moved since the request was sent.
     open.tunnel.follow(&worker.view(), Instant::now());
     tokio::task::spawn_local(async move {
-        if let (Ok(client), Some(upstream)) = (client.await, upstream.finish().await)
-            && let Ok(client) = client.downcast::<Io>()
-        {
+        if let (Ok(client), Some(upstream)) = (client.await, upstream.finish().await) {
+            let (client, early) = match client.downcast::<Io>() {
+                Ok(parts) => (parts.io.socket, parts.read_buf),
+                Err(stream) => (Socket::Stream(Box::new(TokioIo::new(stream))), Bytes::new()),
+            };
             let down = Flow::new(Rc::clone(&open.worker.chunk), &upstream.early, websocket);
-            let up = Flow::new(Rc::clone(&open.worker.chunk), &client.read_buf, false);
-            let pump = Pump { client: client.io.socket, upstream: upstream.socket, down, up };
+            let up = Flow::new(Rc::clone(&open.worker.chunk), &early, false);
+            let pump = Pump { client, upstream: upstream.socket, down, up };
             pump.run(&open.tunnel).await;
         }
         drop((open, busy));
@@ -152,7 +156,8 @@ impl Drop for Open {
         self.place.release.writer.upgrade_closed();
         let mut tunnels = self.worker.tunnels.borrow_mut();
         tunnels.retain(|tunnel| !Rc::ptr_eq(tunnel, &self.tunnel));
-        self.tunnel.line.upgraded.set(false);
+        let line = &self.tunnel.line;
+        line.tunnels.set(line.tunnels.get().saturating_sub(1));
     }
 }
 

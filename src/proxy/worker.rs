@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::client::UpstreamClient;
 use super::handshake::Handshakes;
 use super::io::{Io, Socket};
 use super::line::Line;
@@ -68,6 +69,8 @@ enum Occasion {
 /// One worker.
 #[derive(Debug)]
 pub struct Worker {
+    /// Whose HTTP/1.1 it speaks with upstreams.
+    pub client: UpstreamClient,
     /// This instance of Weir, for requests that come back.
     pub instance: String,
     /// The same as a header.
@@ -96,6 +99,8 @@ pub struct Worker {
 pub struct Birth {
     /// Its number.
     pub index: usize,
+    /// Whose HTTP/1.1 it speaks with upstreams.
+    pub client: UpstreamClient,
     /// This instance of Weir.
     pub instance: String,
     /// Where the table is published.
@@ -117,12 +122,13 @@ pub fn run(birth: Birth) -> io::Result<()> {
 
 impl Worker {
     async fn live(birth: Birth) {
-        let Birth { index, instance, board, register, keyring, mut orders } = birth;
+        let Birth { index, client, instance, board, register, keyring, mut orders } = birth;
         let changed = Arc::new(Notify::new());
         let waker = Arc::clone(&changed);
         board.set_waker(index, Box::new(move || waker.notify_one()));
         let hop = HeaderValue::from_str(&instance);
         let worker = Rc::new(Self {
+            client,
             hop: hop.unwrap_or(HeaderValue::from_static("weir")),
             instance,
             error_keys: Rc::new(RefCell::new(ErrorKeys::new(Instant::now()))),
@@ -212,17 +218,16 @@ impl Worker {
             tunnel.follow(&view, now);
         }
         for line in self.lines.borrow().iter() {
-            let exchange = line.exchange.borrow().clone();
-            let Some(exchange) = exchange.filter(|exchange| exchange.is_stream.get()) else {
-                continue;
-            };
-            let slot = exchange.tally.release();
-            if let Some(tier) = view.tier(&exchange.tier.table.tier.name)
-                && !tier.serves(slot)
-                && !exchange.tally.is_preview()
-            {
-                exchange.end_within(tier.table.close_over, now);
-                line.wake();
+            for exchange in line.exchanges.borrow().iter().filter(|one| one.is_stream.get()) {
+                let slot = exchange.tally.release();
+                if let Some(tier) = view.tier(&exchange.tier.table.tier.name)
+                    && !tier.serves(slot)
+                    && !exchange.tally.is_preview()
+                {
+                    exchange.end_within(tier.table.close_over, now);
+                    exchange.wake();
+                    line.wake();
+                }
             }
         }
     }
@@ -333,9 +338,7 @@ impl Worker {
             }
         }
         for line in self.lines.borrow().iter() {
-            if let Some(exchange) = &*line.exchange.borrow()
-                && exchange.is_stream.get()
-            {
+            for exchange in line.exchanges.borrow().iter().filter(|one| one.is_stream.get()) {
                 exchange.end_within(limit / 2, Instant::now());
             }
             line.close_soon();

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
 
 /// The name of Weir's own cookie: 128 random bits as 32 lower-case hexadecimal digits.
 pub const OWN_COOKIE: &str = "weir";
@@ -29,14 +29,22 @@ pub enum Sticky {
 }
 
 impl Sticky {
-    /// The client's key in the request, as far as the app's own cookie or header gives one.
-    pub fn key<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
-        let key = match self {
-            Self::Cookie(name) => cookie(headers, name.as_bytes())?,
-            Self::Header(name) => headers.get(name)?.as_bytes(),
-            Self::Address | Self::Nothing | Self::Own => return None,
+    /// The client's keys in a request. `cookies`: whether it has any.
+    pub fn keys<'a>(&self, headers: &'a HeaderMap, cookies: bool) -> Keys<'a> {
+        let own = OWN_COOKIE.as_bytes();
+        let in_cookies = |names| if cookies { pick(headers, names) } else { [None; 2] };
+        let (app, own) = match self {
+            Self::Address | Self::Nothing => return Keys::default(),
+            Self::Cookie(name) => in_cookies([name.as_bytes(), own]).into(),
+            Self::Header(name) => {
+                (headers.get(name).map(HeaderValue::as_bytes), in_cookies([b"", own])[1])
+            }
+            Self::Own => (None, in_cookies([b"", own])[1]),
         };
-        (1..=KEY_BYTES_MAX).contains(&key.len()).then_some(key)
+        Keys {
+            app: app.filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len())),
+            own: own.filter(|key| is_own(key)),
+        }
     }
 
     /// Whether clients without a key get Weir's cookie.
@@ -61,29 +69,51 @@ impl fmt::Display for Sticky {
     }
 }
 
-/// Weir's own cookie in the request, if it is there and well-formed.
-pub fn own_cookie(headers: &HeaderMap) -> Option<&[u8]> {
+/// The keys of a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keys<'a> {
+    /// What the app's own cookie or header gives.
+    pub app: Option<&'a [u8]>,
+    /// Weir's cookie, if it is well-formed.
+    pub own: Option<&'a [u8]>,
+}
+
+fn is_own(value: &[u8]) -> bool {
     let hexadecimal = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-    cookie(headers, OWN_COOKIE.as_bytes())
-        .filter(|value| value.len() == 32 && value.iter().all(hexadecimal))
+    value.len() == 32 && value.iter().all(hexadecimal)
 }
 
 /// The first cookie `name` of a request (RFC 6265, section 4.2.1), over all Cookie lines.
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
-    headers.get_all(COOKIE).iter().find_map(|line| cookie_in(line.as_bytes(), name))
+    let [found] = pick(headers, [name]);
+    found
 }
 
-fn cookie_in<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let mut rest = line;
-    loop {
-        rest = rest.trim_ascii_start();
-        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
-        let pair = &rest[..end];
-        if pair.len() > name.len() && pair[name.len()] == b'=' && pair.starts_with(name) {
-            return Some(pair[name.len() + 1..].trim_ascii_end());
+/// The first cookie of each name, all in one walk; an empty name is nobody's.
+fn pick<'a, const N: usize>(headers: &'a HeaderMap, names: [&[u8]; N]) -> [Option<&'a [u8]>; N] {
+    let mut found = [None; N];
+    for line in headers.get_all(COOKIE) {
+        let mut rest = line.as_bytes();
+        loop {
+            rest = rest.trim_ascii_start();
+            let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+            let pair = &rest[..end];
+            for (name, found) in names.iter().zip(&mut found) {
+                if pair.get(name.len()) == Some(&b'=')
+                    && !name.is_empty()
+                    && pair.starts_with(name)
+                    && found.is_none()
+                {
+                    *found = Some(pair[name.len() + 1..].trim_ascii_end());
+                }
+            }
+            match rest.get(end + 1..) {
+                Some(more) if found.contains(&None) => rest = more,
+                Some(_) | None => break,
+            }
         }
-        rest = rest.get(end + 1..)?;
     }
+    found
 }
 
 /// The key of a client that is placed by its address: IPv4 whole, IPv6 by its /64, since a
@@ -121,11 +151,27 @@ mod tests {
 
     #[test]
     fn an_ill_formed_own_cookie_counts_as_absent() {
-        let good = "weir=00112233445566778899aabbccddeeff";
-        assert!(own_cookie(&with_cookies(&[good])).is_some());
+        let own = |line| Sticky::Own.keys(&with_cookies(&[line]), true).own.is_some();
+        assert!(own("weir=00112233445566778899aabbccddeeff"));
         for bad in ["weir=1", "weir=00112233445566778899AABBCCDDEEFF", "weir="] {
-            assert_eq!(own_cookie(&with_cookies(&[bad])), None, "{bad}");
+            assert!(!own(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn both_keys_are_found_in_one_walk() {
+        let own = "00112233445566778899aabbccddeeff";
+        let line = format!("a=1; weir={own}; uid=abc; weir=1; uid=2");
+        let headers = with_cookies(&["b=2", &line]);
+        let keys = |sticky: &Sticky| sticky.keys(&headers, true);
+        let (app, own) = (Some(b"abc".as_slice()), Some(own.as_bytes()));
+        assert_eq!(keys(&Sticky::Cookie("uid".into())), Keys { app, own });
+        assert_eq!(keys(&Sticky::Cookie("id".into())), Keys { app: None, own });
+        assert_eq!(keys(&Sticky::Header("x-key".into())), Keys { app: None, own });
+        assert_eq!(keys(&Sticky::Own), Keys { app: None, own });
+        assert_eq!(keys(&Sticky::Address), Keys::default());
+        let long = format!("uid={}", "k".repeat(KEY_BYTES_MAX + 1));
+        assert_eq!(Sticky::Cookie("uid".into()).keys(&with_cookies(&[&long]), true).app, None);
     }
 
     #[test]

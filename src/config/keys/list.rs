@@ -99,13 +99,22 @@ pub const STATE: Keys = Keys {
 
 pub const PROXY: Keys = Keys {
     title: "[proxy]",
-    keys: &[key(
-        "workers",
-        "whole number, 1 to 256",
-        "",
-        Restart,
-        "Threads that move bytes; without it one for each processor.",
-    )],
+    keys: &[
+        key(
+            "workers",
+            "whole number, 1 to 256",
+            "",
+            Restart,
+            "Threads that move bytes; without it one for each processor.",
+        ),
+        key(
+            "upstream_client",
+            "`\"hyper\"` or `\"weir\"`",
+            "\"hyper\"",
+            Restart,
+            "Whose HTTP/1.1 is spoken with upstreams: hyper's, or Weir's own, which costs less. They are tested to do the same.",
+        ),
+    ],
 };
 
 pub const LOG: Keys = Keys {

@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use hyper::client::conn::http1::{self, SendRequest};
 
-use super::{Body, Broken, Cause};
+use super::{Body, Broken, Cause, answer_bytes_max};
 use crate::proxy::body::RequestBody;
-use crate::proxy::io::{CHUNK_BYTES_MAX, Io, Socket};
+use crate::proxy::io::{Io, Socket};
 use crate::traffic::Limits;
 
 /// An open connection.
@@ -28,7 +28,7 @@ impl HyperHttp1 {
     /// Begins to speak HTTP on `socket`.
     pub async fn begin(socket: Socket, limits: &Limits) -> io::Result<Self> {
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(CHUNK_BYTES_MAX.max(limits.head_bytes));
+        builder.max_buf_size(answer_bytes_max(limits));
         if limits.headers != Limits::default().headers {
             builder.max_headers(limits.headers);
         }

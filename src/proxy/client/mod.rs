@@ -1,7 +1,13 @@
 //! Clients to upstreams: one connection, whichever protocol it speaks, takes a request and gives
 //! an answer.
 
+mod decoder;
+mod desk;
+mod http1;
 mod hyper_http1;
+mod request;
+mod response;
+mod wire;
 
 use std::fmt;
 use std::io;
@@ -16,14 +22,34 @@ use tower::Service;
 
 use super::body::{BodyError, RequestBody};
 use super::dial;
+use super::io::CHUNK_BYTES_MAX;
 use super::io::{Io, Socket};
 use super::view::UpstreamView;
 use crate::traffic::Limits;
+use http1::Http1;
 use hyper_http1::HyperHttp1;
+use wire::Fault;
+
+/// Whose HTTP/1.1 is spoken with upstreams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamClient {
+    /// hyper's.
+    #[default]
+    Hyper,
+    /// Weir's own.
+    Weir,
+}
+
+/// Longest head of an answer, in bytes: the same for either client.
+fn answer_bytes_max(limits: &Limits) -> usize {
+    CHUNK_BYTES_MAX.max(limits.head_bytes)
+}
 
 /// An open connection to an upstream.
 #[derive(Debug)]
 pub enum Connection {
+    /// HTTP/1.1 of our own.
+    Http1(Http1<RequestBody>),
     /// HTTP/1.1 by hyper.
     HyperHttp1(HyperHttp1),
 }
@@ -31,6 +57,8 @@ pub enum Connection {
 /// An answer on its way.
 #[derive(Debug)]
 pub enum Calling {
+    /// By our own HTTP/1.1.
+    Http1(http1::Calling<RequestBody>),
     /// By hyper's HTTP/1.1.
     HyperHttp1(hyper_http1::Calling),
 }
@@ -38,22 +66,26 @@ pub enum Calling {
 /// The body of an answer.
 #[derive(Debug)]
 pub enum Body {
+    /// By our own HTTP/1.1.
+    Http1(http1::Answer<RequestBody>),
     /// By hyper.
     Hyper(Incoming),
 }
 
 /// Why a connection gave no answer.
 #[derive(Debug)]
-pub struct Broken {
+pub struct Broken<B = RequestBody> {
     /// What is wrong.
     pub cause: Cause,
     /// The request, if nothing of it was sent.
-    pub request: Option<Request<RequestBody>>,
+    pub request: Option<Request<B>>,
 }
 
 /// What is wrong with a connection.
 #[derive(Debug)]
 pub enum Cause {
+    /// What our own HTTP/1.1 says.
+    Http1(Fault),
     /// What hyper says.
     Hyper(hyper::Error),
 }
@@ -70,30 +102,40 @@ pub struct Upgraded {
 /// A connection that is about to change protocol.
 #[derive(Debug)]
 pub enum Upgrading {
+    /// By our own HTTP/1.1.
+    Http1(Option<Upgraded>),
     /// By hyper, whose task hands the socket over; the connection lasts until then.
     Hyper(OnUpgrade, Connection),
 }
 
 impl Connection {
     /// Opens a connection to `upstream`.
-    pub async fn open(upstream: &UpstreamView, limits: &Limits) -> io::Result<Self> {
+    pub async fn open(
+        upstream: &UpstreamView,
+        limits: &Limits,
+        client: UpstreamClient,
+    ) -> io::Result<Self> {
         let last = upstream.resolved.get();
         let (socket, resolved) =
             dial::connect(&upstream.address, last, upstream.tls.as_ref()).await?;
         upstream.resolved.set(resolved);
-        Ok(Self::HyperHttp1(HyperHttp1::begin(socket, limits).await?))
+        Ok(match client {
+            UpstreamClient::Hyper => Self::HyperHttp1(HyperHttp1::begin(socket, limits).await?),
+            UpstreamClient::Weir => Self::Http1(Http1::begin(socket, limits)),
+        })
     }
 
     /// Another hold on the same connection, if its protocol carries many requests at once.
     pub const fn share(&self) -> Option<Self> {
         match self {
-            Self::HyperHttp1(_) => None,
+            Self::Http1(_) | Self::HyperHttp1(_) => None,
         }
     }
 
     /// Whether it can take a request now.
     pub fn is_ready(&self) -> bool {
         match self {
+            Self::Http1(connection) => connection.is_ready(),
             Self::HyperHttp1(connection) => connection.is_ready(),
         }
     }
@@ -101,6 +143,7 @@ impl Connection {
     /// Whether it is closed, as far as is known.
     pub fn is_closed(&self) -> bool {
         match self {
+            Self::Http1(connection) => connection.is_closed(),
             Self::HyperHttp1(connection) => connection.is_closed(),
         }
     }
@@ -113,6 +156,7 @@ impl Connection {
     /// Looks whether it is still open: what has come in until now is read, an end as well.
     pub async fn look(&self) -> bool {
         match self {
+            Self::Http1(connection) => connection.look(),
             Self::HyperHttp1(connection) => connection.look().await,
         }
     }
@@ -120,6 +164,7 @@ impl Connection {
     /// Gives up the connection, which has answered with `response` that it changes protocol.
     pub fn upgrade(self, response: &mut Response<Body>) -> Upgrading {
         match self {
+            Self::Http1(connection) => Upgrading::Http1(connection.upgrade()),
             Self::HyperHttp1(_) => Upgrading::Hyper(hyper::upgrade::on(response), self),
         }
     }
@@ -132,12 +177,14 @@ impl Service<Request<RequestBody>> for Connection {
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Box<Broken>>> {
         match self {
+            Self::Http1(connection) => Poll::Ready(connection.ready()),
             Self::HyperHttp1(connection) => connection.poll_ready(cx),
         }
     }
 
     fn call(&mut self, request: Request<RequestBody>) -> Calling {
         match self {
+            Self::Http1(connection) => Calling::Http1(connection.call(request)),
             Self::HyperHttp1(connection) => Calling::HyperHttp1(connection.call(request)),
         }
     }
@@ -148,6 +195,9 @@ impl Future for Calling {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
+            Self::Http1(calling) => {
+                Pin::new(calling).poll(cx).map_ok(|response| response.map(Body::Http1))
+            }
             Self::HyperHttp1(calling) => Pin::new(calling).poll(cx),
         }
     }
@@ -162,6 +212,7 @@ impl hyper::body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
+            Self::Http1(answer) => Pin::new(answer).poll_frame(cx),
             Self::Hyper(incoming) => {
                 Pin::new(incoming).poll_frame(cx).map_err(|_| BodyError::Broken)
             }
@@ -170,12 +221,14 @@ impl hyper::body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Http1(answer) => answer.is_end_stream(),
             Self::Hyper(incoming) => incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Http1(answer) => answer.size_hint(),
             Self::Hyper(incoming) => incoming.size_hint(),
         }
     }
@@ -185,6 +238,7 @@ impl Cause {
     /// Whether what came in is not HTTP.
     pub fn is_parse(&self) -> bool {
         match self {
+            Self::Http1(fault) => matches!(fault, Fault::Malformed(_)),
             Self::Hyper(error) => error.is_parse(),
         }
     }
@@ -193,6 +247,7 @@ impl Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Http1(fault) => fault.fmt(f),
             Self::Hyper(error) => error.fmt(f),
         }
     }
@@ -202,6 +257,7 @@ impl Upgrading {
     /// Waits for the socket; none if the connection broke.
     pub async fn finish(self) -> Option<Upgraded> {
         match self {
+            Self::Http1(upgraded) => upgraded,
             Self::Hyper(upgrading, connection) => {
                 let parts = upgrading.await.ok()?.downcast::<Io>().ok()?;
                 drop(connection);

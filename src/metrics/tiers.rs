@@ -1,0 +1,81 @@
+//! What is counted of a tier as a whole: connections, handshakes, the keys seen lately.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::keys::Sketch;
+
+/// How a TLS handshake with a client went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// It broke off: no version or cipher in common, no certificate, or no TLS.
+    Failed,
+    /// It went through, with a certificate.
+    Full,
+    /// It took too long.
+    Late,
+    /// The client spoke something else than TLS.
+    Plain,
+    /// An authority looked whether a name is ours.
+    Proof,
+    /// It went on with an earlier session.
+    Resumed,
+}
+
+impl Handshake {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Failed, Self::Full, Self::Late, Self::Plain, Self::Proof, Self::Resumed];
+
+    /// The label of the metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Full => "full",
+            Self::Late => "timeout",
+            Self::Plain => "plain",
+            Self::Proof => "proof",
+            Self::Resumed => "resumed",
+        }
+    }
+}
+
+/// What is known of one tier as a whole.
+#[derive(Debug)]
+pub struct TierCells {
+    /// Client connections that are open, over all workers.
+    pub connections: AtomicUsize,
+    /// Client connections closed at once because there were too many.
+    pub refused_connections: AtomicU64,
+    /// Connections of HTTP/2 that were closed since they flooded Weir with frames that carry nothing.
+    pub floods: AtomicU64,
+    handshakes: [AtomicU64; Handshake::ALL.len()],
+    pub(super) sketches: Box<[Mutex<Sketch>]>,
+}
+
+impl TierCells {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            connections: AtomicUsize::new(0),
+            refused_connections: AtomicU64::new(0),
+            floods: AtomicU64::new(0),
+            handshakes: Default::default(),
+            sketches: (0..workers).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Counts a TLS handshake.
+    pub fn shook(&self, handshake: Handshake) {
+        self.handshakes[handshake as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// TLS handshakes that went so.
+    pub fn handshakes(&self, handshake: Handshake) -> u64 {
+        self.handshakes[handshake as usize].load(Ordering::Relaxed)
+    }
+
+    /// Publishes the keys that `worker` saw lately.
+    pub fn publish_keys(&self, worker: usize, sketch: Sketch) {
+        *self.sketches[worker].lock().unwrap_or_else(PoisonError::into_inner) = sketch;
+    }
+}

@@ -1,0 +1,181 @@
+//! Which fields a head has. One walk says it, and costs less than three lookups.
+
+use http::header::{
+    CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, LOCATION, TE, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::headers::{
+    FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, KEEP_ALIVE, REAL_IP, REQUEST_ID, TRACEPARENT,
+    TRACESTATE,
+};
+
+/// A field, or fields that are treated alike.
+#[derive(Clone, Copy, Debug)]
+pub enum Field {
+    /// Cookie.
+    Cookie,
+    /// A Content-Type of server-sent events.
+    EventStream,
+    /// Expect.
+    Expect,
+    /// Whatever says who the client is.
+    Forwarded,
+    /// X-Forwarded-For.
+    ForwardedFor,
+    /// X-Forwarded-Host.
+    ForwardedHost,
+    /// X-Forwarded-Proto.
+    ForwardedProto,
+    /// What a call of gRPC has come to.
+    GrpcStatus,
+    /// Whatever is meant for one hop only.
+    HopByHop,
+    /// Host.
+    Host,
+    /// Location.
+    Location,
+    /// Weir's own.
+    Ours,
+    /// X-Request-Id.
+    RequestId,
+    /// More than one Host.
+    SecondHost,
+    /// traceparent.
+    Traceparent,
+    /// tracestate.
+    Tracestate,
+    /// Transfer-Encoding.
+    TransferEncoding,
+    /// Upgrade.
+    Upgrade,
+}
+
+/// The fields that a head has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen(u32);
+
+impl Seen {
+    /// Walks through `headers`.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for (name, value) in headers {
+            seen.see(name, value);
+        }
+        seen
+    }
+
+    /// Whether `field` is among them.
+    pub const fn has(self, field: Field) -> bool {
+        self.0 & 1 << field as u32 != 0
+    }
+
+    const fn note(&mut self, field: Field, is: bool) {
+        self.0 |= (is as u32) << field as u32;
+    }
+
+    fn see(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let text = name.as_str().as_bytes();
+        match text[0] {
+            b'c' => {
+                self.note(Field::HopByHop, *name == CONNECTION);
+                self.note(Field::Cookie, *name == COOKIE);
+                let events = value.as_bytes().starts_with(b"text/event-stream");
+                self.note(Field::EventStream, events && *name == CONTENT_TYPE);
+            }
+            b'e' => self.note(Field::Expect, *name == EXPECT),
+            b'f' => self.note(Field::Forwarded, *name == FORWARDED),
+            b'g' => self.note(Field::GrpcStatus, text == b"grpc-status"),
+            b'h' => {
+                let host = *name == HOST;
+                self.note(Field::SecondHost, host && self.has(Field::Host));
+                self.note(Field::Host, host);
+            }
+            b'k' => self.note(Field::HopByHop, *name == KEEP_ALIVE),
+            b'l' => self.note(Field::Location, *name == LOCATION),
+            b'p' => self.note(Field::HopByHop, text.starts_with(b"proxy-")),
+            b't' => {
+                self.note(Field::HopByHop, *name == TE);
+                self.note(Field::TransferEncoding, *name == TRANSFER_ENCODING);
+                self.note(Field::Traceparent, *name == TRACEPARENT);
+                self.note(Field::Tracestate, *name == TRACESTATE);
+            }
+            b'u' => {
+                self.note(Field::HopByHop, *name == UPGRADE);
+                self.note(Field::Upgrade, *name == UPGRADE);
+            }
+            b'x' => self.see_extension(name, text),
+            _ => {}
+        }
+    }
+
+    fn see_extension(&mut self, name: &HeaderName, text: &[u8]) {
+        self.note(Field::Ours, text.starts_with(b"x-weir-"));
+        self.note(Field::RequestId, *name == REQUEST_ID);
+        self.note(Field::ForwardedFor, *name == FORWARDED_FOR);
+        self.note(Field::ForwardedHost, *name == FORWARDED_HOST);
+        self.note(Field::ForwardedProto, *name == FORWARDED_PROTO);
+        // An app that reads them through CGI cannot tell `_` from `-`.
+        let written = text.starts_with(b"x-forwarded-") || *name == REAL_IP || text.contains(&b'_');
+        self.note(Field::Forwarded, written);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(names: &[&'static str]) -> Seen {
+        let mut headers = HeaderMap::new();
+        for name in names {
+            let value = HeaderValue::from_static("text/event-stream; charset=utf-8");
+            headers.append(HeaderName::from_static(name), value);
+        }
+        Seen::of(&headers)
+    }
+
+    #[test]
+    fn each_field_is_seen_by_its_name_and_no_other() {
+        let cases: &[(&'static str, &[Field])] = &[
+            ("connection", &[Field::HopByHop]),
+            ("content-type", &[Field::EventStream]),
+            ("cookie", &[Field::Cookie]),
+            ("expect", &[Field::Expect]),
+            ("forwarded", &[Field::Forwarded]),
+            ("grpc-status", &[Field::GrpcStatus]),
+            ("host", &[Field::Host]),
+            ("keep-alive", &[Field::HopByHop]),
+            ("location", &[Field::Location]),
+            ("proxy-authorization", &[Field::HopByHop]),
+            ("te", &[Field::HopByHop]),
+            ("traceparent", &[Field::Traceparent]),
+            ("tracestate", &[Field::Tracestate]),
+            ("transfer-encoding", &[Field::TransferEncoding]),
+            ("upgrade", &[Field::HopByHop, Field::Upgrade]),
+            ("x-forwarded-for", &[Field::Forwarded, Field::ForwardedFor]),
+            ("x-forwarded-host", &[Field::Forwarded, Field::ForwardedHost]),
+            ("x-forwarded-proto", &[Field::Forwarded, Field::ForwardedProto]),
+            ("x-forwarded-server", &[Field::Forwarded]),
+            ("x-real-ip", &[Field::Forwarded]),
+            ("x_forwarded_for", &[Field::Forwarded]),
+            ("x-request-id", &[Field::RequestId]),
+            ("x-weir-hop", &[Field::Ours]),
+            ("accept", &[]),
+            ("content-length", &[]),
+            ("user-agent", &[]),
+            ("x-requested-with", &[]),
+        ];
+        for (name, fields) in cases {
+            let expected = fields.iter().fold(0, |bits, field| bits | 1 << *field as u32);
+            assert_eq!(seen(&[name]), Seen(expected), "{name}");
+        }
+        let all: Vec<&str> = cases.iter().map(|(name, _)| *name).collect();
+        assert!(!seen(&all).has(Field::SecondHost));
+    }
+
+    #[test]
+    fn a_second_host_is_seen() {
+        assert!(seen(&["host", "accept", "host"]).has(Field::SecondHost));
+    }
+}
