@@ -11,8 +11,8 @@ use weir::metrics::{Register, Shown, Totals};
 use weir::proxy::{self, Proxy, Settings};
 use weir::traffic::matching::Pattern;
 use weir::traffic::{
-    Address, Board, HealthCheck, Ignore, Limits, Listener, Preview, Release, Route, Salt, Sticky,
-    Table, TableTier, Tier, Timeouts, TokenBytes, Upstream as Listed, Watch, Weight,
+    Address, Board, HealthCheck, Ignore, Limits, Listener, Preview, Release, Route, Salt, Spot,
+    Sticky, Table, TableTier, Tier, Timeouts, TokenBytes, Upstream as Listed, Watch, Weight,
 };
 
 use crate::support::client::Client;
@@ -146,7 +146,7 @@ fn tier() -> Tier {
 fn release(register: &Register, version: &str, addresses: &[SocketAddr]) -> Release {
     let slot = register.release(&"web".parse().unwrap(), &version.parse().unwrap());
     let upstream = |address: &SocketAddr| {
-        let address = Address::Socket(*address);
+        let address = Address::from(*address);
         Listed { slot: register.upstream(slot, &address), address }
     };
     Release {
@@ -966,7 +966,7 @@ fn upstreams_may_be_names_and_unix_sockets() {
         });
         site.client().get("/", "").text()
     };
-    assert_eq!(with(Address::Unix(path)), "by unix");
+    assert_eq!(with(Spot::Unix(path).into()), "by unix");
     let port = site.stable.address.port();
-    assert!(with(Address::Name("localhost".into(), port)).starts_with("1.0"));
+    assert!(with(Spot::Name("localhost".into(), port).into()).starts_with("1.0"));
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
 use super::io::Socket;
-use crate::traffic::Address;
+use crate::traffic::{Address, Spot};
 
 /// Connects to `address`; for a name says which of its addresses worked. `last` is the one that
 /// worked before, used while the resolver fails.
@@ -14,10 +14,10 @@ pub async fn connect(
     address: &Address,
     last: Option<SocketAddr>,
 ) -> io::Result<(Socket, Option<SocketAddr>)> {
-    match address {
-        Address::Socket(address) => Ok((tcp(*address).await?, None)),
-        Address::Unix(path) => Ok((Socket::Unix(UnixStream::connect(path).await?), None)),
-        Address::Name(host, port) => {
+    match &address.spot {
+        Spot::Socket(address) => Ok((tcp(*address).await?, None)),
+        Spot::Unix(path) => Ok((Socket::Unix(UnixStream::connect(path).await?), None)),
+        Spot::Name(host, port) => {
             let addresses = match (lookup_host((host.as_str(), *port)).await, last) {
                 (Ok(addresses), _) => addresses.collect(),
                 (Err(_), Some(last)) => vec![last],

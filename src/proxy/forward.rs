@@ -224,7 +224,7 @@ fn address(request: &mut Request<RequestBody>, place: &Place, upstream: &Upstrea
         headers.insert(HOST, host.clone());
     } else if !headers.contains_key(HOST) {
         // HTTP/1.0 knows no Host, HTTP/1.1 needs one.
-        let host = HeaderValue::try_from(upstream.address.to_string());
+        let host = HeaderValue::try_from(upstream.address.spot.to_string());
         headers.insert(HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
     }
     *request.version_mut() = Version::HTTP_11;

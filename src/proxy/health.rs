@@ -13,7 +13,7 @@ use super::dial;
 use super::io::Socket;
 use super::random;
 use crate::metrics::{HealthState, Register, UpstreamCells};
-use crate::traffic::{Address, HealthCheck, Table};
+use crate::traffic::{Address, HealthCheck, Spot, Table};
 
 /// Bytes of an answer in which its status must stand.
 const STATUS_LINE_BYTES_MAX: usize = 256;
@@ -107,10 +107,10 @@ impl Check {
     }
 
     async fn get(&self, socket: &mut Socket, path: &str) -> io::Result<()> {
-        let address = self.address.to_string();
-        let host = self.host.as_deref().unwrap_or(match self.address {
-            Address::Unix(_) => "localhost",
-            Address::Name(..) | Address::Socket(_) => &address,
+        let spot = self.address.spot.to_string();
+        let host = self.host.as_deref().unwrap_or(match self.address.spot {
+            Spot::Unix(_) => "localhost",
+            Spot::Name(..) | Spot::Socket(_) => &spot,
         });
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: weir-health\r\naccept: */*\r\n\

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::matching::Network;
-use super::{Address, overlap};
+use super::{Address, Spot, overlap};
 
 /// An address to listen at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,8 +37,8 @@ impl Listen {
     /// The same place as an upstream would be written.
     pub fn address(&self) -> Address {
         match self {
-            Self::Socket(address) => Address::Socket(*address),
-            Self::Unix(path) => Address::Unix(path.clone()),
+            Self::Socket(address) => Spot::Socket(*address).into(),
+            Self::Unix(path) => Spot::Unix(path.clone()).into(),
         }
     }
 }

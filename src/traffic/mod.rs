@@ -1,5 +1,6 @@
 //! Where a request goes: weights, buckets, the keys of clients, and the table that says all of it.
 
+mod address;
 pub mod affinity;
 mod board;
 mod listener;
@@ -10,6 +11,7 @@ mod table;
 mod tier;
 mod weight;
 
+pub use address::{Address, AddressError, Scheme, Spot};
 pub use affinity::Sticky;
 pub use board::Board;
 pub use listener::{Listen, Listener};
@@ -17,7 +19,7 @@ pub use reach::overlap;
 pub use route::{Route, RouteError};
 pub use table::{Table, TableTier};
 pub use tier::{
-    Address, AddressError, HealthCheck, Ignore, Limits, NAME_BYTES_MAX, Preview, Release, Tier,
-    TierName, Timeouts, TokenBytes, Upstream, Version, VersionError, Watch,
+    HealthCheck, Ignore, Limits, NAME_BYTES_MAX, Preview, Release, Tier, TierName, Timeouts,
+    TokenBytes, Upstream, Version, VersionError, Watch,
 };
 pub use weight::{Bucket, Salt, SaltError, Track, Weight, WeightError};

@@ -1,8 +1,7 @@
 //! What the file says of a tier: its releases, their addresses, and how its traffic is treated.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::address::Address;
 use super::affinity::Sticky;
 use super::listener::Listener;
 use super::matching::{Network, Pattern, StatusPattern};
@@ -87,77 +87,6 @@ macro_rules! name {
 
 name!(TierName, "tier name", "._-");
 name!(Version, "version", "._+-");
-
-/// Where an upstream listens.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Address {
-    /// A host name that is looked up when a connection is made, and its port.
-    Name(String, u16),
-    /// An IP address and a port.
-    Socket(SocketAddr),
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
-/// Why a text is no address.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error(
-    "{0:?} is not an address; write \"host:port\", \"127.0.0.1:3000\", \"[::1]:3000\" or \
-     \"unix:/run/app.sock\""
-)]
-pub struct AddressError(String);
-
-impl FromStr for Address {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        let wrong = || AddressError(text.chars().take(80).collect());
-        if let Some(path) = text.strip_prefix("unix:") {
-            // sockaddr_un holds 107 bytes and a zero.
-            let fits = path.starts_with('/') && path.len() <= 107 && !path.contains('\0');
-            return if fits { Ok(Self::Unix(path.into())) } else { Err(wrong()) };
-        }
-        if let Ok(socket) = text.parse::<SocketAddr>() {
-            return if socket.port() == 0 { Err(wrong()) } else { Ok(Self::Socket(socket)) };
-        }
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let port: u16 = port.parse().map_err(|_| wrong())?;
-        let label = |l: &str| {
-            !l.is_empty() && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        };
-        // Digits and dots only would be a mistyped IPv4 address.
-        let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        if port == 0 || numeric || host.len() > 253 || !host.split('.').all(label) {
-            return Err(wrong());
-        }
-        Ok(Self::Name(host.to_ascii_lowercase(), port))
-    }
-}
-
-impl TryFrom<String> for Address {
-    type Error = AddressError;
-
-    fn try_from(text: String) -> Result<Self, AddressError> {
-        text.parse()
-    }
-}
-
-impl From<Address> for String {
-    fn from(address: Address) -> Self {
-        address.to_string()
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(host, port) => write!(out, "{host}:{port}"),
-            Self::Socket(socket) => socket.fmt(out),
-            Self::Unix(path) => write!(out, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// One address we forward to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -423,17 +352,6 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_read_as_written() {
-        for text in ["127.0.0.1:3000", "[::1]:3000", "unix:/run/app.sock", "app-1.local:80"] {
-            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
-        }
-        for wrong in ["", "app", "app:0", "app:70000", "10.0.0:80", "1.2.3.4.5:1", "unix:app.sock"]
-        {
-            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn names_keep_to_their_alphabet() {
