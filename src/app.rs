@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Program, Reload, ReloadError, TokenFile, Tokens};
-use crate::assembly::{Store, Weir, control_settings};
+use crate::assembly::{Certificates, Store, Weir, control_settings, tls_settings};
 use crate::cli::{self, Run};
 use crate::config::{self, Config, LogFormat};
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError, Settings};
@@ -84,7 +84,8 @@ async fn program(run: &Run, config: Config, level: Level) -> anyhow::Result<()> 
         Some(path) => Store::open(path)?,
     };
     let api = Api::bind(&config).await?;
-    let mut weir = Weir::start(settings(run, &config), store, workers(&config))?;
+    let mut weir =
+        Weir::start(settings(run, &config), &tls_settings(&config), store, workers(&config))?;
     let reloading = Arc::new(Reloading::new(run.clone(), config.clone(), level, &weir));
     let api = api.serve(&config, &weir, &reloading);
     announce(&config);
@@ -154,6 +155,7 @@ impl Api {
                 async move { reloading.reload().await }
             }),
             reloads: Arc::clone(&reloading.reloads),
+            keyring: Arc::clone(weir.certificates().keyring()),
             not_ready: weir.unbound(),
         };
         let settings = admin::Settings {
@@ -322,6 +324,7 @@ struct Reloading {
     /// One reload after the other.
     turn: tokio::sync::Mutex<()>,
     handle: Handle,
+    certificates: Arc<Certificates>,
     level: Level,
     unbound: watch::Receiver<Vec<String>>,
     reloads: Arc<Reloads>,
@@ -334,6 +337,7 @@ impl Reloading {
             config: Mutex::new(Arc::new(config)),
             turn: tokio::sync::Mutex::default(),
             handle: weir.handle().clone(),
+            certificates: Arc::clone(weir.certificates()),
             level,
             unbound: weir.unbound(),
             reloads: Arc::new(Reloads::new(clock::wall())),
@@ -385,7 +389,10 @@ impl Reloading {
         let wanted = configured(&self.run).map_err(ReloadError::File)?;
         let changes = config::differences(&current, &wanted);
         self.may_change(&changes).map_err(ReloadError::File)?;
+        let tls = tls_settings(&wanted);
+        self.certificates.prepare(&tls).map_err(|error| ReloadError::File(error.to_string()))?;
         let mut answer = self.handle.reload(settings(&self.run, &wanted)).await?;
+        self.certificates.follow(tls);
         if level_of_environment().is_none()
             && let Err(error) = (self.level)(&wanted.log.level)
         {

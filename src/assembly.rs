@@ -14,12 +14,14 @@ use crate::control::{self, Control, Handle};
 use crate::journal::{self, Journal, Kept};
 use crate::metrics::Register;
 use crate::proxy::{self, Proxy};
-use crate::traffic::{Board, Listen};
+use crate::tls::{Keyring, TlsError, acme};
+use crate::traffic::{Board, ClientTls, Listen, ServerTls};
 
 /// A running Weir without its admin: what `run` and the demo share.
 pub struct Weir {
     handle: Handle,
     register: Arc<Register>,
+    certificates: Arc<Certificates>,
     proxy: Proxy,
     /// None once it has ended unasked.
     control: Option<JoinHandle<()>>,
@@ -77,9 +79,11 @@ impl Weir {
     /// A port cannot be had, or the file of `--record` cannot be written.
     pub fn start(
         settings: control::Settings,
+        tls: &TlsSettings,
         store: Store,
         workers: usize,
     ) -> anyhow::Result<Self> {
+        let certificates = Certificates::start(tls)?;
         let board = Arc::new(Board::new(workers));
         let register = Arc::new(Register::new(workers));
         let record = settings.record.clone();
@@ -93,9 +97,12 @@ impl Weir {
         )
         .with_context(|| format!("cannot record to {}", record.unwrap_or_default().display()))?;
         let (stop, stopped) = oneshot::channel();
-        let proxy = proxy::start(&proxy::Settings { workers }, board, Arc::clone(&register))?;
+        let keyring = Arc::clone(certificates.keyring());
+        let settings = proxy::Settings { workers };
+        let proxy = proxy::start(&settings, board, Arc::clone(&register), keyring)?;
         let control = Some(tokio::spawn(control.run(stopped)));
-        Ok(Self { handle, register, proxy, control, stop })
+        let certificates = Arc::new(certificates);
+        Ok(Self { handle, register, certificates, proxy, control, stop })
     }
 
     /// The way to the control wing.
@@ -106,6 +113,11 @@ impl Weir {
     /// What the workers count.
     pub const fn register(&self) -> &Arc<Register> {
         &self.register
+    }
+
+    /// The certificates that are served and ordered.
+    pub const fn certificates(&self) -> &Arc<Certificates> {
+        &self.certificates
     }
 
     /// Waits until the control task or a thread of the proxy has ended that nobody told to, and
@@ -147,6 +159,70 @@ impl Weir {
     }
 }
 
+/// What of a file concerns TLS.
+#[derive(Clone, Debug, Default)]
+pub struct TlsSettings {
+    servers: Vec<Arc<ServerTls>>,
+    clients: Vec<Arc<ClientTls>>,
+    acme: Option<acme::Settings>,
+}
+
+/// The certificates that are served, and the task that orders some of them.
+#[derive(Debug)]
+pub struct Certificates {
+    keyring: Arc<Keyring>,
+    ordered: watch::Sender<Option<acme::Settings>>,
+    task: JoinHandle<()>,
+}
+
+impl Certificates {
+    fn start(settings: &TlsSettings) -> Result<Self, TlsError> {
+        let keyring = Keyring::new(proxy::PROTOCOLS)?;
+        keyring.prepare(&settings.servers, &settings.clients)?;
+        acme::restore(&keyring, settings.acme.as_ref());
+        let (ordered, wanted) = watch::channel(settings.acme.clone());
+        let task = tokio::spawn(acme::keep(Arc::clone(&keyring), wanted));
+        Ok(Self { keyring, ordered, task })
+    }
+
+    /// What handshakes share.
+    pub const fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    /// Makes what `settings` need, before they are published.
+    ///
+    /// # Errors
+    /// A certificate cannot be used, or no authority is trusted.
+    pub fn prepare(&self, settings: &TlsSettings) -> Result<(), TlsError> {
+        self.keyring.prepare(&settings.servers, &settings.clients)
+    }
+
+    /// Takes over `settings`, which are published.
+    pub fn follow(&self, settings: TlsSettings) {
+        self.keyring.retain(&settings.servers, &settings.clients);
+        acme::restore(&self.keyring, settings.acme.as_ref());
+        self.ordered.send_replace(settings.acme);
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What of the file concerns TLS.
+pub fn tls_settings(config: &Config) -> TlsSettings {
+    let servers = config.tiers.iter().filter_map(|tier| tier.tier.listener.tls.clone());
+    let releases = config.tiers.iter().flat_map(|tier| &tier.releases);
+    TlsSettings {
+        servers: servers.collect(),
+        clients: releases.filter_map(|release| release.tls.clone()).collect(),
+        acme: None,
+    }
+}
+
 /// What the control wing needs of the file.
 pub fn control_settings(
     config: &Config,
@@ -158,6 +234,7 @@ pub fn control_settings(
         version: release.version.clone(),
         upstreams: release.upstreams.clone(),
         host: release.host.clone(),
+        tls: release.tls.clone(),
     };
     let tier = |tier: &config::TierConfig| control::TierSettings {
         tier: Arc::clone(&tier.tier),
@@ -189,7 +266,7 @@ releases = [{ version = "1.0.0", upstreams = ["127.0.0.1:9"] }]
     async fn the_end_of_the_control_task_is_noticed() {
         let config = config::parse("weir.toml", FILE, Path::new("")).map_err(|e| e.to_string());
         let settings = control_settings(&config.unwrap(), false, None, vec![]);
-        let mut weir = Weir::start(settings, Store::memory(), 1).unwrap();
+        let mut weir = Weir::start(settings, &TlsSettings::default(), Store::memory(), 1).unwrap();
         let early = tokio::time::timeout(Duration::from_millis(100), weir.broken()).await;
         assert!(early.is_err(), "it lives");
         weir.control.as_ref().unwrap().abort();

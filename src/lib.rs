@@ -12,6 +12,7 @@ pub mod traffic;
 pub mod clock;
 pub mod journal;
 pub mod metrics;
+pub mod tls;
 
 pub mod proxy;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use weir::{alloc, app, cli};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: alloc::Allocator = alloc::Allocator;
 
 fn main() -> ExitCode {
     alloc::settle();

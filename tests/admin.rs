@@ -17,6 +17,7 @@ use weir::journal::{Journal, Kept};
 use weir::metrics::exposition::Reloads;
 use weir::metrics::{Outcome, Register};
 use weir::time::Timestamp;
+use weir::tls::Keyring;
 use weir::traffic::{Board, Track};
 
 use super::support::client::{self, Client};
@@ -107,6 +108,7 @@ impl Api {
                     tokens,
                     reload,
                     reloads: Arc::new(Reloads::new(Timestamp::from_millis(1_000))),
+                    keyring: Keyring::new(weir::proxy::PROTOCOLS).unwrap(),
                     not_ready: is_not_ready,
                 };
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();

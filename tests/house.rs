@@ -16,23 +16,27 @@ const PLAN: &[(&str, &[&str])] = &[
     ("clock", &["time"]),
     ("journal", &["rollout", "time", "traffic"]),
     ("metrics", &["analysis", "time", "traffic"]),
+    ("tls", &["clock", "time", "traffic"]),
     // Data wing: moves bytes, knows weights and no phases.
     ("cache", &["clock", "metrics", "time", "traffic"]),
-    ("proxy", &["cache", "clock", "metrics", "time", "traffic"]),
+    ("proxy", &["cache", "clock", "metrics", "time", "tls", "traffic"]),
     // Control wing: moves weights.
     ("control", &["analysis", "clock", "journal", "metrics", "rollout", "time", "traffic"]),
     // Roof.
     (
         "admin",
-        &["analysis", "clock", "control", "journal", "metrics", "rollout", "time", "traffic"],
+        &[
+            "analysis", "clock", "control", "journal", "metrics", "rollout", "time", "tls",
+            "traffic",
+        ],
     ),
-    ("config", &["admin", "analysis", "control", "proxy", "rollout", "time", "traffic"]),
+    ("config", &["admin", "analysis", "control", "proxy", "rollout", "time", "tls", "traffic"]),
     ("cli", &["admin", "analysis", "config", "control", "rollout", "time", "traffic"]),
     (
         "assembly",
         &[
             "admin", "clock", "config", "control", "journal", "metrics", "proxy", "rollout",
-            "time", "traffic",
+            "time", "tls", "traffic",
         ],
     ),
     ("demo", &["assembly", "config", "control", "rollout", "time", "traffic"]),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use weir::metrics::{Register, Shown, Totals};
 use weir::proxy::{self, Proxy, Settings};
+use weir::tls::Keyring;
 use weir::traffic::matching::Pattern;
 use weir::traffic::{
     Address, Board, HealthCheck, Ignore, Limits, Listener, Preview, Release, Route, Salt, Spot,
@@ -59,7 +60,8 @@ impl Site {
         };
         board.publish(table.clone());
         let settings = Settings { workers: WORKERS };
-        let proxy = proxy::start(&settings, Arc::clone(&board), Arc::clone(&register)).unwrap();
+        let proxy =
+            proxy::start(&settings, Arc::clone(&board), Arc::clone(&register), keyring()).unwrap();
         let address = proxy.local_addresses()[0].1.socket().unwrap();
         let site = Self { stable, canary, board, register, table, address, proxy: Some(proxy) };
         site.wait_until("healthy", || site.is_healthy());
@@ -143,6 +145,10 @@ fn tier() -> Tier {
     }
 }
 
+fn keyring() -> Arc<Keyring> {
+    Keyring::new(proxy::PROTOCOLS).unwrap()
+}
+
 fn release(register: &Register, version: &str, addresses: &[SocketAddr]) -> Release {
     let slot = register.release(&"web".parse().unwrap(), &version.parse().unwrap());
     let upstream = |address: &SocketAddr| {
@@ -153,6 +159,7 @@ fn release(register: &Register, version: &str, addresses: &[SocketAddr]) -> Rele
         version: version.parse().unwrap(),
         upstreams: addresses.iter().map(upstream).collect(),
         host: None,
+        tls: None,
         slot,
     }
 }
@@ -863,7 +870,7 @@ fn a_second_weir_is_kept_out() {
         table.tiers[0].stable = Arc::new(release(&register, "1.0", &[site.stable.address]));
         table.tiers[0].canary = None;
         board.publish(table);
-        proxy::start(&Settings { workers: 1 }, board, register)
+        proxy::start(&Settings { workers: 1 }, board, register, keyring())
     };
     let error = second(site.address).unwrap_err().to_string();
     let process = std::process::id();
@@ -969,4 +976,87 @@ fn upstreams_may_be_names_and_unix_sockets() {
     assert_eq!(with(Spot::Unix(path).into()), "by unix");
     let port = site.stable.address.port();
     assert!(with(Spot::Name("localhost".into(), port).into()).starts_with("1.0"));
+}
+
+#[test]
+fn tiers_that_share_a_listener_are_told_apart_by_host_and_path() {
+    let site = Site::new(0);
+    let api = Upstream::start("api");
+    let mut table = site.table.clone();
+    let mut second = table.tiers[0].clone();
+    let mut settings = (*second.tier).clone();
+    settings.name = "api".parse().unwrap();
+    settings.route = Route::new(Some("api.example.org"), Some("/v1/")).unwrap();
+    second.tier = Arc::new(settings);
+    second.stable = Arc::new(release(&site.register, "api", &[api.address]));
+    second.canary = None;
+    table.tiers.push(second);
+    let epoch = site.board.publish(table.clone());
+    site.wait_until("published", || site.board.acknowledged(epoch));
+    let answers = |host: &str, path: &str| {
+        let mut client = site.client();
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        let answer = client.answer("GET").unwrap();
+        (answer.status, answer.field("x-weir-version").unwrap_or_default().to_owned())
+    };
+    assert_eq!(answers("API.example.org:80", "/v1/users?x=1"), (200, "api".to_owned()));
+    assert_eq!(answers("api.example.org", "/v2/"), (200, "1.0".to_owned()));
+    assert_eq!(answers("example.org", "/v1/"), (200, "1.0".to_owned()));
+    // Without a tier for the rest, the rest is nobody's.
+    let mut settings = (*table.tiers[0].tier).clone();
+    settings.route = Route::new(Some("www.example.org"), None).unwrap();
+    table.tiers[0].tier = Arc::new(settings);
+    let epoch = site.board.publish(table);
+    site.wait_until("published", || site.board.acknowledged(epoch));
+    assert_eq!(answers("www.example.org", "/"), (200, "1.0".to_owned()));
+    assert_eq!(answers("example.org", "/").0, 404);
+}
+
+#[test]
+fn a_unix_socket_is_listened_at_with_its_permissions_and_removed_at_the_end() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.sock");
+    // A socket that a killed process has left behind is in nobody's way.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let mut site = Site::new(0);
+    let mut table = site.table.clone();
+    let mut settings = (*table.tiers[0].tier).clone();
+    let listen = weir::traffic::Listen::Unix(path.clone());
+    settings.listener = Arc::new(Listener { mode: 0o600, ..Listener::plain(listen) });
+    table.tiers[0].tier = Arc::new(settings);
+    site.board.publish(table);
+    let ask = || -> std::io::Result<String> {
+        let mut stream = std::os::unix::net::UnixStream::connect(&path)?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: app\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    site.wait_until("served", || ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")));
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    site.proxy.take().unwrap().drain(Duration::ZERO);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_load_balancer_says_who_the_client_is() {
+    let site = Site::new(0);
+    site.publish(|tier| {
+        let mut settings = (*tier.tier).clone();
+        let mut listener = (*settings.listener).clone();
+        listener.proxy_from = vec!["127.0.0.1".parse().unwrap()];
+        settings.listener = Arc::new(listener);
+        tier.tier = Arc::new(settings);
+    });
+    let mut client = site.client();
+    client.send("PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\nGET / HTTP/1.1\r\nhost: app\r\n\r\n");
+    assert_eq!(client.answer("GET").unwrap().status, 200);
+    let head = site.stable.last_head();
+    assert!(head.contains("x-forwarded-for: 192.0.2.7"), "{head}");
+    // Without the header nothing is understood.
+    let mut client = site.client();
+    client.send("GET / HTTP/1.1\r\nhost: app\r\n\r\n");
+    assert!(client.is_closed());
 }

@@ -28,6 +28,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError};
 use crate::metrics::Register;
 use crate::metrics::exposition::Reloads;
+use crate::tls::Keyring;
 pub use routes::openapi;
 pub use tokens::{Login, Role, Secret, SecretError, Token, TokenError, TokenFile, Tokens};
 
@@ -70,6 +71,8 @@ pub struct Program {
     pub reload: Reload,
     /// How reloads went, by signal or by order.
     pub reloads: Arc<Reloads>,
+    /// The certificates that are served.
+    pub keyring: Arc<Keyring>,
     /// What keeps the program from serving, such as a listener that is not bound; empty: nothing.
     pub not_ready: watch::Receiver<Vec<String>>,
 }
@@ -121,6 +124,7 @@ struct Admin {
     register: Arc<Register>,
     reload: Reload,
     reloads: Arc<Reloads>,
+    keyring: Arc<Keyring>,
     not_ready: watch::Receiver<Vec<String>>,
     /// The last text of `/metrics`, and when it was made.
     scraped: Mutex<Option<(Instant, String)>>,
@@ -128,9 +132,9 @@ struct Admin {
 
 impl Admin {
     fn new(program: Program) -> (Self, Tokens) {
-        let Program { handle, register, tokens, reload, reloads, not_ready } = program;
+        let Program { handle, register, tokens, reload, reloads, keyring, not_ready } = program;
         let scraped = Mutex::default();
-        (Self { handle, register, reload, reloads, not_ready, scraped }, tokens)
+        (Self { handle, register, reload, reloads, keyring, not_ready, scraped }, tokens)
     }
 }
 

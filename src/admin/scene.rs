@@ -2,9 +2,14 @@
 
 use crate::control::{ReleaseView, TierView, View};
 use crate::metrics::exposition::{ReleaseScene, Reloads, Scene, TierScene};
+use crate::tls::Keyring;
 
-pub(super) fn of<'a>(view: &'a View, reloads: &'a Reloads) -> Scene<'a> {
+pub(super) fn of<'a>(view: &'a View, reloads: &'a Reloads, keyring: &Keyring) -> Scene<'a> {
+    let certificates = keyring.certificates().into_iter();
     Scene {
+        certificates: certificates
+            .filter_map(|standing| Some((standing.name, standing.not_after?)))
+            .collect(),
         started: view.started,
         journal_trouble: view.journal_trouble.is_some(),
         reloads,

@@ -66,7 +66,8 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         text.clone()
     } else {
         let view = admin.handle.view();
-        let text = exposition::render(&scene::of(&view, &admin.reloads), &admin.register);
+        let text =
+            exposition::render(&scene::of(&view, &admin.reloads, &admin.keyring), &admin.register);
         *scraped = Some((Instant::now(), text.clone()));
         text
     };

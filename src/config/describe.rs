@@ -10,7 +10,7 @@ use super::values::{duration_text, hundredfold, size_text};
 use super::{Config, LogFormat, RolloutConfig, TierConfig};
 use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
 use crate::rollout::{Stage, Stages};
-use crate::traffic::{Tier, TierName};
+use crate::traffic::{Listener, Tier, TierName};
 
 /// What stands in place of a secret.
 pub(super) const SECRET: &str = "(secret)";
@@ -57,14 +57,8 @@ pub(super) fn entries(config: &Config) -> Entries {
     );
     page.put("level", &config.log.level);
     rollout(&mut page, &config.rollout);
-    let listeners: BTreeMap<_, _> =
-        config.tiers.iter().map(|tier| (&tier.tier.listener.listen, &tier.tier.listener)).collect();
-    for (listen, listener) in listeners {
-        page.turn(&keys::LISTENER, format!("listener.{listen}"));
-        page.put("proxy_from", list(&listener.proxy_from));
-        if listen.socket().is_none() {
-            page.put("mode", format!("{:04o}", listener.mode));
-        }
+    for listener in config.tiers.iter().map(|tier| &*tier.tier.listener) {
+        describe_listener(&mut page, listener);
     }
     for tier in &config.tiers {
         describe_tier(&mut page, tier);
@@ -121,6 +115,17 @@ fn rollout(page: &mut Page<'_>, rollout: &RolloutConfig) {
                 |stage: &Stage| format!("{} for {}", stage.weight, duration_text(stage.bake));
             page.put("stages", list(plan.stages().iter().map(said)));
         }
+    }
+}
+
+/// What a listener says beyond its address, which its tiers tell.
+fn describe_listener(page: &mut Page<'_>, listener: &Listener) {
+    page.turn(&keys::LISTENER, format!("listener.{}", listener.listen));
+    if !listener.proxy_from.is_empty() {
+        page.put("proxy_from", list(&listener.proxy_from));
+    }
+    if listener.mode != Listener::MODE {
+        page.put("mode", format!("{:04o}", listener.mode));
     }
 }
 

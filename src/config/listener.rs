@@ -38,7 +38,7 @@ impl ListenerDraft {
             listener.mode = mode.value;
             if listen.as_ref().is_some_and(|at| at.value.socket().is_some()) {
                 let mistake = Mistake::new("`mode` is for Unix sockets", "leave it out");
-                section.wrong("mode", mode.span, mistake);
+                section.remark("mode", mode.span, mistake);
             }
         }
         let path = section.path_of("").trim_end_matches('.').to_owned();

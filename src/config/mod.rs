@@ -39,7 +39,7 @@ pub use without_file::{ArgumentError, may_be_asked_there, without_file};
 
 use crate::analysis;
 use crate::rollout::Stages;
-use crate::traffic::{Address, Tier, Version};
+use crate::traffic::{Address, ClientTls, Tier, Version};
 use diagnostic::Source;
 use listener::ListenerDraft;
 use reader::Reader;
@@ -161,6 +161,8 @@ pub struct ReleaseConfig {
     pub upstreams: Vec<Address>,
     /// The Host sent to it; none: the client's.
     pub host: Option<String>,
+    /// How its upstreams are spoken to by TLS; none: they are not.
+    pub tls: Option<Arc<ClientTls>>,
     /// Its line in the file, from 1; 0 without a file.
     pub line: usize,
 }

@@ -143,6 +143,7 @@ impl Draft {
                     version: release.version?.value,
                     upstreams,
                     host: release.host,
+                    tls: None,
                     line,
                 })
             })

@@ -153,7 +153,7 @@ fn release(
         let mistake = Mistake::new(message, "write the address of the app");
         return Err(ArgumentError::new(argument, mistake));
     }
-    Ok(ReleaseConfig { version, upstreams: vec![address], host: None, line: 0 })
+    Ok(ReleaseConfig { version, upstreams: vec![address], host: None, tls: None, line: 0 })
 }
 
 fn unnamed(argument: &'static str, error: &VersionError) -> ArgumentError {

@@ -71,10 +71,13 @@ fn release(
         address: address.clone(),
         slot: register.upstream(slot, address),
     };
+    // A release that the file does not list is most likely spoken to as the last that it does.
+    let tls = line.or(file.releases.last()).and_then(|line| line.tls.clone());
     Arc::new(Release {
         version: version.clone(),
         upstreams: addresses.iter().map(upstream).collect(),
         host: line.and_then(|line| line.host.clone()),
+        tls,
         slot,
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::analysis;
 use crate::rollout::Stages;
-use crate::traffic::{Address, Listen, Tier, TierName, Version};
+use crate::traffic::{Address, ClientTls, Listen, Tier, TierName, Version};
 
 /// What the control wing needs of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,8 @@ pub struct ReleaseSettings {
     pub upstreams: Vec<Address>,
     /// The Host to send instead of the client's.
     pub host: Option<String>,
+    /// How its upstreams are spoken to by TLS; none: they are not.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 impl Settings {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::{BUCKETS, HealthState, Register, Shown, TrackShown, bucket_edges};
+use super::{BUCKETS, Handshake, HealthState, Register, Shown, TrackShown, bucket_edges};
 use crate::analysis::{Report, Verdict};
 use crate::time::Timestamp;
 use crate::traffic::{TierName, Track, Version, Weight};
@@ -72,6 +72,8 @@ pub struct Scene<'a> {
     pub journal_trouble: bool,
     /// How reloads went.
     pub reloads: &'a Reloads,
+    /// The certificates that are served: the first name of each, and until when it is valid.
+    pub certificates: Vec<(String, Timestamp)>,
     /// The tiers.
     pub tiers: Vec<TierScene<'a>>,
 }
@@ -151,6 +153,10 @@ fn program(scene: &Scene<'_>) {
     gauge!("weir_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!("weir_start_timestamp_seconds").set(seconds(scene.started.millis()));
     gauge!("weir_journal_trouble").set(flag(scene.journal_trouble));
+    for (name, not_after) in &scene.certificates {
+        gauge!("weir_certificate_expires_timestamp_seconds", "name" => name.clone())
+            .set(seconds(not_after.millis()));
+    }
     let reloads = scene.reloads;
     gauge!("weir_config_last_reload_success_timestamp_seconds")
         .set(seconds(reloads.succeeded.load(Ordering::Relaxed)));
@@ -165,6 +171,10 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
         .set(cells.connections.load(Ordering::Relaxed) as f64);
     counter!("weir_refused_connections_total", "tier" => name.clone())
         .absolute(cells.refused_connections.load(Ordering::Relaxed));
+    for handshake in Handshake::ALL {
+        let labels = [("tier", name.clone()), ("result", handshake.name().to_owned())];
+        counter!("weir_tls_handshakes_total", &labels).absolute(cells.handshakes(handshake));
+    }
     gauge!("weir_key_share_ratio", "tier" => name.clone())
         .set(register.key_share(tier.name).unwrap_or(0.0));
     gauge!("weir_rollout_weight_ratio", "tier" => name.clone()).set(tier.weight.share());
@@ -268,6 +278,11 @@ fn describe() {
     describe_counter!(
         "weir_refused_connections_total",
         "Connections of clients closed at once, because there were too many"
+    );
+    describe_counter!("weir_tls_handshakes_total", "TLS handshakes of clients, by how they went");
+    describe_gauge!(
+        "weir_certificate_expires_timestamp_seconds",
+        "Until when a certificate that is served is valid"
     );
     describe_gauge!("weir_key_share_ratio", "Share of the heaviest client key among the requests");
     describe_gauge!("weir_rollout_weight_ratio", "The canary's share of the clients");
@@ -383,6 +398,7 @@ mod tests {
             releases: vec![release],
         };
         let scene = Scene {
+            certificates: vec![("shop.test".to_owned(), Timestamp::from_millis(86_400_000))],
             started: Timestamp::from_millis(1_000),
             journal_trouble: false,
             reloads: &reloads,

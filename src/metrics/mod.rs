@@ -7,6 +7,6 @@ pub mod recorder;
 
 pub use latency::{BUCKETS, bucket_edges};
 pub use recorder::{
-    Attempts, Health, HealthState, Outcome, Register, Shown, TierCells, Totals, TrackShown,
-    UpstreamCells, WATCHES_MAX, Writer,
+    Attempts, Handshake, Health, HealthState, Outcome, Register, Shown, TierCells, Totals,
+    TrackShown, UpstreamCells, WATCHES_MAX, Writer,
 };

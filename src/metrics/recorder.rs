@@ -419,6 +419,41 @@ impl UpstreamCells {
     }
 }
 
+/// How a TLS handshake with a client went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// It broke off: no version or cipher in common, no certificate, or no TLS.
+    Failed,
+    /// It went through, with a certificate.
+    Full,
+    /// It took too long.
+    Late,
+    /// The client spoke something else than TLS.
+    Plain,
+    /// An authority looked whether a name is ours.
+    Proof,
+    /// It went on with an earlier session.
+    Resumed,
+}
+
+impl Handshake {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Failed, Self::Full, Self::Late, Self::Plain, Self::Proof, Self::Resumed];
+
+    /// The label of the metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Full => "full",
+            Self::Late => "timeout",
+            Self::Plain => "plain",
+            Self::Proof => "proof",
+            Self::Resumed => "resumed",
+        }
+    }
+}
+
 /// What is known of one tier as a whole.
 #[derive(Debug)]
 pub struct TierCells {
@@ -426,6 +461,7 @@ pub struct TierCells {
     pub connections: AtomicUsize,
     /// Client connections closed at once because there were too many.
     pub refused_connections: AtomicU64,
+    handshakes: [AtomicU64; Handshake::ALL.len()],
     sketches: Box<[Mutex<Sketch>]>,
 }
 
@@ -434,8 +470,19 @@ impl TierCells {
         Self {
             connections: AtomicUsize::new(0),
             refused_connections: AtomicU64::new(0),
+            handshakes: Default::default(),
             sketches: (0..workers).map(|_| Mutex::default()).collect(),
         }
+    }
+
+    /// Counts a TLS handshake.
+    pub fn shook(&self, handshake: Handshake) {
+        self.handshakes[handshake as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// TLS handshakes that went so.
+    pub fn handshakes(&self, handshake: Handshake) -> u64 {
+        self.handshakes[handshake as usize].load(Ordering::Relaxed)
     }
 
     /// Publishes the keys that `worker` saw lately.

@@ -109,7 +109,7 @@ impl<'a> Passage<'a> {
             tier,
             client: headers::client(line, settings, headers),
             trusted,
-            secure: headers::is_https(headers, trusted),
+            secure: line.secure.get() || headers::is_https(headers, trusted),
             begun,
             path: settings.access_log.then(|| request.uri().path().into()),
         }

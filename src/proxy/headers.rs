@@ -342,7 +342,8 @@ fn forwarded(headers: &mut HeaderMap, way: &Way<'_>, present: bool) {
     }
     headers.insert(FORWARDED_FOR, peers);
     if !(way.trusted && headers.contains_key(FORWARDED_PROTO)) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        let proto = if way.line.secure.get() { "https" } else { "http" };
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     }
     if !(way.trusted && headers.contains_key(FORWARDED_HOST))
         && let Some(host) = headers.get(HOST).cloned()

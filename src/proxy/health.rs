@@ -9,10 +9,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::dial;
+use super::dial::{self, Tls};
 use super::io::Socket;
 use super::random;
 use crate::metrics::{HealthState, Register, UpstreamCells};
+use crate::tls::Keyring;
 use crate::traffic::{Address, HealthCheck, Spot, Table};
 
 /// Bytes of an answer in which its status must stand.
@@ -29,20 +30,23 @@ pub struct Checks {
 struct Check {
     address: Address,
     host: Option<String>,
+    tls: Option<Tls>,
     settings: HealthCheck,
 }
 
 impl Checks {
     /// Begins the checks that `table` wants, and ends the others. Must be called inside a local
     /// runtime.
-    pub fn follow(&mut self, table: &Table, register: &Register) {
+    pub fn follow(&mut self, table: &Table, register: &Register, keyring: &Keyring) {
         let mut wanted = BTreeMap::new();
         for tier in &table.tiers {
             for release in tier.releases() {
+                let tls = release.tls.as_ref().map(|tls| Tls::new(tls, keyring));
                 for upstream in &release.upstreams {
                     let check = Check {
                         address: upstream.address.clone(),
                         host: release.host.clone(),
+                        tls: tls.clone(),
                         settings: tier.tier.health.clone(),
                     };
                     wanted.insert(upstream.slot, check);
@@ -99,7 +103,7 @@ impl Check {
     }
 
     async fn ask_patiently(&self) -> io::Result<()> {
-        let mut socket = dial::connect(&self.address, None).await?.0;
+        let mut socket = dial::connect(&self.address, None, self.tls.as_ref()).await?.0;
         match &self.settings.path {
             None => Ok(()),
             Some(path) => self.get(&mut socket, path).await,

@@ -1,4 +1,5 @@
-//! A socket as hyper reads and writes it: TCP or Unix, small writes joined into one `send`.
+//! A socket as hyper reads and writes it: TCP, Unix or TLS on either; small writes joined into one
+//! `send`.
 //!
 //! The only unsafe lines of the proxy are here: hyper lends memory that is not yet initialised.
 
@@ -14,6 +15,7 @@ use hyper::rt::ReadBufCursor;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 
 /// Most bytes that are read or written in one piece on a connection.
 pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
@@ -27,6 +29,8 @@ const JOIN_BYTES_MAX: usize = 4 * 1024;
 pub enum Socket {
     /// TCP, with `TCP_NODELAY` set.
     Tcp(TcpStream),
+    /// TLS on one of the others; boxed, so that connections without it stay small.
+    Tls(Box<TlsStream<Self>>),
     /// A Unix socket.
     Unix(UnixStream),
 }
@@ -35,7 +39,18 @@ impl Socket {
     fn try_write(&self, bytes: &[u8]) -> Result<usize> {
         match self {
             Self::Tcp(socket) => socket.try_write(bytes),
+            // What is not encrypted yet cannot be sent.
+            Self::Tls(_) => Err(ErrorKind::WouldBlock.into()),
             Self::Unix(socket) => socket.try_write(bytes),
+        }
+    }
+
+    /// The socket of the kernel at the bottom, if it is TCP.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(socket) => Some(socket),
+            Self::Tls(stream) => stream.get_ref().0.tcp(),
+            Self::Unix(_) => None,
         }
     }
 
@@ -43,6 +58,7 @@ impl Socket {
     pub async fn peek(&self, into: &mut [u8]) -> Result<usize> {
         match self {
             Self::Tcp(socket) => socket.peek(into).await,
+            Self::Tls(_) => Err(ErrorKind::Unsupported.into()),
             Self::Unix(socket) => {
                 let look = || {
                     // SAFETY: `peek` writes initialised bytes only.
@@ -63,6 +79,7 @@ impl AsyncRead for Socket {
     ) -> Poll<Result<()>> {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
         }
     }
@@ -72,6 +89,7 @@ impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
         }
     }
@@ -83,6 +101,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<Result<usize>> {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
             Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bytes),
         }
     }
@@ -91,13 +110,18 @@ impl AsyncWrite for Socket {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Has what TLS holds back sent; the others hold nothing back.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
@@ -178,8 +202,8 @@ impl hyper::rt::Write for Io {
         Poll::Ready(written)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {

@@ -17,7 +17,7 @@ use super::io::Pulse;
 use super::random;
 use super::tally::Tally;
 use super::view::TierView;
-use crate::metrics::TierCells;
+use crate::metrics::{Handshake, TierCells};
 use crate::traffic::{Limits, Listen, Timeouts};
 
 /// A client's connection.
@@ -41,6 +41,8 @@ pub struct Line {
     pub upgraded: Cell<bool>,
     /// The table shall close it after the request under way.
     pub last: Cell<bool>,
+    /// Whether it is encrypted.
+    pub secure: Cell<bool>,
     cells: Arc<TierCells>,
     heading: Cell<bool>,
     since: Cell<Instant>,
@@ -61,6 +63,7 @@ impl Line {
             exchange: RefCell::default(),
             upgraded: Cell::new(false),
             last: Cell::new(false),
+            secure: Cell::new(false),
             cells,
             heading: Cell::new(true),
             since: Cell::new(Instant::now()),
@@ -90,6 +93,29 @@ impl Line {
             future.as_mut().poll(cx).map(Some)
         })
         .await
+    }
+
+    /// The same, but not longer than the line may begin something new either.
+    pub async fn unless_closing<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = std::pin::pin!(future);
+        self.unless_shut(std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if self.last.get() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }))
+        .await
+        .flatten()
+    }
+
+    /// It is encrypted from `now` on; a request may take its whole time from here.
+    pub fn encrypted(&self, now: Instant) {
+        self.secure.set(true);
+        self.since.set(now);
+    }
+
+    /// Counts how its TLS handshake went.
+    pub fn shook(&self, handshake: Handshake) {
+        self.cells.shook(handshake);
     }
 
     /// Keeps the waker of the task that serves this line; says whether it shall end at once.

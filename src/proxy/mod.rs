@@ -10,6 +10,7 @@ mod cookies;
 mod dial;
 mod forward;
 mod handler;
+mod handshake;
 mod headers;
 mod health;
 mod io;
@@ -35,6 +36,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::Register;
+use crate::tls::{Keyring, Protocols};
 use crate::traffic::{Board, Listen, TierName};
 use health::Checks;
 use listener::{Opened, Ports, Unbound};
@@ -42,6 +44,9 @@ use worker::{Birth, Order};
 
 /// Pause between two tries to listen at an address that somebody else has.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
+
+/// What is spoken inside TLS.
+pub const PROTOCOLS: Protocols = Protocols { server: &[b"http/1.1"], client: &[b"http/1.1"] };
 
 /// How the proxy runs. What it serves is in the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,6 +120,7 @@ pub fn start(
     settings: &Settings,
     board: Arc<Board>,
     register: Arc<Register>,
+    keyring: Arc<Keyring>,
 ) -> Result<Proxy, Error> {
     let count = settings.worker_count().min(board.workers());
     let (epoch, table) = board.current();
@@ -141,6 +147,7 @@ pub fn start(
             instance: instance.clone(),
             board: Arc::clone(&board),
             register: Arc::clone(&register),
+            keyring: Arc::clone(&keyring),
             orders,
         };
         proxy.orders.push(sender);
@@ -155,6 +162,7 @@ pub fn start(
         epoch,
         board,
         register,
+        keyring,
         orders: proxy.orders.clone(),
         ports: Arc::clone(&proxy.ports),
         unbound: proxy.unbound.clone(),
@@ -255,6 +263,7 @@ struct Keeper {
     epoch: u64,
     board: Arc<Board>,
     register: Arc<Register>,
+    keyring: Arc<Keyring>,
     orders: Vec<mpsc::UnboundedSender<Order>>,
     ports: Arc<Mutex<Ports>>,
     unbound: watch::Sender<Vec<String>>,
@@ -272,14 +281,14 @@ impl Keeper {
 
     async fn keep(&mut self, stopped: &channel::Receiver<()>) {
         let mut checks = Checks::default();
-        checks.follow(&self.board.current().1, &self.register);
+        checks.follow(&self.board.current().1, &self.register, &self.keyring);
         let mut tried = Instant::now();
         while stopped.try_recv() == Err(channel::TryRecvError::Empty) {
             let moved = self.board.epoch() != self.epoch;
             if moved {
                 let (epoch, table) = self.board.current();
                 self.epoch = epoch;
-                checks.follow(&table, &self.register);
+                checks.follow(&table, &self.register, &self.keyring);
             }
             let missing = !self.unbound.borrow().is_empty();
             if moved || (missing && tried.elapsed() >= BIND_AGAIN) {

@@ -1,13 +1,16 @@
-//! What comes before HTTP on a connection: the PROXY protocol's header.
+//! What comes before HTTP on a connection: the PROXY protocol's header, TLS.
 
 use std::io::{Error, ErrorKind, Result};
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::AsyncReadExt;
 
+use super::handshake;
 use super::io::{Io, Socket};
 use super::line::Line;
+use super::view::Speech;
 use super::worker::Worker;
 
 /// Longest PROXY header: the binary one may carry extensions, which no load balancer makes longer
@@ -15,10 +18,9 @@ use super::worker::Worker;
 const PROXY_BYTES_MAX: usize = 4 * 1024;
 
 /// Reads what comes before HTTP; none if the connection ends there.
-pub async fn open(worker: &Worker, line: &Line, mut io: Io) -> Option<Io> {
-    let view = worker.view();
-    let listener = &view.listener(&line.listen)?.listener;
-    if listener.proxy_from.iter().any(|network| network.contains(line.peer.get())) {
+pub async fn open(worker: &Worker, line: &Rc<Line>, mut io: Io) -> Option<Io> {
+    let listener = Rc::clone(worker.view().listener(&line.listen)?);
+    if listener.listener.proxy_from.iter().any(|network| network.contains(line.peer.get())) {
         match line.unless_shut(proxied(&mut io.socket)).await? {
             Ok(client) => client.into_iter().for_each(|client| line.comes_from(client)),
             Err(error) => {
@@ -28,7 +30,11 @@ pub async fn open(worker: &Worker, line: &Line, mut io: Io) -> Option<Io> {
             }
         }
     }
-    Some(io)
+    match &listener.speech {
+        Speech::Nothing => None,
+        Speech::Plain => Some(io),
+        Speech::Tls(config) => handshake::shake(&worker.handshakes, line, config, io).await,
+    }
 }
 
 /// Reads a PROXY header, version 1 or 2, and nothing behind it. Returns the client's address; none

@@ -41,7 +41,16 @@ pub fn page(
 ) -> Response<ResponseBody> {
     let id = about.id.and_then(|id| id.to_str().ok());
     let id = id.map_or(String::new(), |id| format!("request {id}\n"));
-    let mut text = format!("{status}\n{sentence}\n{id}");
+    text(status, format!("{status}\n{sentence}\n{id}"), about, after)
+}
+
+/// An answer with `status` and `text`, word for word.
+pub fn text(
+    status: StatusCode,
+    mut text: String,
+    about: &About<'_>,
+    after: After,
+) -> Response<ResponseBody> {
     let length = text.len();
     if *about.method == Method::HEAD {
         text.clear();

@@ -19,6 +19,10 @@ use super::respond::{self, About, After};
 use super::worker::Worker;
 use crate::traffic::Limits;
 
+/// Where an authority asks whether a name is ours (RFC 8555, section 8.3). What it asks of the app
+/// goes to the app.
+const PROOFS: &str = "/.well-known/acme-challenge/";
+
 /// Serves the requests of one connection until it ends or is ended.
 pub async fn serve(worker: &Rc<Worker>, line: &Rc<Line>, io: Io, limits: &Limits) {
     let service = service_fn(|request| answer(Rc::clone(worker), Rc::clone(line), request));
@@ -61,10 +65,25 @@ async fn answer(
     line: Rc<Line>,
     mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    match refusal(&worker, &line, &mut request) {
-        Some(response) => Ok(response),
-        None => Ok(handler::handle(worker, line, request).await),
+    if let Some(response) = refusal(&worker, &line, &mut request) {
+        return Ok(response);
     }
+    if let Some(response) = proof(&worker, &line, &request) {
+        return Ok(response);
+    }
+    Ok(handler::handle(worker, line, request).await)
+}
+
+/// The answer to an authority of whom Weir has ordered a certificate.
+fn proof(
+    worker: &Worker,
+    line: &Rc<Line>,
+    request: &Request<Incoming>,
+) -> Option<Response<ResponseBody>> {
+    let token = request.uri().path().strip_prefix(PROOFS)?;
+    let proof = worker.keyring.answer(token)?;
+    let about = About { line, exchange: None, method: request.method(), id: None };
+    Some(respond::text(StatusCode::OK, proof, &about, After::Close))
 }
 
 fn refusal(

@@ -165,7 +165,7 @@ struct Pump {
 
 impl Pump {
     async fn run(mut self, tunnel: &Tunnel) {
-        if let Socket::Tcp(client) = &self.client {
+        if let Some(client) = self.client.tcp() {
             let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
             _ = SockRef::from(client).set_tcp_keepalive(&keepalive);
         }
@@ -240,6 +240,8 @@ impl Flow {
                 }
                 return Poll::Ready(Ok(()));
             }
+            // What TLS could not send at once would else wait for the next byte.
+            _ = Pin::new(&mut *to).poll_flush(cx)?;
             ready!(self.read(cx, from, to))?;
         }
     }

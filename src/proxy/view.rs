@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderValue;
+use rustls::ServerConfig;
 
+use super::dial;
 use super::pool;
 use crate::metrics::keys::Sketch;
 use crate::metrics::{HealthState, Register, TierCells, UpstreamCells, Writer};
+use crate::tls::Keyring;
 use crate::traffic::{
     Address, Listen, Listener, Release, Table, TableTier, TierName, Track, Version,
 };
@@ -32,10 +35,23 @@ pub struct View {
 pub struct ListenerView {
     /// What the table says of it.
     pub listener: Arc<Listener>,
+    /// What is spoken on its connections.
+    pub speech: Speech,
     /// The tier that comes first in the file: what concerns a whole connection is as it says.
     pub first: Rc<TierView>,
     /// The tiers, the one with the most particular route first.
     routed: Vec<Rc<TierView>>,
+}
+
+/// What is spoken on the connections of a listener.
+#[derive(Clone, Debug)]
+pub enum Speech {
+    /// Nothing: TLS is wanted and cannot be had.
+    Nothing,
+    /// HTTP as it is.
+    Plain,
+    /// HTTP in TLS.
+    Tls(Arc<ServerConfig>),
 }
 
 /// One tier.
@@ -86,6 +102,8 @@ pub struct UpstreamView {
     pub busy: Cell<usize>,
     /// The last good answer of the resolver, for a name.
     pub resolved: Cell<Option<SocketAddr>>,
+    /// How it is spoken to by TLS; none: it is not.
+    pub tls: Option<dial::Tls>,
 }
 
 /// What outlives a table: connections and sketches.
@@ -100,15 +118,22 @@ impl View {
     pub fn new(
         table: &Table,
         epoch: u64,
-        register: &Register,
+        (register, keyring): (&Register, &Arc<Keyring>),
         worker: usize,
         kept: &mut Kept,
     ) -> Self {
         let before = std::mem::take(kept);
         let mut build = |release: &Arc<Release>| {
+            let tls = release.tls.as_ref().map(|tls| dial::Tls::new(tls, keyring));
             let upstreams = release.upstreams.iter().map(|upstream| {
-                let new = || Rc::new(UpstreamView::new(&upstream.address, register, upstream.slot));
-                let view = before.upstreams.get(&upstream.slot).cloned().unwrap_or_else(new);
+                let new = || {
+                    let (address, slot) = (&upstream.address, upstream.slot);
+                    Rc::new(UpstreamView::new(address, register, slot, tls.clone()))
+                };
+                let view = before.upstreams.get(&upstream.slot);
+                // Connections that were made by other rules must not be used any more.
+                let same = view.filter(|view| view.tls == tls);
+                let view = same.cloned().unwrap_or_else(new);
                 Rc::clone(kept.upstreams.entry(upstream.slot).or_insert(view))
             });
             let upstreams = upstreams.collect();
@@ -134,7 +159,7 @@ impl View {
             kept.sketches.insert(tier.table.tier.name.clone(), Rc::clone(&tier.sketch));
             let listener = &tier.table.tier.listener;
             if !listeners.iter().any(|known| known.listener.listen == listener.listen) {
-                listeners.push(Rc::new(ListenerView::new(tier, &tiers)));
+                listeners.push(Rc::new(ListenerView::new(tier, &tiers, keyring)));
             }
         }
         Self { epoch, tiers, listeners }
@@ -160,12 +185,20 @@ impl View {
 }
 
 impl ListenerView {
-    fn new(first: &Rc<TierView>, tiers: &[Rc<TierView>]) -> Self {
+    fn new(first: &Rc<TierView>, tiers: &[Rc<TierView>], keyring: &Arc<Keyring>) -> Self {
         let listener = Arc::clone(&first.table.tier.listener);
         let here = |tier: &&Rc<TierView>| tier.table.tier.listener.listen == listener.listen;
         let mut routed: Vec<_> = tiers.iter().filter(here).cloned().collect();
         routed.sort_by_key(|tier| tier.table.tier.route.order());
-        Self { listener, first: Rc::clone(first), routed }
+        let speech = match listener.tls.as_ref().map(|tls| keyring.listening(tls)) {
+            None => Speech::Plain,
+            Some(Ok(config)) => Speech::Tls(config),
+            Some(Err(error)) => {
+                tracing::error!(listen = %listener.listen, "no TLS, clients are refused: {error}");
+                Speech::Nothing
+            }
+        };
+        Self { listener, speech, first: Rc::clone(first), routed }
     }
 
     /// The tier that a request to `host` for `path` belongs to.
@@ -257,13 +290,14 @@ impl ReleaseView {
 }
 
 impl UpstreamView {
-    fn new(address: &Address, register: &Register, slot: usize) -> Self {
+    fn new(address: &Address, register: &Register, slot: usize, tls: Option<dial::Tls>) -> Self {
         Self {
             address: address.clone(),
             cells: register.upstream_cells(slot),
             idle: RefCell::default(),
             busy: Cell::new(0),
             resolved: Cell::new(None),
+            tls,
         }
     }
 }

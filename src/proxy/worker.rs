@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::handshake::Handshakes;
 use super::io::{Io, Socket};
 use super::line::Line;
 use super::listener::{Door, Entrance};
@@ -25,6 +26,7 @@ use super::upgrade::{self, Chunk, Tunnel};
 use super::view::{Kept, TierView, View};
 use crate::metrics::Register;
 use crate::metrics::keys::ErrorKeys;
+use crate::tls::Keyring;
 use crate::traffic::{Board, Listen, Timeouts};
 
 /// Time between two looks at everything that may take too long. Deadlines are late by it at most,
@@ -76,6 +78,10 @@ pub struct Worker {
     pub chunk: Chunk,
     /// The tunnels that are open.
     pub tunnels: RefCell<Vec<Rc<Tunnel>>>,
+    /// The TLS handshakes under way.
+    pub handshakes: Rc<Handshakes>,
+    /// What TLS handshakes share.
+    pub keyring: Arc<Keyring>,
     index: usize,
     board: Arc<Board>,
     register: Arc<Register>,
@@ -96,6 +102,8 @@ pub struct Birth {
     pub board: Arc<Board>,
     /// Where it counts.
     pub register: Arc<Register>,
+    /// What TLS handshakes share.
+    pub keyring: Arc<Keyring>,
     /// What it is told.
     pub orders: mpsc::UnboundedReceiver<Order>,
 }
@@ -109,7 +117,7 @@ pub fn run(birth: Birth) -> io::Result<()> {
 
 impl Worker {
     async fn live(birth: Birth) {
-        let Birth { index, instance, board, register, mut orders } = birth;
+        let Birth { index, instance, board, register, keyring, mut orders } = birth;
         let changed = Arc::new(Notify::new());
         let waker = Arc::clone(&changed);
         board.set_waker(index, Box::new(move || waker.notify_one()));
@@ -120,6 +128,8 @@ impl Worker {
             error_keys: Rc::new(RefCell::new(ErrorKeys::new(Instant::now()))),
             chunk: upgrade::chunk(),
             tunnels: RefCell::default(),
+            handshakes: Rc::default(),
+            keyring,
             index,
             board,
             register,
@@ -188,8 +198,8 @@ impl Worker {
     /// Reads the table, says so, and parts with what has lost by it.
     fn follow(&self) {
         let (epoch, table) = self.board.current();
-        let view =
-            View::new(&table, epoch, &self.register, self.index, &mut self.kept.borrow_mut());
+        let shared = (&*self.register, &self.keyring);
+        let view = View::new(&table, epoch, shared, self.index, &mut self.kept.borrow_mut());
         *self.view.borrow_mut() = Rc::new(view);
         self.board.acknowledge(self.index, epoch);
         self.part(Instant::now());

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::matching::Network;
-use super::{Address, Spot, overlap};
+use super::{Address, ServerTls, Spot, overlap};
 
 /// An address to listen at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +64,8 @@ pub struct Listener {
     /// Peers that begin each connection with a PROXY protocol header; from all others none is
     /// expected.
     pub proxy_from: Vec<Network>,
+    /// How it speaks TLS; none: it does not.
+    pub tls: Option<Arc<ServerTls>>,
     /// Permissions of a Unix socket.
     pub mode: u32,
 }
@@ -73,6 +76,6 @@ impl Listener {
 
     /// A listener that does nothing special.
     pub fn plain(listen: impl Into<Listen>) -> Self {
-        Self { listen: listen.into(), proxy_from: Vec::new(), mode: Self::MODE }
+        Self { listen: listen.into(), proxy_from: Vec::new(), tls: None, mode: Self::MODE }
     }
 }

@@ -9,6 +9,7 @@ mod reach;
 mod route;
 mod table;
 mod tier;
+mod tls;
 mod weight;
 
 pub use address::{Address, AddressError, Scheme, Spot};
@@ -22,4 +23,5 @@ pub use tier::{
     HealthCheck, Ignore, Limits, NAME_BYTES_MAX, Preview, Release, Tier, TierName, Timeouts,
     TokenBytes, Upstream, Version, VersionError, Watch,
 };
+pub use tls::{Certificate, ClientTls, PrivateKey, ServerTls, TlsVersion, Trust};
 pub use weight::{Bucket, Salt, SaltError, Track, Weight, WeightError};

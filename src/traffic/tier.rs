@@ -14,6 +14,7 @@ use super::affinity::Sticky;
 use super::listener::Listener;
 use super::matching::{Network, Pattern, StatusPattern};
 use super::route::Route;
+use super::tls::ClientTls;
 
 /// Longest name of a tier or a version, in bytes: both become labels of metrics.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -106,6 +107,8 @@ pub struct Release {
     pub upstreams: Vec<Upstream>,
     /// The Host to send instead of the client's, if the file says so.
     pub host: Option<String>,
+    /// How its upstreams are spoken to by TLS; none: they are not.
+    pub tls: Option<Arc<ClientTls>>,
     /// Its place in the register of the metrics; one version of one tier keeps it for good.
     pub slot: usize,
 }

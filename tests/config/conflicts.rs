@@ -26,7 +26,7 @@ fn conflicts_point_at_both_places() {
         ),
         (
             another_tier("api", "0.0.0.0:8080"),
-            "12: 0.0.0.0:8080 is taken: another tier listens on 127.0.0.1:8080; give each tier a port of its own",
+            "12: 0.0.0.0:8080 is taken: another tier listens on 127.0.0.1:8080; write the same address in both and give them routes, or give each its own port",
             vec![4],
         ),
         (

@@ -207,6 +207,10 @@ fn collect(table: &toml::Table, path: &str, found: &mut BTreeSet<String>) {
 fn the_defaults_that_are_written_are_the_defaults() {
     let described = good(SMALLEST).describe();
     for section in SECTIONS {
+        // What is special about a listener is described only where there is something.
+        if section.title == "[[listener]]" {
+            continue;
+        }
         for key in section.keys.iter().filter(|key| !key.default.is_empty()) {
             let path = path(section, key.name).replacen("tier.", "tier.web.", 1);
             let path = if section.title.starts_with("[analysis") {
@@ -225,12 +229,14 @@ fn the_defaults_that_are_written_are_the_defaults() {
     }
 }
 
+/// With `WEIR_RENEW=1` the tables of the reference are written anew, in place of what is there.
 #[test]
 fn the_reference_has_every_key_as_the_reader_knows_it() {
+    let head = "| key | value | default | meaning | a reload |\n|---|---|---|---|---|\n";
     let mut missing = String::new();
-    for section in SECTIONS {
-        let mut table =
-            "| key | value | default | meaning | a reload |\n|---|---|---|---|---|\n".to_owned();
+    let mut renewed = REFERENCE.to_owned();
+    for (place, section) in SECTIONS.iter().enumerate() {
+        let mut table = head.to_owned();
         for key in section.keys {
             let cell = |text: &str| text.replace('|', "\\|");
             let default =
@@ -255,8 +261,29 @@ fn the_reference_has_every_key_as_the_reader_knows_it() {
         if !(REFERENCE.contains(&table) && REFERENCE.contains(&format!("{heading}\n"))) {
             missing = format!("{missing}{heading}\n\n{table}\n");
         }
+        renew(&mut renewed, &heading, head, &table, SECTIONS.get(place + 1));
+    }
+    if std::env::var_os("WEIR_RENEW").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/config.md");
+        std::fs::write(path, renewed).unwrap();
+        return;
     }
     assert!(missing.is_empty(), "docs/config.md lacks or differs in:\n\n{missing}");
+}
+
+/// Puts `table` under `heading`, which is added before the `next` section where it is missing.
+fn renew(text: &mut String, heading: &str, head: &str, table: &str, next: Option<&&Keys>) {
+    let line = format!("{heading}\n");
+    let Some(at) = text.find(&line) else {
+        let before = next.and_then(|next| text.find(&format!("## `{}`\n", next.title)));
+        let before = before.unwrap_or(text.len());
+        text.insert_str(before, &format!("{line}\n{table}\n"));
+        return;
+    };
+    let start = at + text[at..].find(head).expect("a table under each heading");
+    let rows = text[start..].lines().take_while(|row| row.starts_with('|'));
+    let length: usize = rows.map(|row| row.len() + 1).sum();
+    text.replace_range(start..start + length, table);
 }
 
 #[test]

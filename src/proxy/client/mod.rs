@@ -77,7 +77,9 @@ pub enum Upgrading {
 impl Connection {
     /// Opens a connection to `upstream`.
     pub async fn open(upstream: &UpstreamView, limits: &Limits) -> io::Result<Self> {
-        let (socket, resolved) = dial::connect(&upstream.address, upstream.resolved.get()).await?;
+        let last = upstream.resolved.get();
+        let (socket, resolved) =
+            dial::connect(&upstream.address, last, upstream.tls.as_ref()).await?;
         upstream.resolved.set(resolved);
         Ok(Self::HyperHttp1(HyperHttp1::begin(socket, limits).await?))
     }
