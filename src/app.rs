@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Program, Reload, ReloadError, TokenFile, Tokens};
-use crate::assembly::{Certificates, Store, Weir, control_settings, tls_settings};
+use crate::assembly::{Certificates, Store, Weir, control_settings, proxy_settings, tls_settings};
 use crate::cli::{self, Run};
 use crate::config::{self, Config, LogFormat};
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError, Settings};
@@ -84,8 +84,12 @@ async fn program(run: &Run, config: Config, level: Level) -> anyhow::Result<()> 
         Some(path) => Store::open(path)?,
     };
     let api = Api::bind(&config).await?;
-    let mut weir =
-        Weir::start(settings(run, &config), &tls_settings(&config), store, workers(&config))?;
+    let mut weir = Weir::start(
+        settings(run, &config),
+        &tls_settings(&config),
+        store,
+        &proxy_settings(&config, 0),
+    )?;
     let reloading = Arc::new(Reloading::new(run.clone(), config.clone(), level, &weir));
     let api = api.serve(&config, &weir, &reloading);
     announce(&config);
@@ -268,11 +272,6 @@ fn logging(config: &Config) -> anyhow::Result<Level> {
 fn filter(level: &str) -> anyhow::Result<EnvFilter> {
     EnvFilter::try_new(level)
         .with_context(|| format!("log level {level:?}; use error, warn, info, debug or trace"))
-}
-
-fn workers(config: &Config) -> usize {
-    let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    config.workers.unwrap_or_else(processors)
 }
 
 /// The longest drain any tier allows.

@@ -81,9 +81,10 @@ impl Weir {
         settings: control::Settings,
         tls: &TlsSettings,
         store: Store,
-        workers: usize,
+        proxy: &proxy::Settings,
     ) -> anyhow::Result<Self> {
         let certificates = Certificates::start(tls)?;
+        let workers = proxy.worker_count();
         let board = Arc::new(Board::new(workers));
         let register = Arc::new(Register::new(workers));
         let record = settings.record.clone();
@@ -98,8 +99,7 @@ impl Weir {
         .with_context(|| format!("cannot record to {}", record.unwrap_or_default().display()))?;
         let (stop, stopped) = oneshot::channel();
         let keyring = Arc::clone(certificates.keyring());
-        let settings = proxy::Settings { workers };
-        let proxy = proxy::start(&settings, board, Arc::clone(&register), keyring)?;
+        let proxy = proxy::start(proxy, board, Arc::clone(&register), keyring)?;
         let control = Some(tokio::spawn(control.run(stopped)));
         let certificates = Arc::new(certificates);
         Ok(Self { handle, register, certificates, proxy, control, stop })
@@ -223,6 +223,14 @@ pub fn tls_settings(config: &Config) -> TlsSettings {
     }
 }
 
+/// What the data wing needs of the file beside the table. `workers`: threads where the file does
+/// not say; 0: one a core.
+pub fn proxy_settings(config: &Config, workers: usize) -> proxy::Settings {
+    let workers = config.workers.unwrap_or(workers);
+    let resolve_every = config.resolve_every;
+    proxy::Settings { workers, resolve_every, ..proxy::Settings::default() }
+}
+
 /// What the control wing needs of the file.
 pub fn control_settings(
     config: &Config,
@@ -235,6 +243,7 @@ pub fn control_settings(
         upstreams: release.upstreams.clone(),
         host: release.host.clone(),
         tls: release.tls.clone(),
+        proxy_protocol: release.proxy_protocol,
     };
     let tier = |tier: &config::TierConfig| control::TierSettings {
         tier: Arc::clone(&tier.tier),
@@ -266,7 +275,9 @@ releases = [{ version = "1.0.0", upstreams = ["127.0.0.1:9"] }]
     async fn the_end_of_the_control_task_is_noticed() {
         let config = config::parse("weir.toml", FILE, Path::new("")).map_err(|e| e.to_string());
         let settings = control_settings(&config.unwrap(), false, None, vec![]);
-        let mut weir = Weir::start(settings, &TlsSettings::default(), Store::memory(), 1).unwrap();
+        let proxy = proxy::Settings { workers: 1, ..proxy::Settings::default() };
+        let mut weir =
+            Weir::start(settings, &TlsSettings::default(), Store::memory(), &proxy).unwrap();
         let early = tokio::time::timeout(Duration::from_millis(100), weir.broken()).await;
         assert!(early.is_err(), "it lives");
         weir.control.as_ref().unwrap().abort();

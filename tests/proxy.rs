@@ -59,7 +59,7 @@ impl Site {
             }],
         };
         board.publish(table.clone());
-        let settings = Settings { workers: WORKERS };
+        let settings = Settings { workers: WORKERS, ..Settings::default() };
         let proxy =
             proxy::start(&settings, Arc::clone(&board), Arc::clone(&register), keyring()).unwrap();
         let address = proxy.local_addresses()[0].1.socket().unwrap();
@@ -160,6 +160,7 @@ fn release(register: &Register, version: &str, addresses: &[SocketAddr]) -> Rele
         upstreams: addresses.iter().map(upstream).collect(),
         host: None,
         tls: None,
+        proxy_protocol: false,
         slot,
     }
 }
@@ -870,7 +871,7 @@ fn a_second_weir_is_kept_out() {
         table.tiers[0].stable = Arc::new(release(&register, "1.0", &[site.stable.address]));
         table.tiers[0].canary = None;
         board.publish(table);
-        proxy::start(&Settings { workers: 1 }, board, register, keyring())
+        proxy::start(&Settings { workers: 1, ..Settings::default() }, board, register, keyring())
     };
     let error = second(site.address).unwrap_err().to_string();
     let process = std::process::id();

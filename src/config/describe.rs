@@ -47,6 +47,7 @@ pub(super) fn entries(config: &Config) -> Entries {
     page.put_some("path", config.state.path.as_ref().map(|path| path.display()));
     page.turn(&keys::PROXY, "proxy");
     page.put_some("workers", config.workers);
+    page.put_duration("resolve_every", config.resolve_every);
     page.turn(&keys::LOG, "log");
     page.put(
         "format",
@@ -95,6 +96,11 @@ impl Page<'_> {
         }
     }
 
+    /// A share in hundredths of a percent.
+    fn put_hundredths(&mut self, key: &'static str, points: u16) {
+        self.put(key, format!("{}%", hundredfold(f64::from(points) / 10_000.0)));
+    }
+
     fn put_duration(&mut self, key: &'static str, value: Duration) {
         self.put(key, duration_text(value));
     }
@@ -108,6 +114,7 @@ fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
 fn rollout(page: &mut Page<'_>, rollout: &RolloutConfig) {
     page.turn(&keys::ROLLOUT, "rollout");
     page.put_duration("bake", rollout.bake);
+    page.put_duration("rollback_over", rollout.rollback_over);
     match &rollout.stages {
         Stages::Auto => page.put("stages", "auto"),
         Stages::Listed(plan) => {
@@ -151,6 +158,7 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
         page.put("version", &release.version);
         page.put("upstreams", list(&release.upstreams));
         page.put_some("host", release.host.as_ref());
+        page.put("proxy_protocol", release.proxy_protocol);
     }
     treatment(page, tier, &path);
     judging(page, &config.analysis, tier, &format!("{path}.analysis"));
@@ -167,6 +175,8 @@ fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
     page.put_duration("boot_grace", health.boot_grace);
     page.put("eject_after", health.eject_after);
     page.put_duration("eject_for", health.eject_for);
+    page.put_hundredths("eject_max", health.eject_max);
+    page.put_duration("slow_start", health.slow_start);
     if let Some(preview) = &tier.preview {
         page.turn(&keys::PREVIEW, format!("{path}.preview"));
         page.put_some("header", preview.header.as_ref());
@@ -194,6 +204,10 @@ fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
     page.put("body_bytes", limits.body_bytes.map_or("none".to_owned(), size_text));
     page.put("requests_per_connection", limits.requests_per_connection);
     page.put("upstream_idle", limits.upstream_idle);
+    let most = limits.upstream_connections.map_or("none".to_owned(), |most| most.to_string());
+    page.put("upstream_connections", most);
+    page.put("upstream_pending", limits.upstream_pending);
+    page.put_hundredths("retries", limits.retries);
 }
 
 fn judging(page: &mut Page<'_>, settings: &Settings, tier: &Tier, path: &str) {

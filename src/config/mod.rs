@@ -65,6 +65,8 @@ pub struct Config {
     pub state: StateSettings,
     /// Threads that move bytes; none: one for each processor.
     pub workers: Option<usize>,
+    /// How often names of upstreams are looked up.
+    pub resolve_every: Duration,
     /// What is written to standard error.
     pub log: LogSettings,
     /// The tiers, in the order of the file; at least one.
@@ -163,6 +165,8 @@ pub struct ReleaseConfig {
     pub host: Option<String>,
     /// How its upstreams are spoken to by TLS; none: they are not.
     pub tls: Option<Arc<ClientTls>>,
+    /// Whether each connection to it begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// Its line in the file, from 1; 0 without a file.
     pub line: usize,
 }
@@ -174,6 +178,8 @@ pub struct RolloutConfig {
     pub stages: Stages,
     /// Least time of a listed stage that does not say its own.
     pub bake: Duration,
+    /// Over how long everybody goes back; zero: at once.
+    pub rollback_over: Duration,
 }
 
 /// Reads the file at `path`.
@@ -233,7 +239,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let mut root = Section::new(reader, &keys::ROOT, String::new(), Some(table), 0..0);
     let (admin, admin_span) = program::admin(&mut root, base);
     let state = program::state(&mut root, base);
-    let workers = program::workers(&mut root);
+    let (workers, resolve_every) = program::proxy(&mut root);
     let log = program::log(&mut root);
     let rollout = program::rollout(&mut root);
     let judging = judging::global(&mut root, rollout.bake);
@@ -255,5 +261,5 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     if tiers.is_empty() {
         return None;
     }
-    Some(Config { admin, state, workers, log, tiers, rollout, warnings: Vec::new() })
+    Some(Config { admin, state, workers, resolve_every, log, tiers, rollout, warnings: Vec::new() })
 }

@@ -66,6 +66,7 @@ pub(super) struct ReleaseDraft {
     pub(super) version: Option<At<Version>>,
     pub(super) upstreams: Vec<At<Address>>,
     host: Option<String>,
+    proxy_protocol: bool,
     span: Range<usize>,
 }
 
@@ -144,6 +145,7 @@ impl Draft {
                     upstreams,
                     host: release.host,
                     tls: None,
+                    proxy_protocol: release.proxy_protocol,
                     line,
                 })
             })
@@ -229,12 +231,15 @@ fn release(mut section: Section<'_>) -> ReleaseDraft {
         }
         Ok(text.to_owned())
     });
+    let mut proxy_protocol = false;
+    section.flag("proxy_protocol", &mut proxy_protocol);
     let span = section.span.clone();
     section.finish();
     ReleaseDraft {
         version,
         upstreams: upstreams.unwrap_or_default(),
         host: host.map(|at| at.value),
+        proxy_protocol,
         span,
     }
 }
@@ -309,6 +314,8 @@ fn health(mut section: Section<'_>) -> HealthCheck {
     section.duration("boot_grace", Duration::ZERO..=HOUR, &mut health.boot_grace);
     section.integer("eject_after", 1..=1_000, &mut health.eject_after);
     section.duration("eject_for", MS(100)..=HOUR, &mut health.eject_for);
+    section.hundredths("eject_max", &mut health.eject_max);
+    section.duration("slow_start", Duration::ZERO..=HOUR, &mut health.slow_start);
     section.finish();
     health
 }
@@ -342,6 +349,10 @@ fn limits(mut section: Section<'_>) -> Limits {
         &mut limits.requests_per_connection,
     );
     section.integer("upstream_idle", 0..=10_000, &mut limits.upstream_idle);
+    let most = 1..=1_000_000;
+    section.integer_or_none("upstream_connections", most.clone(), &mut limits.upstream_connections);
+    section.integer("upstream_pending", most, &mut limits.upstream_pending);
+    section.hundredths("retries", &mut limits.retries);
     section.finish();
     limits
 }

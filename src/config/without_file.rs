@@ -11,6 +11,7 @@ use super::{
     TierLines,
 };
 use crate::analysis;
+use crate::proxy::RESOLVE_EVERY;
 use crate::rollout::Stages;
 use crate::traffic::matching::Network;
 use crate::traffic::{
@@ -82,7 +83,11 @@ pub fn without_file(
     };
     let analysis =
         analysis::Settings { warm_up: super::judging::WARM_UP, ..analysis::Settings::default() };
-    let rollout = RolloutConfig { stages: Stages::Auto, bake: analysis.bake };
+    let rollout = RolloutConfig {
+        stages: Stages::Auto,
+        bake: analysis.bake,
+        rollback_over: std::time::Duration::ZERO,
+    };
     let tier = TierConfig {
         tier: Arc::new(tier),
         stable: releases[0].version.clone(),
@@ -95,6 +100,7 @@ pub fn without_file(
         admin: AdminSettings::default(),
         state: StateSettings::default(),
         workers: None,
+        resolve_every: RESOLVE_EVERY,
         log: LogSettings::default(),
         tiers: vec![tier],
         rollout,
@@ -153,7 +159,14 @@ fn release(
         let mistake = Mistake::new(message, "write the address of the app");
         return Err(ArgumentError::new(argument, mistake));
     }
-    Ok(ReleaseConfig { version, upstreams: vec![address], host: None, tls: None, line: 0 })
+    Ok(ReleaseConfig {
+        version,
+        upstreams: vec![address],
+        host: None,
+        tls: None,
+        proxy_protocol: false,
+        line: 0,
+    })
 }
 
 fn unnamed(argument: &'static str, error: &VersionError) -> ArgumentError {

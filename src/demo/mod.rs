@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use crate::assembly::{Store, Weir, control_settings, tls_settings};
+use crate::assembly::{Store, Weir, control_settings, proxy_settings, tls_settings};
 use crate::config::{self, Config};
 use crate::control::Handle;
 use crate::rollout::{Actor, Command, Order, Outcome};
@@ -120,7 +120,8 @@ async fn play(
 
 fn start(config: &Config) -> anyhow::Result<Weir> {
     let settings = control_settings(config, false, None, vec![]);
-    Weir::start(settings, &tls_settings(config), Store::memory(), config.workers.unwrap_or(2))
+    let proxy = proxy_settings(config, 2);
+    Weir::start(settings, &tls_settings(config), Store::memory(), &proxy)
 }
 
 /// The file of the demo: its plan has short stages and a short grace, and is printed.

@@ -4,9 +4,11 @@ pub mod exposition;
 pub mod keys;
 pub mod latency;
 pub mod recorder;
+mod upstream;
 
 pub use latency::{BUCKETS, bucket_edges};
 pub use recorder::{
-    Attempts, Handshake, Health, HealthState, Outcome, Register, Shown, TierCells, Totals,
-    TrackShown, UpstreamCells, WATCHES_MAX, Writer,
+    Attempts, Handshake, Outcome, Register, Shown, TierCells, Totals, TrackShown, WATCHES_MAX,
+    Writer,
 };
+pub use upstream::{Health, HealthState, UpstreamCells, UpstreamShown};

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -21,6 +21,10 @@ use super::upgrade;
 use super::view::TierView;
 use super::worker::Worker;
 use crate::traffic::Track;
+
+/// When who was sent away for want of connections may come again, in seconds: what is full now is
+/// seldom full for long.
+const RETRY_WHEN_FULL: HeaderValue = HeaderValue::from_static("1");
 
 /// Answers one request: reads the table, places the request, forwards it, counts it.
 pub async fn handle(
@@ -136,7 +140,7 @@ impl<'a> Passage<'a> {
         let agent = agent.map(HeaderValue::as_bytes).unwrap_or_default();
         let judged = ignore.is_empty() || !ignore.covers(request.uri().path(), self.client, agent);
         let tally = Tally::new(&self.worker.error_keys, place, judged);
-        let exchange = Rc::new(Exchange::new(self.begun, tally, Rc::clone(self.tier)));
+        let exchange = Rc::new(Exchange::new(self.begun, tally, Rc::clone(self.tier), self.client));
         self.line.begins(&exchange);
         exchange
     }
@@ -216,13 +220,14 @@ impl<'a> Passage<'a> {
         client: OnUpgrade,
         exchange: &Rc<Exchange>,
     ) -> Response<ResponseBody> {
-        let Lease { connection, busy, .. } = lease;
+        let Lease { link, busy, .. } = lease;
+        let (connection, seat) = link.part();
         let upstream = connection.upgrade(&mut response);
         let (head, _) = response.into_parts();
         let websocket = head.headers.get(http::header::UPGRADE);
         let websocket =
             websocket.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        upgrade::start(self.worker, self.line, place, client, upstream, busy, websocket);
+        upgrade::start(self.worker, self.line, place, client, upstream, (busy, seat), websocket);
         let body = ResponseBody::page(
             bytes::Bytes::new(),
             Rc::clone(self.line),
@@ -254,6 +259,9 @@ impl<'a> Passage<'a> {
                 "the service took too long to answer",
                 After::KeepAlive,
             ),
+            Failure::Full => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the service is busy", After::KeepAlive)
+            }
             Failure::Nobody => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the service is not available", After::KeepAlive)
             }
@@ -268,7 +276,11 @@ impl<'a> Passage<'a> {
             method: &asked.method,
             id: Some(&asked.id),
         };
-        respond::page(status, sentence, &about, after)
+        let mut response = respond::page(status, sentence, &about, after);
+        if failure == Failure::Full {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_WHEN_FULL);
+        }
+        response
     }
 
     /// A line of the access log. No query and no header but the identifier: both hold secrets.

@@ -257,6 +257,8 @@ pub struct Exchange {
     pub tally: Tally,
     /// The tier, as it was when the request came.
     pub tier: Rc<TierView>,
+    /// The address of the client.
+    pub client: IpAddr,
 }
 
 impl Drop for Exchange {
@@ -269,7 +271,7 @@ impl Drop for Exchange {
 
 impl Exchange {
     /// A request whose head was read at `begun`.
-    pub fn new(begun: Instant, tally: Tally, tier: Rc<TierView>) -> Self {
+    pub fn new(begun: Instant, tally: Tally, tier: Rc<TierView>, client: IpAddr) -> Self {
         Self {
             begun,
             handed: Cell::new(None),
@@ -284,6 +286,7 @@ impl Exchange {
             cut: Cell::new(None),
             tally,
             tier,
+            client,
         }
     }
 

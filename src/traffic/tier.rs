@@ -107,8 +107,11 @@ pub struct Release {
     pub upstreams: Vec<Upstream>,
     /// The Host to send instead of the client's, if the file says so.
     pub host: Option<String>,
-    /// How its upstreams are spoken to by TLS; none: they are not.
+    /// How those of its upstreams are spoken to where TLS is.
     pub tls: Option<Arc<ClientTls>>,
+    /// Whether each connection to it begins with a PROXY protocol header, version 2, with the
+    /// client's address.
+    pub proxy_protocol: bool,
     /// Its place in the register of the metrics; one version of one tier keeps it for good.
     pub slot: usize,
 }
@@ -164,6 +167,11 @@ pub struct HealthCheck {
     pub eject_after: u32,
     /// How long it stays out.
     pub eject_for: Duration,
+    /// The share of a release's upstreams that may be out at once, in hundredths of a percent. The
+    /// last one that is well never is.
+    pub eject_max: u16,
+    /// How long an upstream that is new or comes back gets less than its share, at first a tenth.
+    pub slow_start: Duration,
 }
 
 impl Default for HealthCheck {
@@ -177,6 +185,8 @@ impl Default for HealthCheck {
             boot_grace: Duration::from_mins(1),
             eject_after: 5,
             eject_for: Duration::from_secs(10),
+            eject_max: 5_000,
+            slow_start: Duration::from_secs(10),
         }
     }
 }
@@ -290,6 +300,13 @@ pub struct Limits {
     pub requests_per_connection: u64,
     /// Idle connections kept to one upstream by one worker.
     pub upstream_idle: usize,
+    /// Open connections to one upstream, over all workers; none: no limit.
+    pub upstream_connections: Option<usize>,
+    /// Requests that wait for a connection to one upstream, over all workers.
+    pub upstream_pending: usize,
+    /// The share of a release's requests that may be sent again to another of its upstreams, in
+    /// hundredths of a percent.
+    pub retries: u16,
 }
 
 impl Default for Limits {
@@ -301,6 +318,9 @@ impl Default for Limits {
             body_bytes: None,
             requests_per_connection: 100_000,
             upstream_idle: 256,
+            upstream_connections: None,
+            upstream_pending: 1_024,
+            retries: 2_000,
         }
     }
 }

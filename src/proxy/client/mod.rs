@@ -1,6 +1,7 @@
 //! Clients to upstreams: one connection, whichever protocol it speaks, takes a request and gives
 //! an answer.
 
+pub mod http2;
 mod hyper_http1;
 
 use std::fmt;
@@ -15,15 +16,17 @@ use hyper::upgrade::OnUpgrade;
 use tower::Service;
 
 use super::body::{BodyError, RequestBody};
-use super::dial;
+use super::dial::{Dialed, Protocol};
 use super::io::{Io, Socket};
-use super::view::UpstreamView;
 use crate::traffic::Limits;
+use http2::Http2;
 use hyper_http1::HyperHttp1;
 
 /// An open connection to an upstream.
 #[derive(Debug)]
 pub enum Connection {
+    /// HTTP/2.
+    Http2(Http2),
     /// HTTP/1.1 by hyper.
     HyperHttp1(HyperHttp1),
 }
@@ -31,6 +34,8 @@ pub enum Connection {
 /// An answer on its way.
 #[derive(Debug)]
 pub enum Calling {
+    /// By HTTP/2.
+    Http2(http2::Calling),
     /// By hyper's HTTP/1.1.
     HyperHttp1(hyper_http1::Calling),
 }
@@ -38,6 +43,8 @@ pub enum Calling {
 /// The body of an answer.
 #[derive(Debug)]
 pub enum Body {
+    /// By HTTP/2.
+    Http2(http2::Incoming),
     /// By hyper.
     Hyper(Incoming),
 }
@@ -47,15 +54,19 @@ pub enum Body {
 pub struct Broken {
     /// What is wrong.
     pub cause: Cause,
-    /// The request, if nothing of it was sent.
+    /// The request, if nothing of it was sent, or if the upstream says that it did nothing with it.
     pub request: Option<Request<RequestBody>>,
 }
 
 /// What is wrong with a connection.
 #[derive(Debug)]
 pub enum Cause {
+    /// What the upstream or the protocol says.
+    Http2(h2::Error),
     /// What hyper says.
     Hyper(hyper::Error),
+    /// The answer has more header lines than allowed.
+    TooManyHeaders,
 }
 
 /// A connection that has changed protocol.
@@ -75,25 +86,58 @@ pub enum Upgrading {
 }
 
 impl Connection {
-    /// Opens a connection to `upstream`.
-    pub async fn open(upstream: &UpstreamView, limits: &Limits) -> io::Result<Self> {
-        let last = upstream.resolved.get();
-        let (socket, resolved) =
-            dial::connect(&upstream.address, last, upstream.tls.as_ref()).await?;
-        upstream.resolved.set(resolved);
-        Ok(Self::HyperHttp1(HyperHttp1::begin(socket, limits).await?))
+    /// Begins to speak on a socket.
+    pub async fn begin(dialed: Dialed, limits: &Limits) -> io::Result<Self> {
+        match dialed.protocol {
+            Protocol::Http1 => HyperHttp1::begin(dialed.socket, limits).await.map(Self::HyperHttp1),
+            Protocol::Http2 => Http2::begin(dialed.socket, limits).await.map(Self::Http2),
+        }
     }
 
     /// Another hold on the same connection, if its protocol carries many requests at once.
-    pub const fn share(&self) -> Option<Self> {
+    pub fn share(&self) -> Option<Self> {
         match self {
+            Self::Http2(connection) => Some(Self::Http2(connection.share())),
             Self::HyperHttp1(_) => None,
+        }
+    }
+
+    /// Whether its protocol carries many requests at once.
+    pub const fn is_shared(&self) -> bool {
+        match self {
+            Self::Http2(_) => true,
+            Self::HyperHttp1(_) => false,
+        }
+    }
+
+    /// Whether it can take one more request beside those it carries.
+    pub fn has_room(&self) -> bool {
+        match self {
+            Self::Http2(connection) => connection.has_room(),
+            Self::HyperHttp1(_) => false,
+        }
+    }
+
+    /// Whether no request is under way on it, for one that carries many.
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Self::Http2(connection) => connection.is_idle(),
+            Self::HyperHttp1(_) => true,
+        }
+    }
+
+    /// An answer did not come in time: takes no further request, whoever holds it.
+    pub fn retire(&self) {
+        match self {
+            Self::Http2(connection) => connection.retire(),
+            Self::HyperHttp1(_) => {}
         }
     }
 
     /// Whether it can take a request now.
     pub fn is_ready(&self) -> bool {
         match self {
+            Self::Http2(_) => true,
             Self::HyperHttp1(connection) => connection.is_ready(),
         }
     }
@@ -101,6 +145,7 @@ impl Connection {
     /// Whether it is closed, as far as is known.
     pub fn is_closed(&self) -> bool {
         match self {
+            Self::Http2(connection) => connection.is_closed(),
             Self::HyperHttp1(connection) => connection.is_closed(),
         }
     }
@@ -113,14 +158,18 @@ impl Connection {
     /// Looks whether it is still open: what has come in until now is read, an end as well.
     pub async fn look(&self) -> bool {
         match self {
+            Self::Http2(connection) => connection.look().await,
             Self::HyperHttp1(connection) => connection.look().await,
         }
     }
 
     /// Gives up the connection, which has answered with `response` that it changes protocol.
+    /// HTTP/2 never does (RFC 9113, section 8.6): nothing comes of it.
     pub fn upgrade(self, response: &mut Response<Body>) -> Upgrading {
         match self {
-            Self::HyperHttp1(_) => Upgrading::Hyper(hyper::upgrade::on(response), self),
+            Self::Http2(_) | Self::HyperHttp1(_) => {
+                Upgrading::Hyper(hyper::upgrade::on(response), self)
+            }
         }
     }
 }
@@ -132,12 +181,14 @@ impl Service<Request<RequestBody>> for Connection {
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Box<Broken>>> {
         match self {
+            Self::Http2(connection) => connection.poll_ready(cx),
             Self::HyperHttp1(connection) => connection.poll_ready(cx),
         }
     }
 
     fn call(&mut self, request: Request<RequestBody>) -> Calling {
         match self {
+            Self::Http2(connection) => Calling::Http2(connection.call(request)),
             Self::HyperHttp1(connection) => Calling::HyperHttp1(connection.call(request)),
         }
     }
@@ -148,6 +199,7 @@ impl Future for Calling {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
+            Self::Http2(calling) => Pin::new(calling).poll(cx),
             Self::HyperHttp1(calling) => Pin::new(calling).poll(cx),
         }
     }
@@ -162,6 +214,7 @@ impl hyper::body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
+            Self::Http2(incoming) => incoming.poll_frame(cx),
             Self::Hyper(incoming) => {
                 Pin::new(incoming).poll_frame(cx).map_err(|_| BodyError::Broken)
             }
@@ -170,12 +223,14 @@ impl hyper::body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Http2(incoming) => incoming.is_end_stream(),
             Self::Hyper(incoming) => incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Http2(incoming) => incoming.size_hint(),
             Self::Hyper(incoming) => incoming.size_hint(),
         }
     }
@@ -185,7 +240,18 @@ impl Cause {
     /// Whether what came in is not HTTP.
     pub fn is_parse(&self) -> bool {
         match self {
+            // What this side found wrong, as opposed to what the other side or the wire did.
+            Self::Http2(error) => error.is_library() && !error.is_io(),
             Self::Hyper(error) => error.is_parse(),
+            Self::TooManyHeaders => true,
+        }
+    }
+
+    /// Whether the upstream says that it did nothing with the request.
+    pub fn is_unused(&self) -> bool {
+        match self {
+            Self::Http2(error) => http2::is_unused(error),
+            Self::Hyper(_) | Self::TooManyHeaders => false,
         }
     }
 }
@@ -193,7 +259,9 @@ impl Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Http2(error) => error.fmt(f),
             Self::Hyper(error) => error.fmt(f),
+            Self::TooManyHeaders => f.write_str("its answer has too many header lines"),
         }
     }
 }
