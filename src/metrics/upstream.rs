@@ -59,9 +59,18 @@ pub struct UpstreamCells {
     resolve_failures: AtomicU64,
     connections: AtomicUsize,
     pending: AtomicUsize,
-    waiting: Mutex<Vec<Waker>>,
+    waiting: Mutex<Vec<Waiter>>,
     story: Mutex<(Instant, Option<String>)>,
     ejecting: Arc<Mutex<()>>,
+}
+
+/// A worker that waits for a connection to be closed.
+#[derive(Debug)]
+struct Waiter {
+    worker: usize,
+    /// How many it has itself.
+    connections: usize,
+    waker: Waker,
 }
 
 impl UpstreamCells {
@@ -197,7 +206,7 @@ impl UpstreamCells {
     pub fn close(&self) {
         self.connections.fetch_sub(1, Ordering::SeqCst);
         if self.pending.load(Ordering::SeqCst) > 0 {
-            self.wakers().drain(..).for_each(Waker::wake);
+            self.waiters().drain(..).for_each(|waiter| waiter.waker.wake());
         }
     }
 
@@ -212,23 +221,28 @@ impl UpstreamCells {
         self.pending.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Has `waker` woken once a connection is closed. Who then looks whether one may be opened
-    /// misses none.
-    pub fn listen(&self, waker: &Waker) {
-        let mut wakers = self.wakers();
-        if !wakers.iter().any(|known| known.will_wake(waker)) {
-            wakers.push(waker.clone());
-        }
+    /// Has `waker` of `worker`, which has so many `connections`, woken once one is closed. Who then
+    /// looks whether one may be opened misses none.
+    pub fn listen(&self, worker: usize, connections: usize, waker: &Waker) {
+        let mut waiters = self.waiters();
+        waiters.retain(|waiter| waiter.worker != worker);
+        waiters.push(Waiter { worker, connections, waker: waker.clone() });
     }
 
-    /// Has `waker` woken no more.
-    pub fn forget(&self, waker: &Waker) {
-        self.wakers().retain(|known| !known.will_wake(waker));
+    /// Has nobody of `worker` woken any more.
+    pub fn forget(&self, worker: usize) {
+        self.waiters().retain(|waiter| waiter.worker != worker);
     }
 
-    /// Whether somebody waits for a connection to be closed.
-    pub fn is_wanted(&self) -> bool {
-        self.pending.load(Ordering::Relaxed) > 0 && !self.wakers().is_empty()
+    /// Whether another worker waits for a connection that `worker`, which has so many
+    /// `connections`, should leave to it: because it `needs` none, because the other has none, or
+    /// because it has at least two more.
+    pub fn is_wanted(&self, worker: usize, connections: usize, needs: bool) -> bool {
+        let poorer = |waiter: &Waiter| {
+            let other = waiter.connections;
+            waiter.worker != worker && (!needs || other == 0 || other + 1 < connections)
+        };
+        self.pending.load(Ordering::Relaxed) > 0 && self.waiters().iter().any(poorer)
     }
 
     fn since_start(&self, now: Instant) -> u64 {
@@ -239,7 +253,7 @@ impl UpstreamCells {
         self.story.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wakers(&self) -> MutexGuard<'_, Vec<Waker>> {
+    fn waiters(&self) -> MutexGuard<'_, Vec<Waiter>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -300,9 +314,12 @@ mod tests {
         let (cells, woken) = (cells(Instant::now()), Arc::new(Woken(AtomicBool::new(false))));
         assert!(cells.open(Some(1)) && !cells.open(Some(1)));
         assert!(cells.waits(1) && !cells.waits(1), "one may wait");
-        assert!(!cells.is_wanted());
-        cells.listen(&Arc::clone(&woken).into());
-        assert!(cells.is_wanted() && !cells.open(Some(1)));
+        assert!(!cells.is_wanted(0, 1, false));
+        cells.listen(1, 2, &Arc::clone(&woken).into());
+        assert!(!cells.open(Some(1)));
+        assert!(!cells.is_wanted(1, 2, false), "by itself");
+        assert!(cells.is_wanted(0, 1, false), "by another, and it needs none");
+        assert!(!cells.is_wanted(0, 3, true) && cells.is_wanted(0, 4, true), "by a poorer one");
         cells.close();
         assert!(woken.0.load(Ordering::SeqCst) && cells.open(Some(1)) && cells.open(None));
         cells.waited();

@@ -55,7 +55,7 @@ pub struct Seeker<'a> {
 
 impl Seeker<'_> {
     /// A connection, and whether it may have been dead already: it was used before and was idle.
-    /// `fresh` wants a new one.
+    /// `fresh` wants a new one, if one may be opened.
     ///
     /// # Errors
     /// There are too many, or none can be opened in time.
@@ -75,8 +75,9 @@ impl Seeker<'_> {
             let turn = self.turn(&waiting, kind, fresh);
             match self.exchange.unless_cut(turn).await.map_err(late)? {
                 Turn::Kept(found) => {
-                    if let Some(usable) = self.usable(found).await? {
-                        return Ok(usable);
+                    if let Some((link, reused)) = self.usable(found).await? {
+                        // Were it taken for dead once more, there would be no end.
+                        return Ok((link, reused && !fresh));
                     }
                 }
                 Turn::New(seat) => {
@@ -121,20 +122,19 @@ impl Seeker<'_> {
         let (upstream, pool) = (self.upstream, &self.upstream.pool);
         poll_fn(|cx| {
             if waiting.is_first() {
-                if !fresh && let Some(found) = pool.take(kind, Instant::now()) {
-                    return Poll::Ready(Turn::Kept(found));
+                let kept = || pool.take(kind, Instant::now()).map(Turn::Kept);
+                let new = || Seat::take(upstream, kind.client, self.limits()).map(Turn::New);
+                // What is about to be there may be shared.
+                let awaits = pool.awaits_shared() && !kind.single && !fresh;
+                let found = if fresh { new().or_else(kept) } else { kept() };
+                let found = found.or_else(|| if awaits { None } else { new() });
+                if let Some(turn) = found {
+                    return Poll::Ready(turn);
                 }
-                let take = || Seat::take(upstream, kind.client, self.limits());
-                // What is about to be there may be shared; else another is opened.
-                if kind.single || fresh || !pool.awaits_shared() {
-                    if let Some(seat) = take() {
-                        return Poll::Ready(Turn::New(seat));
-                    }
-                    waiting.listen(cx.waker());
-                    // Again: one may have been closed before this one listened.
-                    if let Some(seat) = take() {
-                        return Poll::Ready(Turn::New(seat));
-                    }
+                waiting.listen(cx.waker());
+                // Again: one may have been closed before this one listened.
+                if let Some(turn) = (!awaits).then(new).flatten() {
+                    return Poll::Ready(turn);
                 }
             }
             waiting.stand(cx.waker());

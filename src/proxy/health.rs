@@ -15,8 +15,8 @@ use super::dial::{self, Dial, Dialed, Protocol, Tls, Wish};
 use super::io::Socket;
 use super::names::Names;
 use super::random;
-use super::view::Shared;
-use crate::metrics::{HealthState, UpstreamCells};
+use crate::metrics::{HealthState, Register, UpstreamCells};
+use crate::tls::Keyring;
 use crate::traffic::{Address, HealthCheck, Spot, Table};
 
 /// Bytes of an answer in which its status must stand.
@@ -45,11 +45,15 @@ struct Check {
 impl Checks {
     /// Begins the checks that `table` wants, and ends the others. Must be called inside a local
     /// runtime.
-    pub fn follow(&mut self, table: &Table, shared: &Shared<'_>) {
+    pub fn follow(
+        &mut self,
+        table: &Table,
+        (register, keyring, names): (&Register, &Keyring, &Names),
+    ) {
         let mut wanted = BTreeMap::new();
         for tier in &table.tiers {
             for release in tier.releases() {
-                let tls = release.tls.as_ref().map(|tls| Tls::new(tls, shared.keyring));
+                let tls = release.tls.as_ref().map(|tls| Tls::new(tls, keyring));
                 for upstream in &release.upstreams {
                     let check = Check {
                         address: upstream.address.clone(),
@@ -71,8 +75,8 @@ impl Checks {
         });
         for (slot, check) in wanted {
             self.running.entry(slot).or_insert_with(|| {
-                let cells = shared.register.upstream_cells(slot);
-                let dial = check.dial(shared.names);
+                let cells = register.upstream_cells(slot);
+                let dial = check.dial(names);
                 let task = tokio::task::spawn_local(check.clone().run(dial, cells));
                 (check, task.abort_handle())
             });

@@ -44,7 +44,6 @@ use crate::traffic::{Board, Listen, Table, TierName};
 use health::Checks;
 use listener::{Opened, Ports, Unbound};
 use names::{Lookups, Names};
-use view::Shared;
 use worker::{Birth, Order};
 
 pub use names::{LookUp, Resolver};
@@ -315,7 +314,7 @@ impl Keeper {
         let mut checks = Checks::default();
         let mut follow = |table: &Table, keeper: &Self| {
             lookups.follow(table, &keeper.register);
-            checks.follow(table, &keeper.shared());
+            checks.follow(table, (&keeper.register, &keeper.keyring, &keeper.names));
         };
         follow(&self.board.current().1, self);
         let mut tried = Instant::now();
@@ -333,10 +332,6 @@ impl Keeper {
             }
             tokio::time::sleep(health::FOLLOW).await;
         }
-    }
-
-    fn shared(&self) -> Shared<'_> {
-        Shared { register: &self.register, keyring: &self.keyring, names: &self.names }
     }
 
     /// Listens where the table says, and says where that cannot be had.

@@ -24,6 +24,10 @@ pub struct Pool {
     shared: RefCell<Vec<Kept>>,
     /// Requests that wait until a connection is free or may be opened, the first in front.
     line: RefCell<VecDeque<Rc<Ticket>>>,
+    /// Whose they are.
+    worker: usize,
+    /// Connections that are open.
+    open: Cell<usize>,
     /// Connections that are being opened.
     opening: Cell<usize>,
     /// Whether the one that was opened last carries many requests at once.
@@ -86,6 +90,7 @@ impl Seat {
         let opens = upstream.cells.open(limits.upstream_connections);
         opens.then(|| {
             let (cells, pool) = (Arc::clone(&upstream.cells), Rc::downgrade(&upstream.pool));
+            upstream.pool.open.set(upstream.pool.open.get() + 1);
             Rc::new(Self { cells, pool, client, remote: Cell::new(None) })
         })
     }
@@ -100,6 +105,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.cells.close();
         if let Some(pool) = self.pool.upgrade() {
+            pool.open.set(pool.open.get().saturating_sub(1));
             pool.call_next();
         }
     }
@@ -158,7 +164,7 @@ impl Drop for Busy {
 pub struct Waiting {
     upstream: Rc<UpstreamView>,
     ticket: RefCell<Option<Rc<Ticket>>>,
-    listening: RefCell<Option<Waker>>,
+    listens: Cell<bool>,
 }
 
 /// A place in line.
@@ -174,7 +180,7 @@ impl Waiting {
         waits.then(|| Self {
             upstream: Rc::clone(upstream),
             ticket: RefCell::default(),
-            listening: RefCell::default(),
+            listens: Cell::new(false),
         })
     }
 
@@ -201,8 +207,8 @@ impl Waiting {
 
     /// Leaves the line, since its turn has come; it still waits for a connection to be opened.
     pub fn advance(&self) {
-        if let Some(waker) = self.listening.take() {
-            self.upstream.cells.forget(&waker);
+        if self.listens.take() {
+            self.upstream.cells.forget(self.upstream.pool.worker);
         }
         if let Some(own) = self.ticket.take() {
             self.upstream.pool.line.borrow_mut().retain(|ticket| !Rc::ptr_eq(ticket, &own));
@@ -212,8 +218,9 @@ impl Waiting {
 
     /// Has `waker` woken too when any worker closes a connection.
     pub fn listen(&self, waker: &Waker) {
-        self.upstream.cells.listen(waker);
-        *self.listening.borrow_mut() = Some(waker.clone());
+        let pool = &self.upstream.pool;
+        self.upstream.cells.listen(pool.worker, pool.open.get(), waker);
+        self.listens.set(true);
     }
 }
 
@@ -254,9 +261,9 @@ impl Pool {
         }
     }
 
-    /// The pool of an upstream; `shares`: its connections carry many requests at once.
-    pub fn new(shares: bool) -> Rc<Self> {
-        Rc::new(Self { shares: Cell::new(shares), ..Self::default() })
+    /// The pool of `worker` for an upstream; `shares`: its connections carry many requests at once.
+    pub fn new(worker: usize, shares: bool) -> Rc<Self> {
+        Rc::new(Self { worker, shares: Cell::new(shares), ..Self::default() })
     }
 
     /// Whether somebody waits for a connection, who came first.
@@ -320,22 +327,26 @@ impl Pool {
         }
     }
 
-    /// Keeps `link` for the next request, unless there are `most` already, or others need its
-    /// seat more.
+    /// Keeps `link` for the next request, unless there are `most` already, or another worker needs
+    /// its seat more.
     pub fn keep(&self, link: Link, now: Instant, most: usize) {
         if link.connection.is_closed() {
             return;
         }
         if link.connection.is_shared() {
             let mut shared = self.shared.borrow_mut();
-            let own = |kept: &&mut Kept| Rc::ptr_eq(&kept.link.seat, &link.seat);
-            if let Some(kept) = shared.iter_mut().find(own) {
-                kept.since = now;
+            let is_wanted = link.seat.cells.is_wanted(self.worker, shared.len(), self.has_line());
+            let own = |kept: &Kept| Rc::ptr_eq(&kept.link.seat, &link.seat);
+            if let Some(place) = shared.iter().position(own) {
+                shared[place].since = now;
+                if is_wanted {
+                    link.connection.retire();
+                    shared.swap_remove(place);
+                }
             }
             return;
         }
-        if self.line.borrow().is_empty() && link.seat.cells.is_wanted() {
-            // Another worker waits for it to be closed.
+        if link.seat.cells.is_wanted(self.worker, self.open.get(), self.has_line()) {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -354,9 +365,9 @@ impl Pool {
         let is_due = |kept: &Kept| now.saturating_duration_since(kept.since) > limit;
         let is_gone = |kept: &Kept| kept.link.connection.is_closed() || kept.link.is_astray(dial);
         let mut idle = self.idle.borrow_mut();
-        let wanted = idle
-            .first()
-            .is_some_and(|kept| self.line.borrow().is_empty() && kept.link.seat.cells.is_wanted());
+        let wanted = idle.first().is_some_and(|kept| {
+            !self.has_line() && kept.link.seat.cells.is_wanted(self.worker, 0, false)
+        });
         let mut newer = idle.len();
         idle.retain(|kept| {
             newer -= 1;

@@ -110,9 +110,11 @@ pub struct UpstreamView {
     pub busy: Cell<usize>,
 }
 
-/// What all workers share.
+/// What a worker shares with all others.
 #[derive(Debug)]
 pub struct Shared<'a> {
+    /// Its number.
+    pub worker: usize,
     /// Where they count.
     pub register: &'a Register,
     /// What TLS handshakes share.
@@ -130,13 +132,7 @@ pub struct Kept {
 
 impl View {
     /// The view of `worker` on a table, with what was `kept` of the one before.
-    pub fn new(
-        table: &Table,
-        epoch: u64,
-        shared: &Shared<'_>,
-        worker: usize,
-        kept: &mut Kept,
-    ) -> Self {
+    pub fn new(table: &Table, epoch: u64, shared: &Shared<'_>, kept: &mut Kept) -> Self {
         let before = std::mem::take(kept);
         let (register, keyring) = (shared.register, shared.keyring);
         let mut build = |release: &Arc<Release>| {
@@ -150,7 +146,7 @@ impl View {
                 Rc::clone(kept.upstreams.entry(upstream.slot).or_insert(view))
             });
             let upstreams = upstreams.collect();
-            let writer = register.writer(release.slot, worker);
+            let writer = register.writer(release.slot, shared.worker);
             Rc::new(ReleaseView::new(Arc::clone(release), writer, upstreams))
         };
         let mut tiers = Vec::with_capacity(table.tiers.len());
@@ -274,7 +270,7 @@ impl UpstreamView {
         Self {
             address: address.clone(),
             cells: shared.register.upstream_cells(upstream.slot),
-            pool: Pool::new(address.scheme == Scheme::H2c),
+            pool: Pool::new(shared.worker, address.scheme == Scheme::H2c),
             dial: Dial::new(address, tls, shared.names),
             proxied: release.proxy_protocol,
             busy: Cell::new(0),

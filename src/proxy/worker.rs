@@ -210,9 +210,13 @@ impl Worker {
     /// Reads the table, says so, and parts with what has lost by it.
     fn follow(&self) {
         let (epoch, table) = self.board.current();
-        let shared =
-            Shared { register: &self.register, keyring: &self.keyring, names: &self.names };
-        let view = View::new(&table, epoch, &shared, self.index, &mut self.kept.borrow_mut());
+        let shared = Shared {
+            worker: self.index,
+            register: &self.register,
+            keyring: &self.keyring,
+            names: &self.names,
+        };
+        let view = View::new(&table, epoch, &shared, &mut self.kept.borrow_mut());
         *self.view.borrow_mut() = Rc::new(view);
         self.board.acknowledge(self.index, epoch);
         self.part(Instant::now());

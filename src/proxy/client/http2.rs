@@ -23,9 +23,9 @@ use crate::proxy::body::{BodyError, RequestBody};
 use crate::proxy::io::Socket;
 use crate::traffic::Limits;
 
-/// Streams that are opened before the upstream has said how many it takes: what the RFC asks it to
-/// take at least (section 6.5.2).
-const STREAMS_BEFORE_SETTINGS: usize = 100;
+/// Streams that are opened before the upstream has said how many it takes: none, or it would have
+/// to refuse what is too much. It says so with its first bytes (section 3.4).
+const STREAMS_BEFORE_SETTINGS: usize = 0;
 
 /// Bytes of one answer that the upstream may send ahead of a slow client; with it nobody waits on
 /// links of 100 Mbit/s and 10 ms.
@@ -160,7 +160,10 @@ impl Http2 {
     pub async fn begin(socket: Socket, limits: &Limits) -> io::Result<Self> {
         let is_tls = matches!(socket, Socket::Tls(_));
         let handshake = builder(limits).handshake(socket).await;
-        let (sender, connection) = handshake.map_err(io::Error::other)?;
+        let (sender, mut connection) = handshake.map_err(io::Error::other)?;
+        settled(&sender, &mut connection)
+            .await
+            .map_err(|error| io::Error::other(format!("no HTTP/2 is spoken there: {error}")))?;
         let task = Rc::new(Task::default());
         tokio::task::spawn_local(drive(connection, Rc::clone(&task)));
         let wire = Wire { streams: Cell::new(0), retired: Cell::new(false), task };
@@ -245,6 +248,24 @@ impl Http2 {
             stream: Stream::new(&self.wire),
         })))
     }
+}
+
+/// Waits until the upstream has said how it wants to be spoken to.
+async fn settled(
+    sender: &SendRequest<Bytes>,
+    connection: &mut client::Connection<Socket, Bytes>,
+) -> Result<(), h2::Error> {
+    poll_fn(|cx| {
+        let over = Pin::new(&mut *connection).poll(cx);
+        let settled = sender.current_max_send_streams() > STREAMS_BEFORE_SETTINGS;
+        match over {
+            Poll::Pending if !settled => Poll::Pending,
+            Poll::Pending => Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) => Poll::Ready(Err(Reason::NO_ERROR.into())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        }
+    })
+    .await
 }
 
 /// Moves the bytes of a connection until it ends, or until nobody holds it any more.
@@ -467,8 +488,9 @@ fn broken_off(error: &h2::Error) -> Option<Result<Frame<Bytes>, BodyError>> {
 
 /// The status with which `socket` answers a GET of `uri` without a body, for a health check.
 pub async fn status(socket: Socket, uri: Uri, agent: &'static str) -> io::Result<u16> {
-    let handshake = builder(&Limits::default()).handshake::<_, Bytes>(socket).await;
-    let (mut sender, connection) = handshake.map_err(io::Error::other)?;
+    let handshake = builder(&Limits::default()).handshake(socket).await;
+    let (mut sender, mut connection) = handshake.map_err(io::Error::other)?;
+    settled(&sender, &mut connection).await.map_err(io::Error::other)?;
     let mut request = Request::new(());
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_2;
