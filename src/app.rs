@@ -13,13 +13,13 @@ use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Program, Reload, ReloadError, TokenFile, Tokens};
-use crate::assembly::{Certificates, Store, Weir, control_settings, tls_settings};
+use crate::assembly::{Certificates, Store, Weir, control_settings, proxy_settings, tls_settings};
 use crate::cli::{self, Run};
 use crate::config::{self, Config, LogFormat};
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError, Settings};
 use crate::metrics::exposition::Reloads;
 use crate::rollout::{Actor, Command, Order, Refusal};
-use crate::{clock, demo, proxy};
+use crate::{clock, demo};
 
 /// Without a file: pause between two tries to start the rollout.
 const CANARY_RETRY: Duration = Duration::from_millis(500);
@@ -88,7 +88,7 @@ async fn program(run: &Run, config: Config, level: Level) -> anyhow::Result<()> 
         settings(run, &config),
         &tls_settings(&config),
         store,
-        &proxy_settings(&config),
+        &proxy_settings(&config, 0),
     )?;
     let reloading = Arc::new(Reloading::new(run.clone(), config.clone(), level, &weir));
     let api = api.serve(&config, &weir, &reloading);
@@ -272,10 +272,6 @@ fn logging(config: &Config) -> anyhow::Result<Level> {
 fn filter(level: &str) -> anyhow::Result<EnvFilter> {
     EnvFilter::try_new(level)
         .with_context(|| format!("log level {level:?}; use error, warn, info, debug or trace"))
-}
-
-fn proxy_settings(config: &Config) -> proxy::Settings {
-    proxy::Settings { workers: config.workers.unwrap_or(0), client: config.upstream_client }
 }
 
 /// The longest drain any tier allows.

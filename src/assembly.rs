@@ -242,6 +242,14 @@ fn acme_settings(config: &Config) -> Option<acme::Settings> {
     })
 }
 
+/// What the data wing needs of the file beside the table. `workers`: threads where the file does
+/// not say; 0: one a core.
+pub fn proxy_settings(config: &Config, workers: usize) -> proxy::Settings {
+    let workers = config.workers.unwrap_or(workers);
+    let (client, resolve_every) = (config.upstream_client, config.resolve_every);
+    proxy::Settings { workers, client, resolve_every, ..proxy::Settings::default() }
+}
+
 /// What the control wing needs of the file.
 pub fn control_settings(
     config: &Config,
@@ -254,6 +262,7 @@ pub fn control_settings(
         upstreams: release.upstreams.clone(),
         host: release.host.clone(),
         tls: release.tls.clone(),
+        proxy_protocol: release.proxy_protocol,
     };
     let tier = |tier: &config::TierConfig| control::TierSettings {
         tier: Arc::clone(&tier.tier),

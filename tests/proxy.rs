@@ -12,8 +12,8 @@ use weir::proxy::{self, Proxy, Settings, UpstreamClient};
 use weir::tls::Keyring;
 use weir::traffic::matching::Pattern;
 use weir::traffic::{
-    Address, Board, HealthCheck, Ignore, Limits, Listener, Preview, Release, Route, Salt, Sticky,
-    Table, TableTier, Tier, Timeouts, TokenBytes, Upstream as Listed, Watch, Weight,
+    Address, Board, HealthCheck, Ignore, Limits, Listener, Preview, Release, Route, Salt, Spot,
+    Sticky, Table, TableTier, Tier, Timeouts, TokenBytes, Upstream as Listed, Watch, Weight,
 };
 
 use crate::support::client::Client;
@@ -59,7 +59,7 @@ impl Site {
             }],
         };
         board.publish(table.clone());
-        let settings = Settings { workers: WORKERS, client: client() };
+        let settings = Settings { workers: WORKERS, client: client(), ..Settings::default() };
         let proxy =
             proxy::start(&settings, Arc::clone(&board), Arc::clone(&register), keyring()).unwrap();
         let address = proxy.local_addresses()[0].1.socket().unwrap();
@@ -160,7 +160,7 @@ fn keyring() -> Arc<Keyring> {
 fn release(register: &Register, version: &str, addresses: &[SocketAddr]) -> Release {
     let slot = register.release(&"web".parse().unwrap(), &version.parse().unwrap());
     let upstream = |address: &SocketAddr| {
-        let address = Address::Socket(*address);
+        let address = Address::from(*address);
         Listed { slot: register.upstream(slot, &address), address }
     };
     Release {
@@ -168,6 +168,7 @@ fn release(register: &Register, version: &str, addresses: &[SocketAddr]) -> Rele
         upstreams: addresses.iter().map(upstream).collect(),
         host: None,
         tls: None,
+        proxy_protocol: false,
         slot,
     }
 }
@@ -878,7 +879,8 @@ fn a_second_weir_is_kept_out() {
         table.tiers[0].stable = Arc::new(release(&register, "1.0", &[site.stable.address]));
         table.tiers[0].canary = None;
         board.publish(table);
-        proxy::start(&Settings { workers: 1, client: client() }, board, register, keyring())
+        let settings = Settings { workers: 1, client: client(), ..Settings::default() };
+        proxy::start(&settings, board, register, keyring())
     };
     let error = second(site.address).unwrap_err().to_string();
     let process = std::process::id();
@@ -981,9 +983,9 @@ fn upstreams_may_be_names_and_unix_sockets() {
         });
         site.client().get("/", "").text()
     };
-    assert_eq!(with(Address::Unix(path)), "by unix");
+    assert_eq!(with(Spot::Unix(path).into()), "by unix");
     let port = site.stable.address.port();
-    assert!(with(Address::Name("localhost".into(), port)).starts_with("1.0"));
+    assert!(with(Spot::Name("localhost".into(), port).into()).starts_with("1.0"));
 }
 
 #[test]

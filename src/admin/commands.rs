@@ -18,7 +18,7 @@ use super::views::bad_query;
 use super::{Admin, ReloadError};
 use crate::control::{Answer, OrderError};
 use crate::rollout::{Command, Order, REASON_CHARS_MAX, Refusal};
-use crate::traffic::{Address, Weight, WeightError};
+use crate::traffic::{Address, Spot, Weight, WeightError};
 
 /// Largest body of a request.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -137,10 +137,10 @@ async fn named_upstreams_healthy(order: &Order) -> bool {
 }
 
 async fn connects(address: &Address) -> bool {
-    match address {
-        Address::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await.is_ok(),
-        Address::Socket(socket) => TcpStream::connect(socket).await.is_ok(),
-        Address::Unix(path) => UnixStream::connect(path).await.is_ok(),
+    match &address.spot {
+        Spot::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await.is_ok(),
+        Spot::Socket(socket) => TcpStream::connect(socket).await.is_ok(),
+        Spot::Unix(path) => UnixStream::connect(path).await.is_ok(),
     }
 }
 

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::difference::Class;
 use super::keys::{self, Keys};
 use super::tls::day;
-use super::values::{Scheme, duration_text, hundredfold, size_text};
+use super::values::{duration_text, hundredfold, size_text};
 use super::{AcmeConfig, Config, LogFormat, RolloutConfig, TierConfig};
 use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
 use crate::proxy::UpstreamClient;
@@ -59,6 +59,7 @@ pub(super) fn entries(config: &Config) -> Entries {
             UpstreamClient::Weir => "weir",
         },
     );
+    page.put_duration("resolve_every", config.resolve_every);
     page.turn(&keys::LOG, "log");
     page.put(
         "format",
@@ -110,6 +111,11 @@ impl Page<'_> {
         }
     }
 
+    /// A share in hundredths of a percent.
+    fn put_hundredths(&mut self, key: &'static str, points: u16) {
+        self.put(key, format!("{}%", hundredfold(f64::from(points) / 10_000.0)));
+    }
+
     fn put_duration(&mut self, key: &'static str, value: Duration) {
         self.put(key, duration_text(value));
     }
@@ -123,6 +129,7 @@ fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
 fn rollout(page: &mut Page<'_>, rollout: &RolloutConfig) {
     page.turn(&keys::ROLLOUT, "rollout");
     page.put_duration("bake", rollout.bake);
+    page.put_duration("rollback_over", rollout.rollback_over);
     match &rollout.stages {
         Stages::Auto => page.put("stages", "auto"),
         Stages::Listed(plan) => {
@@ -203,14 +210,13 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
     for release in &config.releases {
         page.turn(&keys::RELEASE, format!("{path}.releases.{}", release.version));
         page.put("version", &release.version);
-        let prefix = if release.tls.is_some() { Scheme::Https } else { Scheme::Http }.prefix();
-        let spoken = release.upstreams.iter().map(|address| format!("{prefix}{address}"));
-        page.put("upstreams", list(spoken));
+        page.put("upstreams", list(&release.upstreams));
         page.put_some("host", release.host.as_ref());
         if let Some(tls) = &release.tls {
             page.turn(&keys::RELEASE_TLS, format!("{path}.releases.{}.tls", release.version));
             describe_tls(page, tls);
         }
+        page.put("proxy_protocol", release.proxy_protocol);
     }
     treatment(page, tier, &path);
     judging(page, &config.analysis, tier, &format!("{path}.analysis"));
@@ -227,6 +233,8 @@ fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
     page.put_duration("boot_grace", health.boot_grace);
     page.put("eject_after", health.eject_after);
     page.put_duration("eject_for", health.eject_for);
+    page.put_hundredths("eject_max", health.eject_max);
+    page.put_duration("slow_start", health.slow_start);
     if let Some(preview) = &tier.preview {
         page.turn(&keys::PREVIEW, format!("{path}.preview"));
         page.put_some("header", preview.header.as_ref());
@@ -254,6 +262,10 @@ fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
     page.put("body_bytes", limits.body_bytes.map_or("none".to_owned(), size_text));
     page.put("requests_per_connection", limits.requests_per_connection);
     page.put("upstream_idle", limits.upstream_idle);
+    let most = limits.upstream_connections.map_or("none".to_owned(), |most| most.to_string());
+    page.put("upstream_connections", most);
+    page.put("upstream_pending", limits.upstream_pending);
+    page.put_hundredths("retries", limits.retries);
 }
 
 fn judging(page: &mut Page<'_>, settings: &Settings, tier: &Tier, path: &str) {

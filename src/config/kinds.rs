@@ -56,17 +56,20 @@ impl Section<'_> {
         range: RangeInclusive<u64>,
         into: &mut T,
     ) {
-        let (low, high) = (*range.start(), *range.end());
-        let read = self.read(key, |value| {
-            let help = format!("write a whole number, {low} to {high}, without quotes");
-            let Some(integer) = value.as_integer() else {
-                return Err(not_a("a whole number", value, &help));
-            };
-            let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
-            let number = number.filter(|number| range.contains(number));
-            number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
-                Mistake::new(format!("{integer} is out of range"), format!("use {low} to {high}"))
-            })
+        let read = self.read(key, |value| integer_of(value, &range));
+        set(into, read);
+    }
+
+    /// Reads a whole number within `range`, or "none".
+    pub(super) fn integer_or_none<T: TryFrom<u64>>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        into: &mut Option<T>,
+    ) {
+        let read = self.read(key, |value| match value.as_str() {
+            Some("none") => Ok(None),
+            _ => integer_of(value, &range).map(Some).map_err(or_none),
         });
         set(into, read);
     }
@@ -123,6 +126,19 @@ impl Section<'_> {
         self.hundredth(key, "%", values::share, &range, into);
     }
 
+    /// Reads a share as hundredths of a percent.
+    pub(super) fn hundredths(&mut self, key: &'static str, into: &mut u16) {
+        let mut share = f64::from(*into) / 10_000.0;
+        self.share(key, 0.0..=1.0, &mut share);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share is within 0 and 1"
+        )]
+        let points = (share * 10_000.0).round() as u16;
+        *into = points;
+    }
+
     /// Reads a difference (`0.5pp`) within `range`.
     pub(super) fn points(&mut self, key: &'static str, range: RangeInclusive<f64>, into: &mut f64) {
         self.hundredth(key, "pp", values::points, &range, into);
@@ -169,6 +185,22 @@ impl Section<'_> {
         });
         set(into, read);
     }
+}
+
+fn integer_of<T: TryFrom<u64>>(
+    value: &DeValue<'_>,
+    range: &RangeInclusive<u64>,
+) -> Result<T, Mistake> {
+    let (low, high) = (*range.start(), *range.end());
+    let help = format!("write a whole number, {low} to {high}, without quotes");
+    let Some(integer) = value.as_integer() else {
+        return Err(not_a("a whole number", value, &help));
+    };
+    let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
+    let number = number.filter(|number| range.contains(number));
+    number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+        Mistake::new(format!("{integer} is out of range"), format!("use {low} to {high}"))
+    })
 }
 
 fn duration_of(value: &DeValue<'_>, range: &RangeInclusive<Duration>) -> Result<Duration, Mistake> {

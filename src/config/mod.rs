@@ -70,6 +70,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// Whose HTTP/1.1 is spoken with upstreams.
     pub upstream_client: UpstreamClient,
+    /// How often names of upstreams are looked up.
+    pub resolve_every: Duration,
     /// What is written to standard error.
     pub log: LogSettings,
     /// From whom certificates are ordered; there where a listener orders some.
@@ -170,6 +172,8 @@ pub struct ReleaseConfig {
     pub host: Option<String>,
     /// How its upstreams are spoken to by TLS; none: they are not.
     pub tls: Option<Arc<ClientTls>>,
+    /// Whether each connection to it begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// Its line in the file, from 1; 0 without a file.
     pub line: usize,
 }
@@ -181,6 +185,8 @@ pub struct RolloutConfig {
     pub stages: Stages,
     /// Least time of a listed stage that does not say its own.
     pub bake: Duration,
+    /// Over how long everybody goes back; zero: at once.
+    pub rollback_over: Duration,
 }
 
 /// Reads the file at `path`.
@@ -240,7 +246,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let mut root = Section::new(reader, &keys::ROOT, String::new(), Some(table), 0..0);
     let (admin, admin_span) = program::admin(&mut root, base);
     let state = program::state(&mut root, base);
-    let (workers, upstream_client) = program::proxy(&mut root);
+    let (workers, upstream_client, resolve_every) = program::proxy(&mut root);
     let log = program::log(&mut root);
     let rollout = program::rollout(&mut root);
     let judging = judging::global(&mut root, rollout.bake);
@@ -269,5 +275,16 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         return None;
     }
     let warnings = Vec::new();
-    Some(Config { admin, state, workers, upstream_client, log, acme, tiers, rollout, warnings })
+    Some(Config {
+        admin,
+        state,
+        workers,
+        upstream_client,
+        resolve_every,
+        log,
+        acme,
+        tiers,
+        rollout,
+        warnings,
+    })
 }

@@ -8,7 +8,7 @@ use super::keys;
 use super::section::{At, Section, set};
 use super::values::{self, Mistake, quoted};
 use super::{AdminSettings, LogFormat, LogSettings, RolloutConfig, StateSettings};
-use crate::proxy::UpstreamClient;
+use crate::proxy::{RESOLVE_EVERY, UpstreamClient};
 use crate::rollout::{Plan, STAGES_MAX, Stage, Stages};
 use crate::traffic::Weight;
 
@@ -20,6 +20,9 @@ const WORKERS_MAX: u64 = 256;
 
 /// A stage may bake for a month.
 pub(super) const BAKE_MAX: Duration = Duration::from_hours(30 * 24);
+
+/// Longest time over which everybody goes back: whoever goes back wants to be back.
+const ROLLBACK_OVER_MAX: Duration = Duration::from_mins(10);
 
 /// The default least time of a stage, that of the judge's study.
 const BAKE: Duration = Duration::from_mins(1);
@@ -67,14 +70,17 @@ pub(super) fn state(root: &mut Section<'_>, base: &Path) -> StateSettings {
 }
 
 /// Reads `[proxy]`.
-pub(super) fn proxy(root: &mut Section<'_>) -> (Option<usize>, UpstreamClient) {
+pub(super) fn proxy(root: &mut Section<'_>) -> (Option<usize>, UpstreamClient, Duration) {
     let mut section = root.table("proxy", &keys::PROXY);
     let (mut workers, mut client) = (0, UpstreamClient::default());
+    let mut resolve_every = RESOLVE_EVERY;
     section.integer("workers", 1..=WORKERS_MAX, &mut workers);
     let clients = [("hyper", UpstreamClient::Hyper), ("weir", UpstreamClient::Weir)];
     section.word("upstream_client", &clients, &mut client);
+    let range = Duration::from_millis(100)..=Duration::from_hours(1);
+    section.duration("resolve_every", range, &mut resolve_every);
     section.finish();
-    ((workers > 0).then_some(workers), client)
+    ((workers > 0).then_some(workers), client, resolve_every)
 }
 
 /// Reads `[log]`.
@@ -127,8 +133,11 @@ pub(super) fn path(text: &str) -> Result<&str, Mistake> {
 /// Reads `[rollout]`.
 pub(super) fn rollout(root: &mut Section<'_>) -> RolloutConfig {
     let mut section = root.table("rollout", &keys::ROLLOUT);
-    let mut config = RolloutConfig { stages: Stages::Auto, bake: BAKE };
+    let mut config =
+        RolloutConfig { stages: Stages::Auto, bake: BAKE, rollback_over: Duration::ZERO };
     section.duration("bake", Duration::ZERO..=BAKE_MAX, &mut config.bake);
+    let range = Duration::ZERO..=ROLLBACK_OVER_MAX;
+    section.duration("rollback_over", range, &mut config.rollback_over);
     if section.is_text("stages") {
         section.word("stages", &[("auto", ())], &mut ());
     } else if let Some(key) = section.key_span("stages") {

@@ -12,13 +12,13 @@ use super::listener;
 use super::preview;
 use super::section::{At, Section, set};
 use super::tls;
-use super::values::{self, Mistake, Scheme, quoted};
+use super::values::{self, Mistake, quoted};
 use super::{ReleaseConfig, TierConfig, TierLines};
 use crate::traffic::affinity::OWN_COOKIE;
 use crate::traffic::matching::Network;
 use crate::traffic::{
-    Address, ClientTls, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX, Route, Sticky, Tier,
-    TierName, Timeouts, Trust, Version,
+    Address, ClientTls, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX, Route, Spot, Sticky,
+    Tier, TierName, Timeouts, Trust, Version,
 };
 
 /// Releases of a tier: more are forgotten ones.
@@ -68,6 +68,7 @@ pub(super) struct ReleaseDraft {
     pub(super) upstreams: Vec<At<Address>>,
     host: Option<String>,
     tls: Option<Arc<ClientTls>>,
+    proxy_protocol: bool,
     span: Range<usize>,
 }
 
@@ -146,6 +147,7 @@ impl Draft {
                     upstreams,
                     host: release.host,
                     tls: release.tls,
+                    proxy_protocol: release.proxy_protocol,
                     line,
                 })
             })
@@ -233,40 +235,20 @@ fn release(mut section: Section<'_>, base: &Path) -> ReleaseDraft {
         Ok(text.to_owned())
     });
     let upstreams = upstreams.unwrap_or_default();
-    let https = spoken(&section, &upstreams) == Scheme::Https;
+    let https = upstreams.iter().any(|at| at.value.is_tls());
     let tls = tls::client(&mut section, https, base);
     let unnamed = tls.as_ref().is_some_and(|tls| tls.name.is_none() && tls.trust != Trust::Anybody);
-    for at in upstreams.iter().filter(|at| unnamed && matches!(at.value.1, Address::Unix(_))) {
+    let nameless = |at: &&At<Address>| at.value.is_tls() && matches!(at.value.spot, Spot::Unix(_));
+    for at in upstreams.iter().filter(|at| unnamed && nameless(at)) {
         let help = "say which name its certificate is for: tls = { name = \"app.internal\" }";
         let mistake = Mistake::new("a Unix socket has no name to verify", help);
         section.wrong("upstreams", at.span.clone(), mistake);
     }
+    let mut proxy_protocol = false;
+    section.flag("proxy_protocol", &mut proxy_protocol);
     let span = section.span.clone();
     section.finish();
-    ReleaseDraft {
-        version,
-        upstreams: upstreams
-            .into_iter()
-            .map(|at| At { value: at.value.1, span: at.span })
-            .collect(),
-        host: host.map(|at| at.value),
-        tls,
-        span,
-    }
-}
-
-/// What is spoken to the upstreams of a release: to all of them the same.
-fn spoken(section: &Section<'_>, upstreams: &[At<(Scheme, Address)>]) -> Scheme {
-    let first = upstreams.first().map_or(Scheme::Http, |at| at.value.0);
-    if let Some(other) = upstreams.iter().find(|at| at.value.0 != first) {
-        let mistake = Mistake::new(
-            "some upstreams of this release speak TLS and some do not",
-            "write https:// before all of them or before none",
-        );
-        let others = vec![(upstreams[0].span.clone(), "the first".to_owned())];
-        section.conflict("upstreams", other.span.clone(), mistake, others);
-    }
-    first
+    ReleaseDraft { version, upstreams, host: host.map(|at| at.value), tls, proxy_protocol, span }
 }
 
 fn sticky(tier: &mut Section<'_>) -> Sticky {
@@ -339,6 +321,8 @@ fn health(mut section: Section<'_>) -> HealthCheck {
     section.duration("boot_grace", Duration::ZERO..=HOUR, &mut health.boot_grace);
     section.integer("eject_after", 1..=1_000, &mut health.eject_after);
     section.duration("eject_for", MS(100)..=HOUR, &mut health.eject_for);
+    section.hundredths("eject_max", &mut health.eject_max);
+    section.duration("slow_start", Duration::ZERO..=HOUR, &mut health.slow_start);
     section.finish();
     health
 }
@@ -372,6 +356,10 @@ fn limits(mut section: Section<'_>) -> Limits {
         &mut limits.requests_per_connection,
     );
     section.integer("upstream_idle", 0..=10_000, &mut limits.upstream_idle);
+    let most = 1..=1_000_000;
+    section.integer_or_none("upstream_connections", most.clone(), &mut limits.upstream_connections);
+    section.integer("upstream_pending", most, &mut limits.upstream_pending);
+    section.hundredths("retries", &mut limits.retries);
     section.finish();
     limits
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::traffic::{Address, Listen};
+use crate::traffic::{Address, Listen, Scheme, Spot};
 
 /// What is wrong with a value, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,7 +151,7 @@ pub(super) fn listen(text: &str) -> Result<Listen, Mistake> {
     if !text.starts_with("unix:") {
         return socket(text).map(Listen::Socket);
     }
-    if let Ok(Address::Unix(path)) = text.parse() {
+    if let Ok(Address { scheme: Scheme::Http, spot: Spot::Unix(path) }) = text.parse() {
         return Ok(Listen::Unix(path));
     }
     let help = "write an absolute path of at most 107 bytes: \"unix:/run/weir/web.sock\"";
@@ -177,65 +177,49 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, Mistake> {
     Err(Mistake::new(format!("{} is no address to listen on", quoted(text)), help))
 }
 
-/// What is spoken to an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
-    /// HTTP as it is.
-    Http,
-    /// HTTP in TLS.
-    Https,
-}
-
-impl Scheme {
-    /// What stands before the address.
-    pub(super) const fn prefix(self) -> &'static str {
-        match self {
-            Self::Http => "",
-            Self::Https => "https://",
-        }
-    }
-}
-
-/// Where an upstream listens, and what is spoken to it.
-pub(super) fn upstream(text: &str) -> Result<(Scheme, Address), Mistake> {
-    let Some(rest) = text.strip_prefix(Scheme::Https.prefix()) else {
-        return plain_upstream(text).map(|address| (Scheme::Http, address));
+/// Where an upstream listens, and what is spoken there.
+pub(super) fn upstream(text: &str) -> Result<Address, Mistake> {
+    let mistake =
+        |what: &str, help: String| Mistake::new(format!("{} is no {what}", quoted(text)), help);
+    let (scheme, spot) = match text.split_once("://") {
+        None => ("", text),
+        Some((scheme, spot)) => (scheme, spot.trim_end_matches('/')),
     };
-    let rest = rest.trim_end_matches('/');
-    let address = rest.parse::<Address>();
-    let address = address.or_else(|_| format!("{rest}:443").parse());
-    let help = "write \"https://host:port\" or \"https://10.0.0.7:8443\", no path";
-    let wrong = |_| Mistake::new(format!("{} is no address", quoted(text)), help);
-    address.map(|address| (Scheme::Https, address)).map_err(wrong)
-}
-
-fn plain_upstream(text: &str) -> Result<Address, Mistake> {
-    let help = "write \"host:port\", \"127.0.0.1:3000\", \"[::1]:3000\" or \"unix:/run/app.sock\"";
-    if let Some((scheme, rest)) = text.split_once("://") {
-        let plain = rest.trim_end_matches('/');
-        let help = match plain.parse::<Address>() {
-            Ok(_) if scheme == "http" => format!("write it without http://: {plain:?}"),
-            _ => format!("upstreams speak HTTP, or HTTPS by \"https://host:port\"; {help}"),
+    let before = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    if !["", "h2c", "http", "https"].contains(&scheme) {
+        let help = match scheme {
+            "h2" | "grpc" => {
+                format!("write h2c:// without TLS, https:// with it: \"h2c://{spot}\"")
+            }
+            "grpcs" | "tls" => format!("write \"https://{spot}\""),
+            _ => "write http://, h2c:// (HTTP/2 without TLS), https://, or nothing".to_owned(),
         };
-        return Err(Mistake::new(format!("{} is a URL, not an address", quoted(text)), help));
+        return Err(mistake("scheme that upstreams have", help));
     }
-    if let Some(path) = text.strip_prefix("unix:") {
-        let wrong = match path {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    if let Some(path) = spot.strip_prefix("unix:") {
+        let help = match path {
             _ if !path.starts_with('/') => {
                 "the path of a socket is absolute: \"unix:/run/app.sock\""
             }
-            _ if path.len() > 107 => "the path of a socket has at most 107 bytes",
-            _ => help,
+            _ => "the path of a socket has at most 107 bytes",
         };
-        return text
-            .parse()
-            .map_err(|_| Mistake::new(format!("{} is no socket", quoted(text)), wrong));
+        return Err(mistake("socket", help.to_owned()));
     }
-    text.parse().map_err(|_| {
-        let with_port = format!("{text}:3000").parse::<Address>().is_ok();
-        let help = if with_port { "a port is missing: \"host:port\"" } else { help };
-        Mistake::new(format!("{} is no address", quoted(text)), help)
-    })
+    let port = if scheme == "https" { 443 } else { 3000 };
+    let is_address = |text: &str| text.parse::<Address>().is_ok();
+    let host = spot.split('/').next().unwrap_or_default();
+    let help = if is_address(&format!("{spot}:{port}")) {
+        format!("a port is missing: \"{before}{spot}:{port}\"")
+    } else if host.len() < spot.len() && is_address(host) {
+        format!("an upstream has no path: \"{before}{host}\"")
+    } else {
+        "write \"host:port\", \"127.0.0.1:3000\", \"[::1]:3000\" or \"unix:/run/app.sock\""
+            .to_owned()
+    };
+    Err(mistake("address", help))
 }
 
 #[cfg(test)]
@@ -297,8 +281,14 @@ mod tests {
     #[test]
     fn addresses_are_refused_with_the_way_out() {
         let help = |text: &str| upstream(text).unwrap_err().help;
-        assert_eq!(help("http://127.0.0.1:3000/"), "write it without http://: \"127.0.0.1:3000\"");
-        assert_eq!(help("app"), "a port is missing: \"host:port\"");
+        assert_eq!(upstream("http://127.0.0.1:3000/").unwrap().to_string(), "127.0.0.1:3000");
+        assert_eq!(help("app"), "a port is missing: \"app:3000\"");
+        assert_eq!(help("https://app/"), "a port is missing: \"https://app:443\"");
+        assert_eq!(help("h2c://app:80/v1"), "an upstream has no path: \"h2c://app:80\"");
+        assert_eq!(
+            help("grpc://app:80"),
+            "write h2c:// without TLS, https:// with it: \"h2c://app:80\""
+        );
         assert_eq!(
             help("unix:app.sock"),
             "the path of a socket is absolute: \"unix:/run/app.sock\""

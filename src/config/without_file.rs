@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::values::{self, Mistake, Scheme, quoted};
+use super::values::{self, Mistake, quoted};
 use super::{
     AdminSettings, Config, LogSettings, ReleaseConfig, RolloutConfig, StateSettings, TierConfig,
     TierLines,
 };
 use crate::analysis;
-use crate::proxy::UpstreamClient;
+use crate::proxy::{RESOLVE_EVERY, UpstreamClient};
 use crate::rollout::Stages;
 use crate::traffic::matching::Network;
 use crate::traffic::{
@@ -83,7 +83,11 @@ pub fn without_file(
     };
     let analysis =
         analysis::Settings { warm_up: super::judging::WARM_UP, ..analysis::Settings::default() };
-    let rollout = RolloutConfig { stages: Stages::Auto, bake: analysis.bake };
+    let rollout = RolloutConfig {
+        stages: Stages::Auto,
+        bake: analysis.bake,
+        rollback_over: std::time::Duration::ZERO,
+    };
     let tier = TierConfig {
         tier: Arc::new(tier),
         stable: releases[0].version.clone(),
@@ -97,6 +101,7 @@ pub fn without_file(
         state: StateSettings::default(),
         workers: None,
         upstream_client: UpstreamClient::default(),
+        resolve_every: RESOLVE_EVERY,
         log: LogSettings::default(),
         acme: None,
         tiers: vec![tier],
@@ -149,18 +154,22 @@ fn release(
     let (version, address) = named.unwrap_or((unnamed_version, text));
     let version =
         Version::try_from(version.to_owned()).map_err(|error| unnamed(argument, &error))?;
-    let (scheme, address) =
+    let address =
         values::upstream(address).map_err(|mistake| ArgumentError::new(argument, mistake))?;
-    let tls = match scheme {
-        Scheme::Http => None,
-        Scheme::Https => Some(Arc::new(ClientTls::default())),
-    };
+    let tls = address.is_tls().then(|| Arc::new(ClientTls::default()));
     if address.leads_to(&listen.into()) {
         let message = format!("{} leads back to Weir, which listens there", quoted(text));
         let mistake = Mistake::new(message, "write the address of the app");
         return Err(ArgumentError::new(argument, mistake));
     }
-    Ok(ReleaseConfig { version, upstreams: vec![address], host: None, tls, line: 0 })
+    Ok(ReleaseConfig {
+        version,
+        upstreams: vec![address],
+        host: None,
+        tls,
+        proxy_protocol: false,
+        line: 0,
+    })
 }
 
 fn unnamed(argument: &'static str, error: &VersionError) -> ArgumentError {

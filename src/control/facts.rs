@@ -2,7 +2,7 @@
 
 use super::publish;
 use super::settings::{Settings, TierSettings};
-use crate::metrics::recorder::HealthState;
+use crate::metrics::HealthState;
 use crate::rollout::{Facts, ReleaseFacts, TierFacts};
 use crate::traffic::{Address, Salt, Version};
 

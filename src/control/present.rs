@@ -7,7 +7,7 @@ use super::settings::{ReleaseSettings, TierSettings};
 use super::view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
 use super::{Control, Watched, publish};
 use crate::clock;
-use crate::metrics::recorder::HealthState;
+use crate::metrics::HealthState;
 use crate::rollout::Tier;
 use crate::time::Timestamp;
 use crate::traffic::{Address, TierName, Version};

@@ -72,12 +72,15 @@ fn release(
         slot: register.upstream(slot, address),
     };
     // A release that the file does not list is most likely spoken to as the last that it does.
-    let tls = line.or(file.releases.last()).and_then(|line| line.tls.clone());
+    let alike = line.or(file.releases.last());
+    let is_tls = addresses.iter().any(Address::is_tls);
+    let tls = alike.and_then(|line| line.tls.clone()).or_else(|| is_tls.then(Arc::default));
     Arc::new(Release {
         version: version.clone(),
         upstreams: addresses.iter().map(upstream).collect(),
         host: line.and_then(|line| line.host.clone()),
         tls,
+        proxy_protocol: alike.is_some_and(|line| line.proxy_protocol),
         slot,
     })
 }

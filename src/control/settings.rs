@@ -53,6 +53,8 @@ pub struct ReleaseSettings {
     pub host: Option<String>,
     /// How its upstreams are spoken to by TLS; none: they are not.
     pub tls: Option<Arc<ClientTls>>,
+    /// Whether each connection to it begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
 }
 
 impl Settings {

@@ -9,7 +9,7 @@ use super::observe::{Memory, counts, latency_since};
 use super::settings::TierSettings;
 use super::tape::Tape;
 use crate::analysis::{Counts, History, Judge, Line, Report, WatchSettings, Window};
-use crate::metrics::recorder::HealthState;
+use crate::metrics::HealthState;
 use crate::metrics::{Register, Totals};
 use crate::rollout::{Change, Input, Rollout, RolloutId, Tier};
 use crate::traffic::{Release, TableTier, TierName, Watch, Weight};

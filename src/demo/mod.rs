@@ -14,10 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use crate::assembly::{Store, Weir, control_settings, tls_settings};
+use crate::assembly::{Store, Weir, control_settings, proxy_settings, tls_settings};
 use crate::config::{self, Config};
 use crate::control::Handle;
-use crate::proxy;
 use crate::rollout::{Actor, Command, Order, Outcome};
 use crate::traffic::Version;
 use crowd::Crowd;
@@ -121,8 +120,7 @@ async fn play(
 
 fn start(config: &Config) -> anyhow::Result<Weir> {
     let settings = control_settings(config, false, None, vec![]);
-    let workers = config.workers.unwrap_or(2);
-    let proxy = proxy::Settings { workers, client: config.upstream_client };
+    let proxy = proxy_settings(config, 2);
     Weir::start(settings, &tls_settings(config), Store::memory(), &proxy)
 }
 

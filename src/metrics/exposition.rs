@@ -12,7 +12,10 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::{BUCKETS, Handshake, HealthState, Register, Shown, TrackShown, bucket_edges};
+use super::{
+    Attempts, BUCKETS, Handshake, HealthState, Register, Shown, TrackShown, UpstreamShown,
+    bucket_edges,
+};
 use crate::analysis::{Report, Verdict};
 use crate::time::Timestamp;
 use crate::traffic::{TierName, Track, Version, Weight};
@@ -137,7 +140,8 @@ pub fn render(scene: &Scene<'_>, register: &Register) -> String {
 fn tracks<'s>(release: &ReleaseScene<'_>, shown: &'s Shown) -> Vec<(Track, &'s TrackShown)> {
     let did = |shown: &TrackShown| {
         let attempts = &shown.attempts;
-        let broken = [attempts.refused, attempts.reset, attempts.timeout, attempts.other];
+        let Attempts { full, refused, reset, timeout, other, .. } = attempts;
+        let broken = [*full, *refused, *reset, *timeout, *other];
         attempts.classes.iter().chain(&broken).chain(&shown.responses).any(|count| *count > 0)
     };
     let stands_as_stable = matches!(release.role, "stable" | "previous");
@@ -222,6 +226,7 @@ fn release(tier: &TierName, release: &ReleaseScene<'_>, shown: &Shown, register:
     gauge!("weir_upgraded_connections", &labels).set(shown.upgraded_open as f64);
     counter!("weir_rescues_total", &labels).absolute(shown.rescues);
     counter!("weir_retries_total", &labels).absolute(shown.retries);
+    counter!("weir_refused_retries_total", &labels).absolute(shown.refused_retries);
     counter!("weir_stale_connections_total", &labels).absolute(shown.stale_connections);
     counter!("weir_previews_total", &labels).absolute(shown.previews);
     counter!("weir_switches_total", &labels).absolute(shown.switches);
@@ -239,7 +244,20 @@ fn release(tier: &TierName, release: &ReleaseScene<'_>, shown: &Shown, register:
             )
             .set(flag(now == state));
         }
+        upstream(tier, release.version, address, &register.upstream_shown(*slot));
     }
+}
+
+fn upstream(tier: &TierName, version: &Version, address: &str, shown: &UpstreamShown) {
+    let labels = [
+        ("tier", tier.to_string()),
+        ("version", version.to_string()),
+        ("upstream", address.to_owned()),
+    ];
+    gauge!("weir_upstream_connections", &labels).set(shown.connections as f64);
+    gauge!("weir_upstream_pending", &labels).set(shown.pending as f64);
+    counter!("weir_upstream_ejections_total", &labels).absolute(shown.ejections);
+    counter!("weir_upstream_resolve_failures_total", &labels).absolute(shown.resolve_failures);
 }
 
 fn attempts(tier: &TierName, version: &Version, track: Track, shown: &TrackShown) {
@@ -253,6 +271,7 @@ fn attempts(tier: &TierName, version: &Version, track: Track, shown: &TrackShown
     };
     let attempts = &shown.attempts;
     let broken = [
+        ("full", attempts.full),
         ("refused", attempts.refused),
         ("reset", attempts.reset),
         ("timeout", attempts.timeout),
@@ -308,7 +327,14 @@ fn describe() {
     describe_gauge!("weir_requests_in_flight", "Requests on their way");
     describe_gauge!("weir_upgraded_connections", "Open upgraded connections (WebSockets)");
     describe_counter!("weir_rescues_total", "Requests that failed here and were served by stable");
-    describe_counter!("weir_retries_total", "Requests sent again on a fresh connection");
+    describe_counter!(
+        "weir_retries_total",
+        "Requests sent again, on a fresh connection or to another upstream"
+    );
+    describe_counter!(
+        "weir_refused_retries_total",
+        "Requests not sent again, because too many others were"
+    );
     describe_counter!(
         "weir_stale_connections_total",
         "Kept-alive connections that had died while idle"
@@ -317,6 +343,16 @@ fn describe() {
     describe_counter!("weir_switches_total", "Clients whose key changed at login and moved here");
     describe_counter!("weir_abandoned_total", "Clients that went away before their answer");
     describe_gauge!("weir_upstream_health", "1 for how the upstream is doing now");
+    describe_gauge!("weir_upstream_connections", "Open connections to the upstream");
+    describe_gauge!("weir_upstream_pending", "Requests that wait for a connection to it");
+    describe_counter!(
+        "weir_upstream_ejections_total",
+        "How often the upstream was left out because requests failed"
+    );
+    describe_counter!(
+        "weir_upstream_resolve_failures_total",
+        "How often the name of the upstream could not be looked up"
+    );
     describe_counter!("weir_attempts_total", "Attempts on a release, rescued ones included");
     describe_counter!("weir_responses_total", "Answers that users saw");
 }

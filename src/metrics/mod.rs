@@ -5,10 +5,9 @@ pub mod keys;
 pub mod latency;
 pub mod recorder;
 mod tiers;
+mod upstream;
 
 pub use latency::{BUCKETS, bucket_edges};
-pub use recorder::{
-    Attempts, Health, HealthState, Outcome, Register, Shown, Totals, TrackShown, UpstreamCells,
-    WATCHES_MAX, Writer,
-};
+pub use recorder::{Attempts, Outcome, Register, Shown, Totals, TrackShown, WATCHES_MAX, Writer};
 pub use tiers::{Handshake, TierCells};
+pub use upstream::{Health, HealthState, UpstreamCells, UpstreamShown};

@@ -7,20 +7,18 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::keys::Sketch;
 use super::latency::{BUCKETS, bucket};
 use super::tiers::TierCells;
+use super::upstream::{Health, UpstreamCells, UpstreamShown};
 use crate::traffic::{Address, TierName, Track, Version};
 
 /// Watches of one tier that are counted; the configuration refuses more.
 pub const WATCHES_MAX: usize = 8;
-
-/// Longest error text that is kept of an upstream, in bytes.
-const ERROR_BYTES_MAX: usize = 160;
 
 /// A number with one writer: written by a load and a store, which cost what plain memory costs.
 #[derive(Debug, Default)]
@@ -40,11 +38,16 @@ impl Count {
     }
 }
 
+/// Kinds of [`Outcome`]: five classes of answers, and five ways to give none.
+const OUTCOMES: usize = 10;
+
 /// How an attempt on a release ended, for the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It answered with this status.
     Answered(u16),
+    /// Its upstreams have as many connections and waiting requests as they may have.
+    Full,
     /// No connection could be made, or no upstream was healthy.
     Refused,
     /// The connection broke, before or in the answer.
@@ -60,10 +63,11 @@ impl Outcome {
     pub const fn is_error(self) -> bool {
         match self {
             Self::Answered(status) => status >= 500,
-            Self::Refused | Self::Reset | Self::TimedOut | Self::Other => true,
+            Self::Full | Self::Refused | Self::Reset | Self::TimedOut | Self::Other => true,
         }
     }
 
+    /// Its place among [`OUTCOMES`].
     const fn index(self) -> usize {
         match self {
             Self::Answered(status) => class(status),
@@ -71,6 +75,7 @@ impl Outcome {
             Self::Reset => 6,
             Self::TimedOut => 7,
             Self::Other => 8,
+            Self::Full => 9,
         }
     }
 }
@@ -100,6 +105,7 @@ struct Cells {
     in_flight: Count,
     rescues: Count,
     retries: Count,
+    refused_retries: Count,
     stale_connections: Count,
     previews: Count,
     switches: Count,
@@ -109,7 +115,7 @@ struct Cells {
 
 #[derive(Debug)]
 struct TrackCells {
-    attempts: [Count; 9],
+    attempts: [Count; OUTCOMES],
     responses: [Count; 5],
     latency: [Count; BUCKETS],
     latency_nanoseconds: Count,
@@ -138,6 +144,7 @@ impl Cells {
             in_flight: Count::default(),
             rescues: Count::default(),
             retries: Count::default(),
+            refused_retries: Count::default(),
             stale_connections: Count::default(),
             previews: Count::default(),
             switches: Count::default(),
@@ -207,9 +214,14 @@ impl Writer {
         self.cells.rescues.add(1);
     }
 
-    /// A request was sent again on a fresh connection.
+    /// A request was sent again, on a fresh connection or to another upstream.
     pub fn retried(&self) {
         self.cells.retries.add(1);
+    }
+
+    /// A request was not sent again, since too many of the others were.
+    pub fn retry_refused(&self) {
+        self.cells.refused_retries.add(1);
     }
 
     /// A kept-alive connection had died while it was idle.
@@ -269,6 +281,8 @@ pub struct Attempts {
     pub timeout: u64,
     /// Anything else.
     pub other: u64,
+    /// No upstream could take it.
+    pub full: u64,
 }
 
 /// What a release did on one track, for the metrics.
@@ -296,8 +310,10 @@ pub struct Shown {
     pub in_flight: u64,
     /// Requests that failed here and were served by stable.
     pub rescues: u64,
-    /// Requests sent again on a fresh connection.
+    /// Requests sent again, on a fresh connection or to another upstream.
     pub retries: u64,
+    /// Requests not sent again, since too many of the others were.
+    pub refused_retries: u64,
     /// Kept-alive connections that had died while idle.
     pub stale_connections: u64,
     /// Requests of testers.
@@ -308,116 +324,6 @@ pub struct Shown {
     pub abandoned: u64,
     /// Upgraded connections that are open.
     pub upgraded_open: u64,
-}
-
-/// How an upstream is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HealthState {
-    /// Not yet known: it or Weir has just started.
-    Unknown,
-    /// It passes its checks.
-    Healthy,
-    /// It fails its checks.
-    Unhealthy,
-    /// Its checks pass, but requests failed; it is left out for a while.
-    Ejected,
-}
-
-/// How an upstream is doing, since when, and what was last wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// How it is doing.
-    pub state: HealthState,
-    /// Since when.
-    pub since: Instant,
-    /// Its last error.
-    pub error: Option<String>,
-}
-
-/// What is known of one upstream: written by the checks and by workers whose requests fail.
-#[derive(Debug)]
-pub struct UpstreamCells {
-    start: Instant,
-    checked: AtomicU8,
-    ejected_until: AtomicU64,
-    failures: AtomicU32,
-    story: Mutex<(Instant, Option<String>)>,
-}
-
-impl UpstreamCells {
-    fn new(now: Instant) -> Self {
-        Self {
-            start: now,
-            checked: AtomicU8::new(HealthState::Unknown as u8),
-            ejected_until: AtomicU64::new(0),
-            failures: AtomicU32::new(0),
-            story: Mutex::new((now, None)),
-        }
-    }
-
-    /// How it is doing at `now`.
-    pub fn state(&self, now: Instant) -> HealthState {
-        let checked = self.checked.load(Ordering::Acquire);
-        if checked == HealthState::Unhealthy as u8 {
-            HealthState::Unhealthy
-        } else if self.since_start(now) < self.ejected_until.load(Ordering::Acquire) {
-            HealthState::Ejected
-        } else if checked == HealthState::Healthy as u8 {
-            HealthState::Healthy
-        } else {
-            HealthState::Unknown
-        }
-    }
-
-    /// The checks found it to be in `state` (not [`HealthState::Ejected`], which is not theirs).
-    pub fn checked(&self, state: HealthState, now: Instant) {
-        if self.checked.swap(state as u8, Ordering::AcqRel) != state as u8 {
-            self.story().0 = now;
-        }
-    }
-
-    /// Whether the checks have said nothing of it so far.
-    pub fn is_unknown(&self) -> bool {
-        self.checked.load(Ordering::Acquire) == HealthState::Unknown as u8
-    }
-
-    /// For how long it has been known.
-    pub fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.start)
-    }
-
-    /// What was last wrong with it.
-    pub fn failed(&self, error: &str) {
-        let end = error.floor_char_boundary(ERROR_BYTES_MAX);
-        self.story().1 = Some(error[..end].to_owned());
-    }
-
-    /// A request failed; the number of failures in a row.
-    pub fn failure(&self) -> u32 {
-        self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
-    }
-
-    /// A request was answered.
-    pub fn success(&self) {
-        if self.failures.load(Ordering::Relaxed) != 0 {
-            self.failures.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// Leaves it out until `until`.
-    pub fn eject(&self, now: Instant, until: Instant) {
-        self.failures.store(0, Ordering::Relaxed);
-        self.ejected_until.store(self.since_start(until), Ordering::Release);
-        self.story().0 = now;
-    }
-
-    fn since_start(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.start).as_micros()).unwrap_or(u64::MAX)
-    }
-
-    fn story(&self) -> MutexGuard<'_, (Instant, Option<String>)> {
-        self.story.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The register: who is counted, and the cells. Shared by all; the lock is taken only when a
@@ -433,6 +339,7 @@ struct Slots {
     releases: Vec<ReleaseSlot>,
     upstreams: Vec<(usize, Address, Arc<UpstreamCells>)>,
     tiers: BTreeMap<TierName, Arc<TierCells>>,
+    ejecting: Arc<Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -467,7 +374,8 @@ impl Register {
         if let Some(known) = slots.upstreams.iter().position(same) {
             return known;
         }
-        let cells = Arc::new(UpstreamCells::new(Instant::now()));
+        let ejecting = Arc::clone(&slots.ejecting);
+        let cells = Arc::new(UpstreamCells::new(Instant::now(), ejecting));
         slots.upstreams.push((release, address.clone(), cells));
         slots.upstreams.len() - 1
     }
@@ -530,6 +438,7 @@ impl Register {
             in_flight: sum(|cells| &cells.in_flight),
             rescues: sum(|cells| &cells.rescues),
             retries: sum(|cells| &cells.retries),
+            refused_retries: sum(|cells| &cells.refused_retries),
             stale_connections: sum(|cells| &cells.stale_connections),
             previews: sum(|cells| &cells.previews),
             switches: sum(|cells| &cells.switches),
@@ -553,9 +462,15 @@ impl Register {
     /// # Panics
     /// A slot that does not exist.
     pub fn health(&self, upstream: usize) -> Health {
-        let cells = self.upstream_cells(upstream);
-        let (since, error) = cells.story().clone();
-        Health { state: cells.state(Instant::now()), since, error }
+        self.upstream_cells(upstream).health()
+    }
+
+    /// What `/metrics` shows of an upstream beside its health.
+    ///
+    /// # Panics
+    /// A slot that does not exist.
+    pub fn upstream_shown(&self, upstream: usize) -> UpstreamShown {
+        self.upstream_cells(upstream).shown()
     }
 }
 
@@ -566,7 +481,7 @@ fn add<const N: usize>(sums: &mut [u64; N], counts: &[Count; N]) {
 }
 
 fn track_shown(workers: &[Arc<Cells>], track: Track) -> TrackShown {
-    let mut ends = [0; 9];
+    let mut ends = [0; OUTCOMES];
     let mut responses = [0; 5];
     let mut latency = [0; BUCKETS];
     let mut nanoseconds = 0;
@@ -577,7 +492,7 @@ fn track_shown(workers: &[Arc<Cells>], track: Track) -> TrackShown {
         add(&mut responses, &cells.responses);
         add(&mut ends, &cells.attempts);
     }
-    let [one, two, three, four, five, refused, reset, timeout, other] = ends;
+    let [one, two, three, four, five, refused, reset, timeout, other, full] = ends;
     TrackShown {
         attempts: Attempts {
             classes: [one, two, three, four, five],
@@ -585,6 +500,7 @@ fn track_shown(workers: &[Arc<Cells>], track: Track) -> TrackShown {
             reset,
             timeout,
             other,
+            full,
         },
         responses,
         latency,
@@ -656,26 +572,6 @@ mod tests {
         assert_eq!(shown.stable.responses, [0, 1, 0, 0, 0]);
         assert_eq!(shown.stable.latency_sum, Duration::from_millis(2));
         assert_eq!(shown.in_flight, 1);
-    }
-
-    #[test]
-    fn an_ejected_upstream_comes_back_and_an_unhealthy_one_does_not() {
-        let (register, release) = register();
-        let slot = register.upstream(release, &"127.0.0.1:3000".parse().unwrap());
-        let cells = register.upstream_cells(slot);
-        let now = Instant::now();
-        assert_eq!(cells.state(now), HealthState::Unknown);
-        cells.checked(HealthState::Healthy, now);
-        assert_eq!((cells.failure(), cells.failure()), (1, 2));
-        cells.success();
-        assert_eq!(cells.failure(), 1);
-        cells.eject(now, now + Duration::from_secs(10));
-        assert_eq!(cells.state(now), HealthState::Ejected);
-        assert_eq!(cells.state(now + Duration::from_secs(11)), HealthState::Healthy);
-        cells.checked(HealthState::Unhealthy, now);
-        cells.failed(&"ä".repeat(200));
-        assert_eq!(cells.state(now + Duration::from_secs(11)), HealthState::Unhealthy);
-        assert!(register.health(slot).error.unwrap().len() <= ERROR_BYTES_MAX);
     }
 
     #[test]

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use thiserror::Error as Failure;
 
-use super::client::{self, Connection};
+use super::client;
 use super::line::{Cut, Exchange, Fault, Line};
-use super::pool::Busy;
+use super::pool::{Busy, Link};
 
 /// Why a body ended before its end.
 #[derive(Clone, Copy, Debug, Failure)]
@@ -35,23 +35,86 @@ pub struct RequestBody {
     incoming: Option<Incoming>,
     exchange: Rc<Exchange>,
     left: Option<u64>,
+    kept: Option<Box<Kept>>,
+    /// Whether something was taken that was not kept.
+    is_lost: bool,
+}
+
+/// What has been taken of a body that may have to be sent once more.
+#[derive(Debug, Default)]
+struct Kept {
+    pieces: Vec<Bytes>,
+    /// How many more bytes are kept; beyond, the body cannot be sent again.
+    room: usize,
+    /// How many of the pieces are yet to be sent again.
+    again: usize,
 }
 
 impl RequestBody {
     /// No body.
     pub const fn none(exchange: Rc<Exchange>) -> Self {
-        Self { incoming: None, exchange, left: None }
+        Self { incoming: None, exchange, left: None, kept: None, is_lost: false }
     }
 
     /// A body that the client sends, of at most `most` bytes.
     pub fn of(incoming: Incoming, exchange: Rc<Exchange>, most: Option<u64>) -> Self {
         let incoming = Some(incoming).filter(|incoming| !incoming.is_end_stream());
-        Self { incoming, exchange, left: most }
+        Self { incoming, exchange, left: most, kept: None, is_lost: false }
     }
 
     /// Whether there is no body.
-    pub const fn is_none(&self) -> bool {
-        self.incoming.is_none()
+    pub fn is_none(&self) -> bool {
+        self.incoming.is_none() && self.again() == 0
+    }
+
+    /// Keeps the first `most` bytes, so that the body can be sent once more as long as no more
+    /// than that has been taken.
+    pub fn keep_first(&mut self, most: usize) {
+        if self.kept.is_none() && self.incoming.is_some() {
+            self.kept = Some(Box::new(Kept { room: most, ..Kept::default() }));
+        }
+    }
+
+    /// Keeps nothing any more: it will not be sent once more.
+    pub fn keep_nothing(&mut self) {
+        (self.kept, self.is_lost) = (None, true);
+    }
+
+    /// The body from its beginning, if all that was taken of it was kept.
+    pub fn rewound(mut self) -> Option<Self> {
+        if let Some(kept) = &mut self.kept {
+            kept.again = kept.pieces.len();
+        }
+        (!self.is_lost).then_some(self)
+    }
+
+    /// How many pieces are yet to be sent again.
+    fn again(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.again)
+    }
+
+    /// The next piece that is to be sent again.
+    fn repeat(&mut self) -> Option<Bytes> {
+        let kept = self.kept.as_mut().filter(|kept| kept.again > 0)?;
+        let piece = kept.pieces.get(kept.pieces.len() - kept.again).cloned();
+        kept.again -= 1;
+        if self.incoming.is_none() && self.again() == 0 {
+            self.done();
+        }
+        piece
+    }
+
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        if let Some(kept) = &mut self.kept
+            && let Some(data) = frame.data_ref()
+            && data.len() <= kept.room
+        {
+            kept.room -= data.len();
+            // A copy: the piece itself would hold on to all that was read with it.
+            kept.pieces.push(Bytes::copy_from_slice(data));
+        } else {
+            self.keep_nothing();
+        }
     }
 
     fn fault(&self, fault: Fault, error: BodyError) -> Polled<BodyError> {
@@ -71,6 +134,9 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<BodyError> {
         let this = &mut *self;
+        if let Some(piece) = this.repeat() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
         let Some(incoming) = &mut this.incoming else {
             return Poll::Ready(None);
         };
@@ -91,6 +157,7 @@ impl Body for RequestBody {
                     Some(left) => this.left = left,
                     None => {}
                 }
+                this.keep(&frame);
                 if frame.is_trailers() || this.incoming.as_ref().is_some_and(Body::is_end_stream) {
                     this.done();
                 }
@@ -100,10 +167,13 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.again() == 0 && self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.again() > 0 {
+            return SizeHint::default();
+        }
         self.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }
@@ -132,7 +202,7 @@ enum Content {
 #[derive(Debug)]
 pub struct Lease {
     /// The connection.
-    pub connection: Connection,
+    pub link: Link,
     /// Its upstream, busy as long as the answer lasts.
     pub busy: Busy,
     /// Idle connections that are kept at most.
@@ -241,11 +311,11 @@ impl Drop for ResponseBody {
             if whole {
                 exchange.tally.ends(true);
             }
-            if let Some(Lease { connection, busy, most }) = lease.take()
+            if let Some(Lease { link, busy, most }) = lease.take()
                 && whole
                 && exchange.handed.get().is_some()
             {
-                busy.upstream.keep(connection, now, most);
+                busy.upstream.pool.keep(link, now, most);
             }
         }
         self.line.ends(&exchange, now);

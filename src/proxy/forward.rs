@@ -14,7 +14,8 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, 
 use tower::Service;
 
 use super::body::{Lease, RequestBody};
-use super::client::{Body, Broken, Cause, Connection};
+use super::client::{Body, Broken, Cause};
+use super::connect::{Seeker, Unreached};
 use super::headers::{self, WEIR_VERSION};
 use super::line::{Cut, Exchange, Fault, Stage};
 use super::place::Place;
@@ -46,6 +47,8 @@ pub enum Failure {
     Fault(Fault),
     /// The client did not go on with its body.
     ClientLate,
+    /// All upstreams have as many connections and waiting requests as they may have.
+    Full,
     /// The upstream did not answer in time.
     Late,
     /// No upstream is healthy.
@@ -76,6 +79,7 @@ pub async fn forward(
 ) -> Result<Answer, Failure> {
     let mut tried: Option<Rc<UpstreamView>> = None;
     let mut count = 0;
+    place.release.budget.earn(place.tier.table.tier.limits.retries);
     loop {
         let failed = match attempt(worker, exchange, place, request, tried.as_ref()).await {
             Ok(answer) => return Ok(answer),
@@ -87,11 +91,10 @@ pub async fn forward(
         }
         exchange.tally.fails(failed.outcome, failed.excused);
         count += 1;
-        let other = |upstream: &Rc<UpstreamView>| {
-            count < UPSTREAMS_TRIED_MAX && place.release.has_other(upstream, Instant::now())
-        };
         let next = match (failed.request, failed.upstream) {
-            (Some(again), Some(upstream)) if other(&upstream) => {
+            (Some(again), Some(upstream))
+                if count < UPSTREAMS_TRIED_MAX && may_retry(place, &upstream) =>
+            {
                 tried = Some(upstream);
                 again
             }
@@ -110,6 +113,21 @@ pub async fn forward(
     }
 }
 
+/// Whether a request that failed at `upstream` may be sent to another of the release: there is one,
+/// and not too many others were sent again, or a release that dies would be hit twice as hard.
+fn may_retry(place: &Place, upstream: &Rc<UpstreamView>) -> bool {
+    if !place.release.has_other(upstream, Instant::now()) {
+        return false;
+    }
+    let spared = place.release.budget.spend();
+    if spared {
+        place.release.writer.retried();
+    } else {
+        place.release.writer.retry_refused();
+    }
+    spared
+}
+
 /// Sends `request` to one upstream of the release at `place`.
 async fn attempt(
     worker: &Worker,
@@ -119,37 +137,44 @@ async fn attempt(
     tried: Option<&Rc<UpstreamView>>,
 ) -> Result<Answer, Box<Failed>> {
     let mut fresh = false;
+    let mut full: Vec<Rc<UpstreamView>> = Vec::new();
     loop {
         // From here to the choice nothing waits: a table that is acknowledged is obeyed.
         place.renew(&worker.view());
         exchange.tally.tries(place);
         let now = Instant::now();
-        let last_resort = place.track == Track::Stable;
-        let Some(upstream) = place.release.choose(now, tried, last_resort).cloned() else {
-            return Err(Failed::nobody(request));
+        let Some(upstream) = choose(place, now, tried, &full) else {
+            let nobody = if full.is_empty() { Failure::Nobody } else { Failure::Full };
+            return Err(Failed::unsent(nobody, request));
         };
         let busy = Busy::new(&place.release, &upstream);
-        let (mut connection, reused) =
-            match connection(worker, exchange, place, &request, &upstream, fresh, now).await {
-                Ok(found) => found,
-                Err(failure) => return Err(unreachable(place, upstream, request, &failure)),
-            };
+        let seeker = Seeker { worker, exchange, place, request: &request, upstream: &upstream };
+        let (mut link, reused) = match seeker.connect(fresh, now).await {
+            Ok(found) => found,
+            Err(Unreached::Full) => {
+                full.push(upstream);
+                continue;
+            }
+            Err(Unreached::Failed(error)) => {
+                return Err(unreachable(place, upstream, request, &error));
+            }
+        };
         if worker.has_moved(&place.tier) {
-            upstream.keep(connection, Instant::now(), usize::MAX);
+            upstream.pool.keep(link, Instant::now(), usize::MAX);
             continue;
         }
-        let spare = (repeats(&request) && (reused || place.track == Track::Canary))
-            .then(|| Spare::of(&request));
+        let elsewhere = place.track == Track::Canary || place.release.upstreams.len() > 1;
+        let spare = (repeats(&request) && (reused || elsewhere)).then(|| Spare::of(&request));
         address(&mut request, place, &upstream);
         let now = if reused { now } else { Instant::now() };
         exchange.enters(Stage::Waiting, now);
         if request.body().is_none() {
             exchange.hand_over(now);
         }
-        match exchange.unless_cut(connection.call(request)).await {
+        match exchange.unless_cut(link.connection.call(request)).await {
             Ok(Ok(response)) => {
-                let most = place.tier.table.tier.limits.upstream_idle;
-                let lease = Lease { connection, busy, most };
+                let most = worker.idle_max(&place.tier.table.tier.limits);
+                let lease = Lease { link, busy, most };
                 return answered(place, exchange, response, lease, spare);
             }
             Ok(Err(broken)) => {
@@ -157,10 +182,11 @@ async fn attempt(
                     return Err(Failed::by_client(Failure::Fault(fault)));
                 }
                 let Broken { cause, request: unsent } = *broken;
-                let again = unsent.or_else(|| spare.map(|spare| spare.request(exchange)));
-                match again {
+                // On a connection that others use as well it may be anybody's fault.
+                let unused = unsent.is_some() && link.connection.is_shared() && !fresh;
+                match unsent.or_else(|| spare.map(|spare| spare.request(exchange))) {
                     // The kept-alive connection had died: Weir's matter, not an outcome.
-                    Some(again) if reused => {
+                    Some(again) if reused || unused => {
                         place.release.writer.stale_connection();
                         place.release.writer.retried();
                         exchange.handed.set(None);
@@ -171,41 +197,32 @@ async fn attempt(
                 }
             }
             Err(Cut::Client) => return Err(Failed::by_client(Failure::ClientLate)),
-            Err(Cut::Upstream | Cut::Total | Cut::Stream) => return Err(late(place, upstream)),
+            Err(Cut::Upstream | Cut::Total | Cut::Stream) => {
+                link.connection.retire();
+                return Err(late(place, upstream));
+            }
         }
     }
 }
 
-/// A connection to `upstream`, and whether it was used before.
-async fn connection(
-    worker: &Worker,
-    exchange: &Exchange,
+/// The upstream of the release at `place` that gets the request: not the one it was `tried` at, nor
+/// any that is `full`.
+fn choose(
     place: &Place,
-    request: &Request<RequestBody>,
-    upstream: &UpstreamView,
-    fresh: bool,
     now: Instant,
-) -> Result<(Connection, bool), io::Error> {
-    let tier = &place.tier.table.tier;
-    let late = |_| io::Error::new(ErrorKind::TimedOut, "took too long to connect");
-    exchange.enters(Stage::Connecting, now);
-    while !fresh && let Some(mut kept) = upstream.take() {
-        let doubtful = kept.idle(now) > tier.timeouts.reuse_idle && !repeats(request);
-        let connection = &mut kept.connection;
-        let open = (!doubtful || connection.look().await)
-            && (connection.is_ready()
-                || exchange.unless_cut(connection.ready()).await.map_err(late)?);
-        if open {
-            return Ok((kept.connection, true));
-        }
-        place.release.writer.stale_connection();
-    }
-    let opened = exchange.unless_cut(Connection::open(upstream, &tier.limits, worker.client)).await;
-    Ok((opened.map_err(late)??, false))
+    tried: Option<&Rc<UpstreamView>>,
+    full: &[Rc<UpstreamView>],
+) -> Option<Rc<UpstreamView>> {
+    let last_resort = place.track == Track::Stable;
+    let slow_start = place.tier.table.tier.health.slow_start;
+    let fits = |one: &Rc<UpstreamView>| {
+        !tried.into_iter().chain(full).any(|passed| Rc::ptr_eq(one, passed))
+    };
+    place.release.choose(now, slow_start, last_resort, fits).cloned()
 }
 
 /// Whether the request may be sent twice: it means the same, and has no body that is gone.
-fn repeats(request: &Request<RequestBody>) -> bool {
+pub fn repeats(request: &Request<RequestBody>) -> bool {
     request.method().is_idempotent() && request.body().is_none()
 }
 
@@ -250,7 +267,7 @@ fn address(request: &mut Request<RequestBody>, place: &Place, upstream: &Upstrea
         headers.insert(HOST, host.clone());
     } else if old && !headers.contains_key(HOST) {
         // HTTP/1.0 knows no Host, HTTP/1.1 needs one.
-        let host = HeaderValue::try_from(upstream.address.to_string());
+        let host = HeaderValue::try_from(upstream.address.spot.to_string());
         headers.insert(HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
     }
     *request.version_mut() = Version::HTTP_11;
@@ -289,16 +306,16 @@ fn answered(
     Ok(Answer { response, seen, lease })
 }
 
-/// A failure of `upstream`; after some in a row it is left out, unless nobody else of its release
-/// could serve. (Were the only upstream of a canary left out, one client with a request that fails
-/// would make errors of everybody's.)
+/// A failure of `upstream`; after some in a row it is left out, if it may be.
 fn hurt(place: &Place, upstream: &Rc<UpstreamView>, error: &str) {
     let now = Instant::now();
     let health = &place.tier.table.tier.health;
     upstream.cells.failed(error);
-    let spared = !place.release.has_other(upstream, now);
-    if upstream.cells.failure() >= health.eject_after && !spared {
-        upstream.cells.eject(now, now + health.eject_for);
+    if upstream.cells.failure() >= health.eject_after {
+        let _one_at_a_time = upstream.cells.ejecting();
+        if place.release.may_eject(upstream, now, health.eject_max) {
+            upstream.cells.eject(now, now + health.eject_for);
+        }
     }
 }
 
@@ -326,7 +343,13 @@ fn broke(
     cause: &Cause,
 ) -> Box<Failed> {
     hurt(place, &upstream, &cause.to_string());
-    let outcome = if cause.is_parse() { Outcome::Other } else { Outcome::Reset };
+    let outcome = if cause.is_parse() {
+        Outcome::Other
+    } else if cause.is_unused() {
+        Outcome::Refused
+    } else {
+        Outcome::Reset
+    };
     Box::new(Failed {
         failure: Failure::Unreachable,
         outcome,
@@ -348,14 +371,11 @@ fn late(place: &Place, upstream: Rc<UpstreamView>) -> Box<Failed> {
 }
 
 impl Failed {
-    fn nobody(request: Request<RequestBody>) -> Box<Self> {
-        Box::new(Self {
-            failure: Failure::Nobody,
-            outcome: Outcome::Refused,
-            request: Some(request),
-            upstream: None,
-            excused: false,
-        })
+    /// Nobody could even be asked.
+    fn unsent(failure: Failure, request: Request<RequestBody>) -> Box<Self> {
+        let outcome = if failure == Failure::Full { Outcome::Full } else { Outcome::Refused };
+        let request = Some(request);
+        Box::new(Self { failure, outcome, request, upstream: None, excused: false })
     }
 
     fn by_client(failure: Failure) -> Box<Self> {

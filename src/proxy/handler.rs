@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::LOCATION;
+use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -28,6 +28,10 @@ use crate::traffic::Track;
 /// Where an authority asks whether a name is ours (RFC 8555, section 8.3). What it asks of the app
 /// goes to the app.
 const PROOFS: &str = "/.well-known/acme-challenge/";
+
+/// When who was sent away for want of connections may come again, in seconds: what is full now is
+/// seldom full for long.
+const RETRY_WHEN_FULL: HeaderValue = HeaderValue::from_static("1");
 
 /// Answers one request: refuses what no proxy may pass on, places the rest by the table, forwards
 /// it, counts it.
@@ -191,8 +195,9 @@ impl<'a> Passage<'a> {
         };
         let judged = ignore.is_empty() || !covers();
         let tally = Tally::new(&self.worker.error_keys, place, judged);
-        let exchange =
-            Exchange::new(self.begun, tally, Rc::clone(self.tier), self.line.multiplexed.get());
+        let multiplexed = self.line.multiplexed.get();
+        let tier = Rc::clone(self.tier);
+        let exchange = Exchange::new(self.begun, tally, tier, self.client, multiplexed);
         let exchange = Rc::new(exchange);
         self.line.begins(&exchange);
         exchange
@@ -278,13 +283,14 @@ impl<'a> Passage<'a> {
         client: OnUpgrade,
         exchange: &Rc<Exchange>,
     ) -> Response<ResponseBody> {
-        let Lease { connection, busy, .. } = lease;
+        let Lease { link, busy, .. } = lease;
+        let (connection, seat) = link.part();
         let upstream = connection.upgrade(&mut response);
         let (mut head, _) = response.into_parts();
         let websocket = head.headers.get(http::header::UPGRADE);
         let websocket =
             websocket.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        upgrade::start(self.worker, self.line, place, client, upstream, busy, websocket);
+        upgrade::start(self.worker, self.line, place, client, upstream, (busy, seat), websocket);
         if self.line.multiplexed.get() {
             http2::from_upgrade(&mut head);
         }
@@ -319,6 +325,9 @@ impl<'a> Passage<'a> {
                 "the service took too long to answer",
                 After::KeepAlive,
             ),
+            Failure::Full => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the service is busy", After::KeepAlive)
+            }
             Failure::Nobody => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the service is not available", After::KeepAlive)
             }
@@ -333,7 +342,11 @@ impl<'a> Passage<'a> {
             method: &asked.method,
             id: Some(&asked.id),
         };
-        respond::page(status, sentence, &about, after)
+        let mut response = respond::page(status, sentence, &about, after);
+        if failure == Failure::Full {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_WHEN_FULL);
+        }
+        response
     }
 
     /// A line of the access log. No query and no header but the identifier: both hold secrets.

@@ -5,16 +5,19 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::Uri;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::dial::{self, Tls};
+use super::client::http2;
+use super::dial::{self, Dial, Dialed, Protocol, Tls, Wish};
 use super::io::Socket;
+use super::names::Names;
 use super::random;
 use crate::metrics::{HealthState, Register, UpstreamCells};
 use crate::tls::Keyring;
-use crate::traffic::{Address, HealthCheck, Table};
+use crate::traffic::{Address, HealthCheck, Spot, Table};
 
 /// Bytes of an answer in which its status must stand.
 const STATUS_LINE_BYTES_MAX: usize = 256;
@@ -25,19 +28,28 @@ pub struct Checks {
     running: BTreeMap<usize, (Check, AbortHandle)>,
 }
 
+/// Who asks.
+const AGENT: &str = "weir-health";
+
 /// One upstream and how it is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Check {
     address: Address,
     host: Option<String>,
     tls: Option<Tls>,
+    /// Whether each connection begins with a PROXY header.
+    proxied: bool,
     settings: HealthCheck,
 }
 
 impl Checks {
     /// Begins the checks that `table` wants, and ends the others. Must be called inside a local
     /// runtime.
-    pub fn follow(&mut self, table: &Table, register: &Register, keyring: &Keyring) {
+    pub fn follow(
+        &mut self,
+        table: &Table,
+        (register, keyring, names): (&Register, &Keyring, &Names),
+    ) {
         let mut wanted = BTreeMap::new();
         for tier in &table.tiers {
             for release in tier.releases() {
@@ -46,7 +58,8 @@ impl Checks {
                     let check = Check {
                         address: upstream.address.clone(),
                         host: release.host.clone(),
-                        tls: tls.clone(),
+                        tls: tls.clone().filter(|_| upstream.address.is_tls()),
+                        proxied: release.proxy_protocol,
                         settings: tier.tier.health.clone(),
                     };
                     wanted.insert(upstream.slot, check);
@@ -63,7 +76,8 @@ impl Checks {
         for (slot, check) in wanted {
             self.running.entry(slot).or_insert_with(|| {
                 let cells = register.upstream_cells(slot);
-                let task = tokio::task::spawn_local(check.clone().run(cells));
+                let dial = check.dial(names);
+                let task = tokio::task::spawn_local(check.clone().run(dial, cells));
                 (check, task.abort_handle())
             });
         }
@@ -71,10 +85,14 @@ impl Checks {
 }
 
 impl Check {
-    async fn run(self, cells: Arc<UpstreamCells>) {
+    fn dial(&self, names: &Names) -> Dial {
+        Dial::new(&self.address, self.tls.clone(), names)
+    }
+
+    async fn run(self, dial: Dial, cells: Arc<UpstreamCells>) {
         let (mut passed, mut failed) = (0_u32, 0_u32);
         loop {
-            match self.ask().await {
+            match self.ask(&dial).await {
                 Ok(()) => (passed, failed) = (passed.saturating_add(1), 0),
                 Err(error) => {
                     (passed, failed) = (0, failed.saturating_add(1));
@@ -97,41 +115,58 @@ impl Check {
         }
     }
 
-    async fn ask(&self) -> io::Result<()> {
+    async fn ask(&self, dial: &Dial) -> io::Result<()> {
         let late = |_| io::Error::new(ErrorKind::TimedOut, "the health check took too long");
-        timeout(self.settings.timeout, self.ask_patiently()).await.map_err(late)?
+        timeout(self.settings.timeout, self.ask_patiently(dial)).await.map_err(late)?
     }
 
-    async fn ask_patiently(&self) -> io::Result<()> {
-        let mut socket = dial::connect(&self.address, None, self.tls.as_ref()).await?.0;
-        match &self.settings.path {
-            None => Ok(()),
-            Some(path) => self.get(&mut socket, path).await,
+    async fn ask_patiently(&self, dial: &Dial) -> io::Result<()> {
+        let header = self.proxied.then(|| dial::proxy_header(None));
+        let wish = Wish { header, single: false, patience: self.settings.timeout };
+        let Dialed { socket, protocol, .. } = dial.connect(&wish).await?;
+        let Some(path) = &self.settings.path else { return Ok(()) };
+        let status = match protocol {
+            Protocol::Http1 => self.get(socket, path).await?,
+            Protocol::Http2 => http2::status(socket, self.uri(path)?, AGENT).await?.into(),
+        };
+        match status {
+            Some(200..400) => Ok(()),
+            Some(status) => Err(io::Error::other(format!("{path} answered {status}"))),
+            None => Err(io::Error::other(format!("{path} did not answer in HTTP"))),
         }
     }
 
-    async fn get(&self, socket: &mut Socket, path: &str) -> io::Result<()> {
-        let address = self.address.to_string();
-        let host = self.host.as_deref().unwrap_or(match self.address {
-            Address::Unix(_) => "localhost",
-            Address::Name(..) | Address::Socket(_) => &address,
-        });
+    /// The Host that is asked for.
+    fn host(&self) -> String {
+        self.host.clone().unwrap_or_else(|| match self.address.spot {
+            Spot::Unix(_) => "localhost".to_owned(),
+            Spot::Name(..) | Spot::Socket(_) => self.address.spot.to_string(),
+        })
+    }
+
+    fn uri(&self, path: &str) -> io::Result<Uri> {
+        let scheme = if self.address.is_tls() { "https" } else { "http" };
+        let uri = Uri::builder().scheme(scheme).authority(self.host()).path_and_query(path);
+        uri.build().map_err(io::Error::other)
+    }
+
+    /// Asks by HTTP/1.1 and gives the status; none if that is not what comes back.
+    async fn get(&self, mut socket: Socket, path: &str) -> io::Result<Option<u16>> {
+        let host = self.host();
         let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: weir-health\r\naccept: */*\r\n\
+            "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: {AGENT}\r\naccept: */*\r\n\
              connection: close\r\n\r\n"
         );
         socket.write_all(request.as_bytes()).await?;
+        // TLS holds back what is not flushed.
+        socket.flush().await?;
         let mut answer = Vec::new();
         while !answer.contains(&b'\n') && answer.len() < STATUS_LINE_BYTES_MAX {
             if socket.read_buf(&mut answer).await? == 0 {
                 break;
             }
         }
-        match status(&answer) {
-            Some(200..400) => Ok(()),
-            Some(status) => Err(io::Error::other(format!("{path} answered {status}"))),
-            None => Err(io::Error::other(format!("{path} did not answer in HTTP"))),
-        }
+        Ok(status(&answer))
     }
 }
 

@@ -338,6 +338,8 @@ pub struct Exchange {
     pub tally: Tally,
     /// The tier, as it was when the request came.
     pub tier: Rc<TierView>,
+    /// The address of the client.
+    pub client: IpAddr,
 }
 
 impl Drop for Exchange {
@@ -350,7 +352,13 @@ impl Drop for Exchange {
 
 impl Exchange {
     /// A request whose head was read at `begun`.
-    pub fn new(begun: Instant, tally: Tally, tier: Rc<TierView>, multiplexed: bool) -> Self {
+    pub fn new(
+        begun: Instant,
+        tally: Tally,
+        tier: Rc<TierView>,
+        client: IpAddr,
+        multiplexed: bool,
+    ) -> Self {
         Self {
             multiplexed,
             begun,
@@ -369,6 +377,7 @@ impl Exchange {
             cut_at: Cell::new(None),
             tally,
             tier,
+            client,
         }
     }
 

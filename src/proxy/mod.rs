@@ -5,7 +5,9 @@
 //! thread opens listeners and checks the health of upstreams.
 
 mod body;
+mod choice;
 mod client;
+mod connect;
 mod cookies;
 mod dial;
 mod forward;
@@ -18,6 +20,7 @@ mod http2;
 mod io;
 mod line;
 mod listener;
+mod names;
 mod opening;
 mod place;
 mod pool;
@@ -40,25 +43,43 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::Register;
 use crate::tls::{Keyring, Protocols};
-use crate::traffic::{Board, Listen, TierName};
+use crate::traffic::{Board, Listen, Table, TierName};
 pub use client::UpstreamClient;
 use health::Checks;
 use listener::{Opened, Ports, Unbound};
+use names::{Lookups, Names};
 use worker::{Birth, Order};
+
+pub use names::{LookUp, Resolver};
 
 /// Pause between two tries to listen at an address that somebody else has.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
 
+/// How often names of upstreams are looked up where nothing else is said: as often as a name that
+/// moves in a fail-over is usually allowed to be kept.
+pub const RESOLVE_EVERY: Duration = Duration::from_secs(10);
+
 /// What is spoken inside TLS.
-pub const PROTOCOLS: Protocols = Protocols { server: &[b"http/1.1"], client: &[b"http/1.1"] };
+pub const PROTOCOLS: Protocols = Protocols { server: &[b"http/1.1"], client: dial::PROTOCOLS };
 
 /// How the proxy runs. What it serves is in the table.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Worker threads; 0: one a core. Board and register are made for as many.
     pub workers: usize,
     /// Whose HTTP/1.1 is spoken with upstreams.
     pub client: UpstreamClient,
+    /// How often names of upstreams are looked up.
+    pub resolve_every: Duration,
+    /// Where.
+    pub resolver: Resolver,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let client = UpstreamClient::default();
+        Self { workers: 0, client, resolve_every: RESOLVE_EVERY, resolver: Resolver::System }
+    }
 }
 
 impl Settings {
@@ -137,7 +158,7 @@ pub fn start(
     }
     let instance = String::from_utf8_lossy(&random::identifier()[..16]).into_owned();
     let (end, ended) = watch::channel(None);
-    let end = Arc::new(end);
+    let (end, names) = (Arc::new(end), Arc::new(Names::default()));
     let mut proxy = Proxy {
         ended,
         orders: Vec::with_capacity(count),
@@ -155,6 +176,7 @@ pub fn start(
             board: Arc::clone(&board),
             register: Arc::clone(&register),
             keyring: Arc::clone(&keyring),
+            names: Arc::clone(&names),
             orders,
         };
         proxy.orders.push(sender);
@@ -170,6 +192,8 @@ pub fn start(
         board,
         register,
         keyring,
+        names,
+        settings: settings.clone(),
         orders: proxy.orders.clone(),
         ports: Arc::clone(&proxy.ports),
         unbound: proxy.unbound.clone(),
@@ -265,12 +289,14 @@ impl Drop for Proxy {
     }
 }
 
-/// The thread that does what is no worker's: opening listeners and checking health.
+/// The thread that does what is no worker's: opening listeners, checking health, looking up names.
 struct Keeper {
+    settings: Settings,
     epoch: u64,
     board: Arc<Board>,
     register: Arc<Register>,
     keyring: Arc<Keyring>,
+    names: Arc<Names>,
     orders: Vec<mpsc::UnboundedSender<Order>>,
     ports: Arc<Mutex<Ports>>,
     unbound: watch::Sender<Vec<String>>,
@@ -281,21 +307,31 @@ impl Keeper {
         let runtime =
             Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         match runtime {
-            Ok(runtime) => runtime.block_on(self.keep(stopped)),
+            Ok(runtime) => {
+                runtime.block_on(self.keep(stopped));
+                // A resolver that hangs must not hold up the end.
+                runtime.shutdown_background();
+            }
             Err(error) => tracing::error!(%error, "health checks cannot run"),
         }
     }
 
     async fn keep(&mut self, stopped: &channel::Receiver<()>) {
+        let Settings { resolver, resolve_every, .. } = &self.settings;
+        let mut lookups = Lookups::new(Arc::clone(&self.names), resolver.clone(), *resolve_every);
         let mut checks = Checks::default();
-        checks.follow(&self.board.current().1, &self.register, &self.keyring);
+        let mut follow = |table: &Table, keeper: &Self| {
+            lookups.follow(table, &keeper.register);
+            checks.follow(table, (&keeper.register, &keeper.keyring, &keeper.names));
+        };
+        follow(&self.board.current().1, self);
         let mut tried = Instant::now();
         while stopped.try_recv() == Err(channel::TryRecvError::Empty) {
             let moved = self.board.epoch() != self.epoch;
             if moved {
                 let (epoch, table) = self.board.current();
                 self.epoch = epoch;
-                checks.follow(&table, &self.register, &self.keyring);
+                follow(&table, self);
             }
             let missing = !self.unbound.borrow().is_empty();
             if moved || (missing && tried.elapsed() >= BIND_AGAIN) {

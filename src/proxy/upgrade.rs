@@ -18,7 +18,7 @@ use super::client::Upgrading;
 use super::io::{Io, Socket};
 use super::line::Line;
 use super::place::Place;
-use super::pool::Busy;
+use super::pool::{Busy, Seat};
 use super::random;
 use super::view::View;
 use super::worker::Worker;
@@ -110,7 +110,7 @@ pub fn start(
     place: &Place,
     client: OnUpgrade,
     upstream: Upgrading,
-    busy: Busy,
+    held: (Busy, Rc<Seat>),
     websocket: bool,
 ) {
     line.tunnels.set(line.tunnels.get() + 1);
@@ -140,7 +140,7 @@ pub fn start(
             let pump = Pump { client, upstream: upstream.socket, down, up };
             pump.run(&open.tunnel).await;
         }
-        drop((open, busy));
+        drop((open, held));
     });
 }
 

@@ -2,21 +2,22 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::HeaderValue;
 use rustls::ServerConfig;
 
-use super::dial;
-use super::pool;
+use super::choice::Budget;
+use super::dial::{self, Dial};
+use super::names::Names;
+use super::pool::Pool;
 use crate::metrics::keys::Sketch;
-use crate::metrics::{HealthState, Register, TierCells, UpstreamCells, Writer};
+use crate::metrics::{Register, TierCells, UpstreamCells, Writer};
 use crate::tls::Keyring;
 use crate::traffic::{
-    Address, Listen, Listener, Release, Table, TableTier, TierName, Track, Version,
+    Address, Listen, Listener, Release, Scheme, Table, TableTier, TierName, Track, Upstream,
+    Version,
 };
 
 /// The table of one epoch.
@@ -86,7 +87,10 @@ pub struct ReleaseView {
     pub host: Option<HeaderValue>,
     /// Its upstreams.
     pub upstreams: Vec<Rc<UpstreamView>>,
-    rotation: Cell<usize>,
+    /// How many of its requests may be sent again.
+    pub budget: Budget,
+    /// Whose turn it is.
+    pub rotation: Cell<usize>,
 }
 
 /// One upstream, with this worker's connections to it. Kept over tables as long as one names it.
@@ -96,14 +100,27 @@ pub struct UpstreamView {
     pub address: Address,
     /// What is known of it.
     pub cells: Arc<UpstreamCells>,
-    /// Idle connections; the one used last is on top.
-    pub idle: RefCell<Vec<pool::Kept>>,
+    /// This worker's connections to it.
+    pub pool: Rc<Pool>,
+    /// How they are made.
+    pub dial: Dial,
+    /// Whether they tell of a client.
+    proxied: bool,
     /// This worker's requests on their way to it.
     pub busy: Cell<usize>,
-    /// The last good answer of the resolver, for a name.
-    pub resolved: Cell<Option<SocketAddr>>,
-    /// How it is spoken to by TLS; none: it is not.
-    pub tls: Option<dial::Tls>,
+}
+
+/// What a worker shares with all others.
+#[derive(Debug)]
+pub struct Shared<'a> {
+    /// Its number.
+    pub worker: usize,
+    /// Where they count.
+    pub register: &'a Register,
+    /// What TLS handshakes share.
+    pub keyring: &'a Arc<Keyring>,
+    /// What is known of names.
+    pub names: &'a Names,
 }
 
 /// What outlives a table: connections and sketches.
@@ -115,29 +132,21 @@ pub struct Kept {
 
 impl View {
     /// The view of `worker` on a table, with what was `kept` of the one before.
-    pub fn new(
-        table: &Table,
-        epoch: u64,
-        (register, keyring): (&Register, &Arc<Keyring>),
-        worker: usize,
-        kept: &mut Kept,
-    ) -> Self {
+    pub fn new(table: &Table, epoch: u64, shared: &Shared<'_>, kept: &mut Kept) -> Self {
         let before = std::mem::take(kept);
+        let (register, keyring) = (shared.register, shared.keyring);
         let mut build = |release: &Arc<Release>| {
             let tls = release.tls.as_ref().map(|tls| dial::Tls::new(tls, keyring));
             let upstreams = release.upstreams.iter().map(|upstream| {
-                let new = || {
-                    let (address, slot) = (&upstream.address, upstream.slot);
-                    Rc::new(UpstreamView::new(address, register, slot, tls.clone()))
-                };
+                let tls = tls.as_ref().filter(|_| upstream.address.is_tls());
+                let new = || Rc::new(UpstreamView::new(upstream, release, shared, tls.cloned()));
                 let view = before.upstreams.get(&upstream.slot);
-                // Connections that were made by other rules must not be used any more.
-                let same = view.filter(|view| view.tls == tls);
-                let view = same.cloned().unwrap_or_else(new);
+                let view = view.filter(|view| view.is_by(release, tls)).cloned();
+                let view = view.unwrap_or_else(new);
                 Rc::clone(kept.upstreams.entry(upstream.slot).or_insert(view))
             });
             let upstreams = upstreams.collect();
-            let writer = register.writer(release.slot, worker);
+            let writer = register.writer(release.slot, shared.worker);
             Rc::new(ReleaseView::new(Arc::clone(release), writer, upstreams))
         };
         let mut tiers = Vec::with_capacity(table.tiers.len());
@@ -244,60 +253,33 @@ impl ReleaseView {
             release,
             writer,
             upstreams,
+            budget: Budget::default(),
             rotation: Cell::new(0),
         }
-    }
-
-    /// The least busy upstream among the healthiest, other than `but`. `last_resort` also takes
-    /// one that is ejected or fails its checks: better to try than to send everybody away.
-    pub fn choose(
-        &self,
-        now: Instant,
-        but: Option<&Rc<UpstreamView>>,
-        last_resort: bool,
-    ) -> Option<&Rc<UpstreamView>> {
-        let turn = self.rotation.get();
-        self.rotation.set(turn.wrapping_add(1));
-        let count = self.upstreams.len();
-        let mut best: Option<(u8, usize, &Rc<UpstreamView>)> = None;
-        for step in 0..count {
-            let upstream = &self.upstreams[turn.wrapping_add(step) % count];
-            if but.is_some_and(|but| Rc::ptr_eq(but, upstream)) {
-                continue;
-            }
-            let rank = match upstream.cells.state(now) {
-                HealthState::Healthy => 0,
-                HealthState::Unknown => 1,
-                HealthState::Ejected if last_resort => 2,
-                HealthState::Unhealthy if last_resort => 3,
-                HealthState::Ejected | HealthState::Unhealthy => continue,
-            };
-            let busy = upstream.busy.get();
-            if best.is_none_or(|(other, least, _)| (rank, busy) < (other, least)) {
-                best = Some((rank, busy, upstream));
-            }
-        }
-        best.map(|(_, _, upstream)| upstream)
-    }
-
-    /// Whether an upstream other than `but` could serve.
-    pub fn has_other(&self, but: &Rc<UpstreamView>, now: Instant) -> bool {
-        self.upstreams.iter().any(|upstream| {
-            !Rc::ptr_eq(upstream, but)
-                && matches!(upstream.cells.state(now), HealthState::Healthy | HealthState::Unknown)
-        })
     }
 }
 
 impl UpstreamView {
-    fn new(address: &Address, register: &Register, slot: usize, tls: Option<dial::Tls>) -> Self {
+    fn new(
+        upstream: &Upstream,
+        release: &Release,
+        shared: &Shared<'_>,
+        tls: Option<dial::Tls>,
+    ) -> Self {
+        let address = &upstream.address;
         Self {
             address: address.clone(),
-            cells: register.upstream_cells(slot),
-            idle: RefCell::default(),
+            cells: shared.register.upstream_cells(upstream.slot),
+            pool: Pool::new(shared.worker, address.scheme == Scheme::H2c),
+            dial: Dial::new(address, tls, shared.names),
+            proxied: release.proxy_protocol,
             busy: Cell::new(0),
-            resolved: Cell::new(None),
-            tls,
         }
+    }
+
+    /// Whether connections are still made by the same rules; those that were made by others must
+    /// not be used any more.
+    fn is_by(&self, release: &Release, tls: Option<&dial::Tls>) -> bool {
+        self.dial.is_by(tls) && self.proxied == release.proxy_protocol
     }
 }

@@ -21,14 +21,15 @@ use super::handshake::Handshakes;
 use super::io::{Io, Socket};
 use super::line::Line;
 use super::listener::{Door, Entrance};
+use super::names::Names;
 use super::opening;
 use super::stack;
 use super::upgrade::{self, Chunk, Tunnel};
-use super::view::{Kept, TierView, View};
+use super::view::{Kept, Shared, TierView, View};
 use crate::metrics::Register;
 use crate::metrics::keys::ErrorKeys;
 use crate::tls::Keyring;
-use crate::traffic::{Board, Listen, Timeouts};
+use crate::traffic::{Board, Limits, Listen, Timeouts};
 
 /// Time between two looks at everything that may take too long. Deadlines are late by it at most,
 /// which matters to nobody, and a request needs no timer.
@@ -88,6 +89,7 @@ pub struct Worker {
     index: usize,
     board: Arc<Board>,
     register: Arc<Register>,
+    names: Arc<Names>,
     view: RefCell<Rc<View>>,
     kept: RefCell<Kept>,
     lines: RefCell<Vec<Rc<Line>>>,
@@ -109,6 +111,8 @@ pub struct Birth {
     pub register: Arc<Register>,
     /// What TLS handshakes share.
     pub keyring: Arc<Keyring>,
+    /// What is known of names.
+    pub names: Arc<Names>,
     /// What it is told.
     pub orders: mpsc::UnboundedReceiver<Order>,
 }
@@ -122,7 +126,7 @@ pub fn run(birth: Birth) -> io::Result<()> {
 
 impl Worker {
     async fn live(birth: Birth) {
-        let Birth { index, client, instance, board, register, keyring, mut orders } = birth;
+        let Birth { index, client, instance, board, register, keyring, names, mut orders } = birth;
         let changed = Arc::new(Notify::new());
         let waker = Arc::clone(&changed);
         board.set_waker(index, Box::new(move || waker.notify_one()));
@@ -139,6 +143,7 @@ impl Worker {
             index,
             board,
             register,
+            names,
             view: RefCell::default(),
             kept: RefCell::default(),
             lines: RefCell::default(),
@@ -196,6 +201,13 @@ impl Worker {
         Rc::clone(&self.view.borrow())
     }
 
+    /// Idle connections to one upstream that this worker keeps at most: no more than its share of
+    /// those that there may be, or others would find none left.
+    pub fn idle_max(&self, limits: &Limits) -> usize {
+        let share = limits.upstream_connections.map(|most| most / self.board.workers().max(1));
+        limits.upstream_idle.min(share.unwrap_or(usize::MAX))
+    }
+
     /// Whether a later table than that of `tier` was published.
     pub fn has_moved(&self, tier: &TierView) -> bool {
         self.board.epoch() != tier.epoch
@@ -204,8 +216,13 @@ impl Worker {
     /// Reads the table, says so, and parts with what has lost by it.
     fn follow(&self) {
         let (epoch, table) = self.board.current();
-        let shared = (&*self.register, &self.keyring);
-        let view = View::new(&table, epoch, shared, self.index, &mut self.kept.borrow_mut());
+        let shared = Shared {
+            worker: self.index,
+            register: &self.register,
+            keyring: &self.keyring,
+            names: &self.names,
+        };
+        let view = View::new(&table, epoch, &shared, &mut self.kept.borrow_mut());
         *self.view.borrow_mut() = Rc::new(view);
         self.board.acknowledge(self.index, epoch);
         self.part(Instant::now());
@@ -246,7 +263,8 @@ impl Worker {
             tunnel.sweep(now);
         }
         for (tier, upstream) in view.upstreams() {
-            upstream.sweep(now, tier.table.tier.timeouts.upstream_idle);
+            let limit = tier.table.tier.timeouts.upstream_idle;
+            upstream.pool.sweep(now, limit, 0, &upstream.dial);
         }
     }
 

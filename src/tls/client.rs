@@ -18,7 +18,7 @@ use super::certificate::CertificateError;
 use super::server::versions;
 use super::{Keyring, TlsError, keyring, x509};
 use crate::time::Timestamp;
-use crate::traffic::{Address, Certificate, ClientTls, TlsVersion, Trust};
+use crate::traffic::{Address, Certificate, ClientTls, Spot, TlsVersion, Trust};
 
 /// Sessions kept for the next connections to the upstreams of one release.
 const SESSIONS_MAX: usize = 64;
@@ -66,11 +66,11 @@ fn own(
 /// The name that an upstream's certificate must be for: that of the file, or the host of its
 /// address. None for a Unix socket without one; the configuration refuses that.
 pub fn server_name(address: &Address, tls: &ClientTls) -> Option<ServerName<'static>> {
-    match (&tls.name, address) {
+    match (&tls.name, &address.spot) {
         (Some(name), _) => ServerName::try_from(name.clone()).ok(),
-        (None, Address::Name(host, _)) => ServerName::try_from(host.clone()).ok(),
-        (None, Address::Socket(address)) => Some(ServerName::from(address.ip())),
-        (None, Address::Unix(_)) => match tls.trust {
+        (None, Spot::Name(host, _)) => ServerName::try_from(host.clone()).ok(),
+        (None, Spot::Socket(address)) => Some(ServerName::from(address.ip())),
+        (None, Spot::Unix(_)) => match tls.trust {
             Trust::Anybody => Some(ServerName::from(IpAddr::from([0, 0, 0, 0]))),
             Trust::Only(_) | Trust::System => None,
         },

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::matching::Network;
-use super::{Address, ServerTls, overlap};
+use super::{Address, ServerTls, Spot, overlap};
 
 /// An address to listen at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,8 +38,8 @@ impl Listen {
     /// The same place as an upstream would be written.
     pub fn address(&self) -> Address {
         match self {
-            Self::Socket(address) => Address::Socket(*address),
-            Self::Unix(path) => Address::Unix(path.clone()),
+            Self::Socket(address) => Spot::Socket(*address).into(),
+            Self::Unix(path) => Spot::Unix(path.clone()).into(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Where a request goes: weights, buckets, the keys of clients, and the table that says all of it.
 
+mod address;
 pub mod affinity;
 mod board;
 mod listener;
@@ -11,6 +12,7 @@ mod tier;
 mod tls;
 mod weight;
 
+pub use address::{Address, AddressError, Scheme, Spot};
 pub use affinity::Sticky;
 pub use board::Board;
 pub use listener::{Listen, Listener};
@@ -18,8 +20,8 @@ pub use reach::overlap;
 pub use route::{Route, RouteError};
 pub use table::{Table, TableTier};
 pub use tier::{
-    Address, AddressError, HealthCheck, Ignore, Limits, NAME_BYTES_MAX, Preview, Release, Tier,
-    TierName, Timeouts, TokenBytes, Upstream, Version, VersionError, Watch,
+    HealthCheck, Ignore, Limits, NAME_BYTES_MAX, Preview, Release, Tier, TierName, Timeouts,
+    TokenBytes, Upstream, Version, VersionError, Watch,
 };
 pub use tls::{Certificate, ClientTls, PrivateKey, ServerTls, TlsVersion, Trust};
 pub use weight::{Bucket, Salt, SaltError, Track, Weight, WeightError};

@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::{Address, Listen};
+use super::{Address, Listen, Spot};
 
 impl Address {
     /// Whether a connection to it arrives at `listen`, as far as the address tells.
     pub fn leads_to(&self, listen: &Listen) -> bool {
         match listen {
             Listen::Socket(listen) => self.leads_to_socket(*listen),
-            Listen::Unix(path) => *self == Self::Unix(path.clone()),
+            Listen::Unix(path) => self.spot == Spot::Unix(path.clone()),
         }
     }
 
@@ -19,37 +19,38 @@ impl Address {
             let far = listen.ip().is_unspecified() && !ip.is_loopback();
             !far && overlap(SocketAddr::new(ip, listen.port()), listen)
         };
-        match self {
-            Self::Unix(_) => false,
-            Self::Name(host, port) => {
+        match &self.spot {
+            Spot::Unix(_) => false,
+            Spot::Name(host, port) => {
                 let local = host == "localhost" || host.ends_with(".localhost");
                 local
                     && *port == listen.port()
                     && (own(Ipv4Addr::LOCALHOST.into()) || listen.ip().is_loopback())
             }
-            Self::Socket(socket) if socket.port() != listen.port() => false,
+            Spot::Socket(socket) if socket.port() != listen.port() => false,
             // A connection to the unspecified address goes to this machine.
-            Self::Socket(socket) if socket.ip().to_canonical().is_unspecified() => {
+            Spot::Socket(socket) if socket.ip().to_canonical().is_unspecified() => {
                 own(Ipv4Addr::LOCALHOST.into()) || listen.ip().is_loopback()
             }
-            Self::Socket(socket) => own(socket.ip().to_canonical()),
+            Spot::Socket(socket) => own(socket.ip().to_canonical()),
         }
     }
 
-    /// One spelling for one place, where the address tells.
+    /// One spelling for one place, where the address tells, whatever is spoken there.
     #[must_use]
     pub fn plain(&self) -> Self {
-        match self {
-            Self::Socket(socket) => {
+        let spot = match &self.spot {
+            Spot::Socket(socket) => {
                 let ip = socket.ip().to_canonical();
                 let ip = if ip.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { ip };
-                Self::Socket(SocketAddr::new(ip, socket.port()))
+                Spot::Socket(SocketAddr::new(ip, socket.port()))
             }
-            Self::Name(host, port) if host == "localhost" => {
-                Self::Socket(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), *port))
+            Spot::Name(host, port) if host == "localhost" => {
+                Spot::Socket(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), *port))
             }
-            other @ (Self::Name(..) | Self::Unix(_)) => other.clone(),
-        }
+            other @ (Spot::Name(..) | Spot::Unix(_)) => other.clone(),
+        };
+        spot.into()
     }
 }
 
@@ -83,9 +84,13 @@ mod tests {
     fn loops_are_seen_in_every_spelling() {
         let reaches =
             |a: &str, b: &str| a.parse::<Address>().unwrap().leads_to_socket(b.parse().unwrap());
-        for address in
-            ["127.0.0.1:80", "localhost:80", "0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80"]
-        {
+        for address in [
+            "127.0.0.1:80",
+            "localhost:80",
+            "0.0.0.0:80",
+            "https://[::]:80",
+            "h2c://[::ffff:127.0.0.1]:80",
+        ] {
             assert!(
                 reaches(address, "127.0.0.1:80") && reaches(address, "0.0.0.0:80"),
                 "{address}"

@@ -1,8 +1,7 @@
 //! What the file says of a tier: its releases, their addresses, and how its traffic is treated.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::address::Address;
 use super::affinity::Sticky;
 use super::listener::Listener;
 use super::matching::{Network, Pattern, StatusPattern};
@@ -89,77 +89,6 @@ macro_rules! name {
 name!(TierName, "tier name", "._-");
 name!(Version, "version", "._+-");
 
-/// Where an upstream listens.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Address {
-    /// A host name that is looked up when a connection is made, and its port.
-    Name(String, u16),
-    /// An IP address and a port.
-    Socket(SocketAddr),
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
-/// Why a text is no address.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error(
-    "{0:?} is not an address; write \"host:port\", \"127.0.0.1:3000\", \"[::1]:3000\" or \
-     \"unix:/run/app.sock\""
-)]
-pub struct AddressError(String);
-
-impl FromStr for Address {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        let wrong = || AddressError(text.chars().take(80).collect());
-        if let Some(path) = text.strip_prefix("unix:") {
-            // sockaddr_un holds 107 bytes and a zero.
-            let fits = path.starts_with('/') && path.len() <= 107 && !path.contains('\0');
-            return if fits { Ok(Self::Unix(path.into())) } else { Err(wrong()) };
-        }
-        if let Ok(socket) = text.parse::<SocketAddr>() {
-            return if socket.port() == 0 { Err(wrong()) } else { Ok(Self::Socket(socket)) };
-        }
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let port: u16 = port.parse().map_err(|_| wrong())?;
-        let label = |l: &str| {
-            !l.is_empty() && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        };
-        // Digits and dots only would be a mistyped IPv4 address.
-        let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        if port == 0 || numeric || host.len() > 253 || !host.split('.').all(label) {
-            return Err(wrong());
-        }
-        Ok(Self::Name(host.to_ascii_lowercase(), port))
-    }
-}
-
-impl TryFrom<String> for Address {
-    type Error = AddressError;
-
-    fn try_from(text: String) -> Result<Self, AddressError> {
-        text.parse()
-    }
-}
-
-impl From<Address> for String {
-    fn from(address: Address) -> Self {
-        address.to_string()
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(host, port) => write!(out, "{host}:{port}"),
-            Self::Socket(socket) => socket.fmt(out),
-            Self::Unix(path) => write!(out, "unix:{}", path.display()),
-        }
-    }
-}
-
 /// One address we forward to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
@@ -178,8 +107,11 @@ pub struct Release {
     pub upstreams: Vec<Upstream>,
     /// The Host to send instead of the client's, if the file says so.
     pub host: Option<String>,
-    /// How its upstreams are spoken to by TLS; none: they are not.
+    /// How those of its upstreams are spoken to where TLS is.
     pub tls: Option<Arc<ClientTls>>,
+    /// Whether each connection to it begins with a PROXY protocol header, version 2, with the
+    /// client's address.
+    pub proxy_protocol: bool,
     /// Its place in the register of the metrics; one version of one tier keeps it for good.
     pub slot: usize,
 }
@@ -235,6 +167,11 @@ pub struct HealthCheck {
     pub eject_after: u32,
     /// How long it stays out.
     pub eject_for: Duration,
+    /// The share of a release's upstreams that may be out at once, in hundredths of a percent. The
+    /// last one that is well never is.
+    pub eject_max: u16,
+    /// How long an upstream that is new or comes back gets less than its share, at first a tenth.
+    pub slow_start: Duration,
 }
 
 impl Default for HealthCheck {
@@ -248,6 +185,8 @@ impl Default for HealthCheck {
             boot_grace: Duration::from_mins(1),
             eject_after: 5,
             eject_for: Duration::from_secs(10),
+            eject_max: 5_000,
+            slow_start: Duration::from_secs(10),
         }
     }
 }
@@ -361,6 +300,13 @@ pub struct Limits {
     pub requests_per_connection: u64,
     /// Idle connections kept to one upstream by one worker.
     pub upstream_idle: usize,
+    /// Open connections to one upstream, over all workers; none: no limit.
+    pub upstream_connections: Option<usize>,
+    /// Requests that wait for a connection to one upstream, over all workers.
+    pub upstream_pending: usize,
+    /// The share of a release's requests that may be sent again to another of its upstreams, in
+    /// hundredths of a percent.
+    pub retries: u16,
 }
 
 impl Default for Limits {
@@ -372,6 +318,9 @@ impl Default for Limits {
             body_bytes: None,
             requests_per_connection: 100_000,
             upstream_idle: 256,
+            upstream_connections: None,
+            upstream_pending: 1_024,
+            retries: 2_000,
         }
     }
 }
@@ -426,17 +375,6 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_read_as_written() {
-        for text in ["127.0.0.1:3000", "[::1]:3000", "unix:/run/app.sock", "app-1.local:80"] {
-            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
-        }
-        for wrong in ["", "app", "app:0", "app:70000", "10.0.0:80", "1.2.3.4.5:1", "unix:app.sock"]
-        {
-            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn names_keep_to_their_alphabet() {

@@ -221,8 +221,12 @@ fn what_is_out_of_range_says_the_range() {
             "8: `upstreams`: \"127.0.0.1:9102\" is not a list; write a list of texts: upstreams = [\"127.0.0.1:9101\"]",
         ),
         (
-            with("127.0.0.1:9102", "http://127.0.0.1:9102"),
-            "8: `upstreams`: \"http://127.0.0.1:9102\" is a URL, not an address; write it without http://: \"127.0.0.1:9102\"",
+            with("127.0.0.1:9102", "http://127.0.0.1:9102/v1"),
+            "8: `upstreams`: \"http://127.0.0.1:9102/v1\" is no address; an upstream has no path: \"http://127.0.0.1:9102\"",
+        ),
+        (
+            with("127.0.0.1:9102", "grpc://127.0.0.1:9102"),
+            "8: `upstreams`: \"grpc://127.0.0.1:9102\" is no scheme that upstreams have; write h2c:// without TLS, https:// with it: \"h2c://127.0.0.1:9102\"",
         ),
         (
             with("[[tier]]", "[tier]"),

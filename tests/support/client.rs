@@ -138,7 +138,8 @@ impl Client {
         Some(chunk)
     }
 
-    fn trailers(&mut self) -> String {
+    /// The trailers behind the last chunk, one after the other.
+    pub fn trailers(&mut self) -> String {
         let mut trailers = String::new();
         loop {
             match self.line() {

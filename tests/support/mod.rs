@@ -3,5 +3,6 @@
 pub mod certificates;
 pub mod client;
 pub mod disk;
+pub mod http2;
 pub mod program;
 pub mod upstream;

@@ -114,6 +114,13 @@ pub const PROXY: Keys = Keys {
             Restart,
             "Whose HTTP/1.1 is spoken with upstreams: hyper's, or Weir's own, which costs less. They are tested to do the same.",
         ),
+        key(
+            "resolve_every",
+            "duration, 100ms to 1h",
+            "\"10s\"",
+            Restart,
+            "How often names of upstreams are looked up; the last good answer stays in use while the resolver fails.",
+        ),
     ],
 };
 
@@ -275,7 +282,7 @@ pub const RELEASE: Keys = Keys {
             "list of addresses",
             "",
             Live,
-            "Where it runs: `host:port`, `[::1]:3000` or `unix:/run/app.sock`; `https://host:port` where it speaks TLS; required.",
+            "Where it runs: `host:port`, `[::1]:3000` or `unix:/run/app.sock`, with `h2c://` before it for HTTP/2 without TLS, `https://` for TLS with HTTP/2 or HTTP/1.1; required.",
         ),
         key("host", "host name", "", Live, "The Host sent to it; without it the client's."),
         key(
@@ -284,6 +291,13 @@ pub const RELEASE: Keys = Keys {
             "",
             Live,
             "How the certificates of `https://` upstreams are verified; without it by their host and by the authorities this machine trusts.",
+        ),
+        key(
+            "proxy_protocol",
+            "true or false",
+            "false",
+            Live,
+            "Whether each connection to it begins with a PROXY protocol header, version 2, with the client's address; a connection then carries requests of one address only.",
         ),
     ],
 };
@@ -355,6 +369,20 @@ pub const HEALTH: Keys = Keys {
             "Failures in a row, seen in traffic, that take an upstream out.",
         ),
         key("eject_for", "duration, 100ms to 1h", "\"10s\"", Live, "How long it stays out."),
+        key(
+            "eject_max",
+            "share, 0% to 100%",
+            "\"50%\"",
+            Live,
+            "Upstreams of a release that may be out at once, rounded down but at least one; never the last that is well. 0%: none.",
+        ),
+        key(
+            "slow_start",
+            "duration, 0s to 1h",
+            "\"10s\"",
+            Live,
+            "Time in which the share of an upstream that is new or comes back grows from a tenth to the whole, where the release has others.",
+        ),
     ],
 };
 
@@ -501,6 +529,27 @@ pub const LIMITS: Keys = Keys {
             "256",
             Live,
             "Idle connections kept to one upstream by one worker.",
+        ),
+        key(
+            "upstream_connections",
+            "whole number, 1 to 1000000, or `\"none\"`",
+            "\"none\"",
+            Live,
+            "Open connections to one upstream, over all workers; beyond, requests wait for one.",
+        ),
+        key(
+            "upstream_pending",
+            "whole number, 1 to 1000000",
+            "1024",
+            Live,
+            "Requests that wait for a connection to one upstream, over all workers; beyond, another upstream is asked, then 503 is answered.",
+        ),
+        key(
+            "retries",
+            "share, 0% to 100%",
+            "\"20%\"",
+            Live,
+            "Share of a release's requests that may be sent again to another of its upstreams; a few more at once after quiet times.",
         ),
     ],
 };

@@ -4,6 +4,7 @@
 mod decoder;
 mod desk;
 mod http1;
+pub mod http2;
 mod hyper_http1;
 mod request;
 mod response;
@@ -21,12 +22,12 @@ use hyper::upgrade::OnUpgrade;
 use tower::Service;
 
 use super::body::{BodyError, RequestBody};
-use super::dial;
+use super::dial::{Dialed, Protocol};
 use super::io::CHUNK_BYTES_MAX;
 use super::io::{Io, Socket};
-use super::view::UpstreamView;
 use crate::traffic::Limits;
 use http1::Http1;
+use http2::Http2;
 use hyper_http1::HyperHttp1;
 use wire::Fault;
 
@@ -50,6 +51,8 @@ fn answer_bytes_max(limits: &Limits) -> usize {
 pub enum Connection {
     /// HTTP/1.1 of our own.
     Http1(Http1<RequestBody>),
+    /// HTTP/2.
+    Http2(Http2),
     /// HTTP/1.1 by hyper.
     HyperHttp1(HyperHttp1),
 }
@@ -59,6 +62,8 @@ pub enum Connection {
 pub enum Calling {
     /// By our own HTTP/1.1.
     Http1(http1::Calling<RequestBody>),
+    /// By HTTP/2.
+    Http2(http2::Calling),
     /// By hyper's HTTP/1.1.
     HyperHttp1(hyper_http1::Calling),
 }
@@ -68,6 +73,8 @@ pub enum Calling {
 pub enum Body {
     /// By our own HTTP/1.1.
     Http1(http1::Answer<RequestBody>),
+    /// By HTTP/2.
+    Http2(http2::Incoming),
     /// By hyper.
     Hyper(Incoming),
 }
@@ -77,7 +84,7 @@ pub enum Body {
 pub struct Broken<B = RequestBody> {
     /// What is wrong.
     pub cause: Cause,
-    /// The request, if nothing of it was sent.
+    /// The request, if nothing of it was sent, or if the upstream says that it did nothing with it.
     pub request: Option<Request<B>>,
 }
 
@@ -86,8 +93,12 @@ pub struct Broken<B = RequestBody> {
 pub enum Cause {
     /// What our own HTTP/1.1 says.
     Http1(Fault),
+    /// What the upstream or the protocol says.
+    Http2(h2::Error),
     /// What hyper says.
     Hyper(hyper::Error),
+    /// The answer has more header lines than allowed.
+    TooManyHeaders,
 }
 
 /// A connection that has changed protocol.
@@ -109,26 +120,61 @@ pub enum Upgrading {
 }
 
 impl Connection {
-    /// Opens a connection to `upstream`.
-    pub async fn open(
-        upstream: &UpstreamView,
+    /// Begins to speak on a socket.
+    pub async fn begin(
+        dialed: Dialed,
         limits: &Limits,
         client: UpstreamClient,
     ) -> io::Result<Self> {
-        let last = upstream.resolved.get();
-        let (socket, resolved) =
-            dial::connect(&upstream.address, last, upstream.tls.as_ref()).await?;
-        upstream.resolved.set(resolved);
-        Ok(match client {
-            UpstreamClient::Hyper => Self::HyperHttp1(HyperHttp1::begin(socket, limits).await?),
-            UpstreamClient::Weir => Self::Http1(Http1::begin(socket, limits)),
-        })
+        let socket = dialed.socket;
+        match (dialed.protocol, client) {
+            (Protocol::Http1, UpstreamClient::Hyper) => {
+                HyperHttp1::begin(socket, limits).await.map(Self::HyperHttp1)
+            }
+            (Protocol::Http1, UpstreamClient::Weir) => {
+                Ok(Self::Http1(Http1::begin(socket, limits)))
+            }
+            (Protocol::Http2, _) => Http2::begin(socket, limits).await.map(Self::Http2),
+        }
     }
 
     /// Another hold on the same connection, if its protocol carries many requests at once.
-    pub const fn share(&self) -> Option<Self> {
+    pub fn share(&self) -> Option<Self> {
         match self {
+            Self::Http2(connection) => Some(Self::Http2(connection.share())),
             Self::Http1(_) | Self::HyperHttp1(_) => None,
+        }
+    }
+
+    /// Whether its protocol carries many requests at once.
+    pub const fn is_shared(&self) -> bool {
+        match self {
+            Self::Http2(_) => true,
+            Self::Http1(_) | Self::HyperHttp1(_) => false,
+        }
+    }
+
+    /// Whether it can take one more request beside those it carries.
+    pub fn has_room(&self) -> bool {
+        match self {
+            Self::Http2(connection) => connection.has_room(),
+            Self::Http1(_) | Self::HyperHttp1(_) => false,
+        }
+    }
+
+    /// Whether no request is under way on it, for one that carries many.
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Self::Http2(connection) => connection.is_idle(),
+            Self::Http1(_) | Self::HyperHttp1(_) => true,
+        }
+    }
+
+    /// An answer did not come in time: takes no further request, whoever holds it.
+    pub fn retire(&self) {
+        match self {
+            Self::Http2(connection) => connection.retire(),
+            Self::Http1(_) | Self::HyperHttp1(_) => {}
         }
     }
 
@@ -136,6 +182,7 @@ impl Connection {
     pub fn is_ready(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.is_ready(),
+            Self::Http2(_) => true,
             Self::HyperHttp1(connection) => connection.is_ready(),
         }
     }
@@ -144,6 +191,7 @@ impl Connection {
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.is_closed(),
+            Self::Http2(connection) => connection.is_closed(),
             Self::HyperHttp1(connection) => connection.is_closed(),
         }
     }
@@ -157,15 +205,19 @@ impl Connection {
     pub async fn look(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.look(),
+            Self::Http2(connection) => connection.look().await,
             Self::HyperHttp1(connection) => connection.look().await,
         }
     }
 
     /// Gives up the connection, which has answered with `response` that it changes protocol.
+    /// HTTP/2 never does (RFC 9113, section 8.6): nothing comes of it.
     pub fn upgrade(self, response: &mut Response<Body>) -> Upgrading {
         match self {
             Self::Http1(connection) => Upgrading::Http1(connection.upgrade()),
-            Self::HyperHttp1(_) => Upgrading::Hyper(hyper::upgrade::on(response), self),
+            Self::Http2(_) | Self::HyperHttp1(_) => {
+                Upgrading::Hyper(hyper::upgrade::on(response), self)
+            }
         }
     }
 }
@@ -178,6 +230,7 @@ impl Service<Request<RequestBody>> for Connection {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Box<Broken>>> {
         match self {
             Self::Http1(connection) => Poll::Ready(connection.ready()),
+            Self::Http2(connection) => connection.poll_ready(cx),
             Self::HyperHttp1(connection) => connection.poll_ready(cx),
         }
     }
@@ -185,6 +238,7 @@ impl Service<Request<RequestBody>> for Connection {
     fn call(&mut self, request: Request<RequestBody>) -> Calling {
         match self {
             Self::Http1(connection) => Calling::Http1(connection.call(request)),
+            Self::Http2(connection) => Calling::Http2(connection.call(request)),
             Self::HyperHttp1(connection) => Calling::HyperHttp1(connection.call(request)),
         }
     }
@@ -198,6 +252,7 @@ impl Future for Calling {
             Self::Http1(calling) => {
                 Pin::new(calling).poll(cx).map_ok(|response| response.map(Body::Http1))
             }
+            Self::Http2(calling) => Pin::new(calling).poll(cx),
             Self::HyperHttp1(calling) => Pin::new(calling).poll(cx),
         }
     }
@@ -213,6 +268,7 @@ impl hyper::body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Http1(answer) => Pin::new(answer).poll_frame(cx),
+            Self::Http2(incoming) => incoming.poll_frame(cx),
             Self::Hyper(incoming) => {
                 Pin::new(incoming).poll_frame(cx).map_err(|_| BodyError::Broken)
             }
@@ -222,6 +278,7 @@ impl hyper::body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(answer) => answer.is_end_stream(),
+            Self::Http2(incoming) => incoming.is_end_stream(),
             Self::Hyper(incoming) => incoming.is_end_stream(),
         }
     }
@@ -229,6 +286,7 @@ impl hyper::body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(answer) => answer.size_hint(),
+            Self::Http2(incoming) => incoming.size_hint(),
             Self::Hyper(incoming) => incoming.size_hint(),
         }
     }
@@ -238,8 +296,19 @@ impl Cause {
     /// Whether what came in is not HTTP.
     pub fn is_parse(&self) -> bool {
         match self {
+            // What this side found wrong, as opposed to what the other side or the wire did.
+            Self::Http2(error) => error.is_library() && !error.is_io(),
             Self::Http1(fault) => matches!(fault, Fault::Malformed(_)),
             Self::Hyper(error) => error.is_parse(),
+            Self::TooManyHeaders => true,
+        }
+    }
+
+    /// Whether the upstream says that it did nothing with the request.
+    pub fn is_unused(&self) -> bool {
+        match self {
+            Self::Http2(error) => http2::is_unused(error),
+            Self::Http1(_) | Self::Hyper(_) | Self::TooManyHeaders => false,
         }
     }
 }
@@ -248,7 +317,9 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http1(fault) => fault.fmt(f),
+            Self::Http2(error) => error.fmt(f),
             Self::Hyper(error) => error.fmt(f),
+            Self::TooManyHeaders => f.write_str("its answer has too many header lines"),
         }
     }
 }
