@@ -14,3 +14,4 @@ mod reload;
 mod rollouts;
 mod simulation;
 mod support;
+mod tls;

@@ -50,7 +50,8 @@ use worker::{Birth, Order};
 const BIND_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is spoken inside TLS.
-pub const PROTOCOLS: Protocols = Protocols { server: &[b"http/1.1"], client: &[b"http/1.1"] };
+pub const PROTOCOLS: Protocols =
+    Protocols { server: &[b"h2", b"http/1.1"], client: &[b"http/1.1"] };
 
 /// How the proxy runs. What it serves is in the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

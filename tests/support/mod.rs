@@ -4,4 +4,5 @@ pub mod certificates;
 pub mod client;
 pub mod disk;
 pub mod program;
+pub mod secure;
 pub mod upstream;
