@@ -14,4 +14,5 @@ mod reload;
 mod rollouts;
 mod simulation;
 mod support;
+mod tls;
 mod upstreams;

@@ -60,7 +60,8 @@ const BIND_AGAIN: Duration = Duration::from_secs(1);
 pub const RESOLVE_EVERY: Duration = Duration::from_secs(10);
 
 /// What is spoken inside TLS.
-pub const PROTOCOLS: Protocols = Protocols { server: &[b"http/1.1"], client: dial::PROTOCOLS };
+pub const PROTOCOLS: Protocols =
+    Protocols { server: &[b"h2", b"http/1.1"], client: dial::PROTOCOLS };
 
 /// How the proxy runs. What it serves is in the table.
 #[derive(Clone, Debug)]

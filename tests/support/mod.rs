@@ -5,4 +5,5 @@ pub mod client;
 pub mod disk;
 pub mod http2;
 pub mod program;
+pub mod secure;
 pub mod upstream;

@@ -1,10 +1,12 @@
 //! The real program, started with a file of its own in a directory of its own.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// How long the program may take until it is ready.
@@ -12,8 +14,15 @@ const READY_MAX: Duration = Duration::from_secs(20);
 
 /// An address of the loopback that was free a moment ago.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address")
+    /// The system soon gives a port again that nobody listens at yet.
+    static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        if GIVEN.lock().expect("nobody panics here").insert(address) {
+            return address;
+        }
+    }
 }
 
 /// A running `weir run`, killed at the end whatever happens.
