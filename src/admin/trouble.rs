@@ -45,7 +45,7 @@ impl From<OrderError> for Trouble {
         let kind = match &error {
             OrderError::Refused(_) | OrderError::RolledBackMeanwhile => Kind::Refused,
             OrderError::Journal(_) => Kind::Journal,
-            OrderError::HandingOver { .. } => Kind::HandingOver,
+            OrderError::HandingOver { .. } | OrderError::Unconfirmed { .. } => Kind::HandingOver,
             OrderError::NoAnswer => Kind::NoAnswer,
             OrderError::Stopping => Kind::Stopping,
         };

@@ -104,6 +104,15 @@ pub enum OrderError {
         /// That process.
         process: u32,
     },
+    /// What lowers was done here, and the process that takes over is not known to have followed.
+    #[error(
+        "done by this process, but process {process}, which takes over from it, has not confirmed \
+         it yet; give the order again"
+    )]
+    Unconfirmed {
+        /// That process.
+        process: u32,
+    },
     /// Somebody rolled back while the order waited for the disk.
     #[error("not done: somebody rolled back while this waited for the journal's disk")]
     RolledBackMeanwhile,

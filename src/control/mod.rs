@@ -38,7 +38,7 @@ pub use succession::{Heir, Lowered};
 pub use view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
 
 use handle::{Ask, Reply};
-use succession::{Giving, HEIR_WAIT_MAX, Office};
+use succession::{Giving, Office};
 use tape::Tape;
 use watched::{Scene, Watched};
 
@@ -288,17 +288,18 @@ impl Control {
         if !everywhere {
             sentences.push(LAGGING.into());
         }
-        let mut answer = Answer { sentences, events, connections_left };
+        let mut answer = Ok(Answer { sentences, events, connections_left });
         tokio::spawn(async move {
             let in_time = match taken {
                 None => tokio::time::timeout(WRITE_WAIT_MAX, &mut written).await.ok(),
-                Some(taken) => {
-                    answer.sentences.extend(succession::taken(taken, HEIR_WAIT_MAX).await);
+                Some((taken, process)) => {
+                    let confirmed = succession::confirmed(taken, process).await;
+                    answer = confirmed.and(answer);
                     None
                 }
             };
             if let Then::Answer(reply) = then {
-                let _ = reply.send(Ok(answer));
+                let _ = reply.send(answer);
             }
             let records = match in_time {
                 Some(outcome) => outcome,

@@ -2,12 +2,10 @@
 //! fails. In between this wing decides nothing. What lowers still acts at once, and is told to the
 //! other process.
 
-use std::time::Duration;
-
 use tokio::sync::{mpsc, oneshot};
 
 use super::restore::newest;
-use super::{ACKNOWLEDGE_MAX, Control, LAGGING, Then};
+use super::{ACKNOWLEDGE_MAX, Control, OrderError, Then};
 use crate::journal::Back;
 use crate::rollout::{Event, State};
 
@@ -63,12 +61,12 @@ impl Giving {
         self.retired
     }
 
-    /// Tells the heir what lowers, and how to know that it has taken it over.
-    pub(super) fn tell(&mut self, events: &[Event]) -> oneshot::Receiver<()> {
+    /// Tells the heir what lowers; gives what ends once it has taken that over, and its number.
+    pub(super) fn tell(&mut self, events: &[Event]) -> (oneshot::Receiver<()>, u32) {
         let (taken, answer) = oneshot::channel();
         self.lowered.extend_from_slice(events);
         let _ = self.heir.told.send(Lowered { events: events.to_vec(), taken });
-        answer
+        (answer, self.heir.process)
     }
 
     /// Waits for the journal, if it is to come back.
@@ -80,15 +78,16 @@ impl Giving {
     }
 }
 
-/// Waits until the heir has taken over what lowered; what to add to the answer if it does not. An
-/// heir that is gone serves nobody.
-pub(super) async fn taken(answer: oneshot::Receiver<()>, within: Duration) -> Option<String> {
-    let late = tokio::time::timeout(within, answer).await.is_err();
-    late.then(|| LAGGING.to_owned())
+/// Waits until `process` has taken over what lowered, which is in no journal yet.
+pub(super) async fn confirmed(
+    taken: oneshot::Receiver<()>,
+    process: u32,
+) -> Result<(), OrderError> {
+    match tokio::time::timeout(ACKNOWLEDGE_MAX, taken).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(OrderError::Unconfirmed { process }),
+    }
 }
-
-/// How long the answer to a lowering order waits for the heir.
-pub(super) const HEIR_WAIT_MAX: Duration = ACKNOWLEDGE_MAX;
 
 impl Control {
     /// Takes over what the process before has lowered since it gave the journal away. To be called

@@ -55,9 +55,22 @@ enum Failed {
     #[error("it did not go on within {} s", STEP_MAX.as_secs())]
     Late,
     #[error("the connection broke: {0}")]
-    Broken(#[from] io::Error),
+    Broken(io::Error),
     #[error("it said what it should not: {0:?}")]
     Confused(FromHeir),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        let kind = error.kind();
+        if [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&kind) {
+            Self::Gone
+        } else if kind == io::ErrorKind::TimedOut {
+            Self::Late
+        } else {
+            Self::Broken(error)
+        }
+    }
 }
 
 /// Waits to be asked, and hands over; ends once another process serves.
@@ -259,7 +272,6 @@ fn heard(message: io::Result<Option<(FromHeir, Vec<OwnedFd>)>>) -> Result<FromHe
     match message {
         Ok(Some((message, _))) => Ok(message),
         Ok(None) => Err(Failed::Gone),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Failed::Late),
         Err(error) => Err(error.into()),
     }
 }

@@ -28,9 +28,9 @@ pub enum TakeError {
     /// The other refuses.
     #[error("the weir that runs does not hand over: {0}")]
     Refused(String),
-    /// It cannot be asked.
-    #[error("cannot ask the weir that runs to hand over: {0}")]
-    Unasked(#[from] io::Error),
+    /// It cannot be asked, or the answer cannot be heard.
+    #[error("cannot speak with the weir that runs: {0}")]
+    Unheard(String),
     /// It belongs to somebody else.
     #[error("the socket beside the journal is of user {0}; run as that user, or remove it")]
     Stranger(u32),
@@ -40,6 +40,14 @@ pub enum TakeError {
     /// It says something else than it should.
     #[error("the weir that runs says what it should not: {0}; stop it and start this one")]
     Confused(&'static str),
+}
+
+impl From<io::Error> for TakeError {
+    fn from(error: io::Error) -> Self {
+        let late = error.kind() == ErrorKind::TimedOut;
+        let silence = || format!("it says nothing for {} s", STEP_MAX.as_secs());
+        Self::Unheard(if late { silence() } else { error.to_string() })
+    }
 }
 
 /// The process that hands over.
@@ -68,7 +76,8 @@ pub async fn ask(journal: &Path) -> Result<Option<(Predecessor, Inherited)>, Tak
         return Err(TakeError::Stranger(user));
     }
     let hello = FromHeir::Hello { protocol: PROTOCOL, weir: env!("CARGO_PKG_VERSION").into() };
-    link.send(&hello, &[]).await?;
+    // It may have refused already, and gone.
+    _ = link.send(&hello, &[]).await;
     let mut sockets = Vec::new();
     loop {
         let Some((message, handed)) = link.receive_within(STEP_MAX).await? else {

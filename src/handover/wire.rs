@@ -160,7 +160,7 @@ impl Link {
     /// lost if this is not waited for to its end.
     pub async fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let mut text = vec![0; MESSAGE_BYTES_MAX];
-        let receive = || {
+        let mut receive = || {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
             let mut beside = RecvAncillaryBuffer::new(&mut space);
             let mut parts = [IoSliceMut::new(&mut text)];
@@ -176,11 +176,13 @@ impl Link {
             }
             Ok((got.bytes, sockets))
         };
-        let received = self.socket.async_io(Interest::READABLE, receive).await;
-        let (bytes, sockets) = match received {
-            // A process that is killed with something unread leaves this behind.
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
-            received => received?,
+        let (bytes, sockets) = loop {
+            match self.socket.async_io(Interest::READABLE, &mut receive).await {
+                // A process that goes with something unread leaves this behind, before what it
+                // said; it is told once.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+                received => break received?,
+            }
         };
         if bytes == 0 {
             return Ok(None);
@@ -228,6 +230,19 @@ mod tests {
         assert!(there.receive::<ToHeir>().await.unwrap().is_none());
         // The copy that was handed over is closed as well: nobody holds the pipe any more.
         assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_was_said_is_heard_though_the_other_has_gone_without_listening() {
+        let (here, there) = pair();
+        there.send(&FromHeir::Prepared, &[]).await.unwrap();
+        here.send(&ToHeir::Released, &[]).await.unwrap();
+        here.send(&ToHeir::Go, &[]).await.unwrap();
+        drop(here);
+        for said in [Some(ToHeir::Released), Some(ToHeir::Go), None] {
+            let heard = there.receive::<ToHeir>().await.unwrap();
+            assert_eq!(heard.map(|(message, _)| message), said);
+        }
     }
 
     #[tokio::test]
