@@ -99,7 +99,11 @@ async fn program(
     inherited: Inherited,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let Beginning { legacy, store, api, bell } = Beginning::make(run, &config, inherited).await?;
+    let begun = tokio::select! {
+        begun = Beginning::make(run, &config, inherited) => begun?,
+        () = signals.stop() => return Ok(()),
+    };
+    let Beginning { legacy, store, api, bell } = begun;
     let mut weir = Weir::succeed(
         legacy,
         settings(run, &config),
@@ -150,6 +154,14 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             upgrade: signal(SignalKind::user_defined2())?,
         })
+    }
+
+    /// Waits for the word to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 
     /// Does what the signals say until one says to stop.

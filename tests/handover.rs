@@ -5,15 +5,17 @@ mod crowd;
 mod relay;
 
 use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::support::client::Client;
+use super::support::disk::Disk;
 use super::support::program::{Program, free_address, get};
 use super::support::upstream::Upstream;
 use crowd::{Crowd, Met};
@@ -593,6 +595,76 @@ fn an_heir_that_says_what_it_should_not_is_refused_and_nothing_changes() {
     assert!(refused, "{heard:?}");
     world.until("it decides again", |world| world.ask("pause").status.success());
     assert_eq!((world.weight(), world.tier()["rollout"]["paused"].clone()), (2_500, json!(true)));
+}
+
+#[test]
+fn a_disk_that_hangs_keeps_the_journal_and_no_roll_back_from_anybody() {
+    if is_quick() {
+        return;
+    }
+    let disk = Disk::new();
+    let environment = disk.environment();
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut world = World::new(&environment);
+    disk.begins("hang");
+    let crowd = Crowd::enter(world.door);
+    std::thread::scope(|scope| {
+        let raise = scope.spawn(|| world.ask("advance --to 50%"));
+        world.until("the raise waits", |world| {
+            world.program.status()["journal_trouble"].is_string()
+        });
+        assert!(!ends(world.program.another(&["--replace"])));
+        let log = world.program.log();
+        assert!(log.contains("does not hand over: a raise waits for the journal's disk"), "{log}");
+        assert!(world.say("rollback").contains("rolled back"));
+        let refused = raise.join().unwrap();
+        assert!(!refused.status.success());
+    });
+    assert_eq!(served(&world), (200, 0));
+    disk.ends("hang");
+    world.until("the disk is back", |world| world.program.status()["journal_trouble"].is_null());
+    // The evidence alone, which is written each second.
+    disk.begins("hang");
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(!ends(world.program.another(&["--replace"])));
+    let log = world.program.log();
+    assert!(log.contains("its journal cannot be written and closed within 5 s"), "{log}");
+    disk.ends("hang");
+    let met = crowd.leave();
+    assert_eq!((met.refused, met.failed.len()), (0, 0));
+    world.replace(&[]);
+    assert_eq!(served(&world), (200, 0));
+}
+
+#[test]
+fn a_unix_socket_is_handed_over_too() {
+    if is_quick() {
+        return;
+    }
+    let (stable, canary) = (Upstream::start("1.0.0"), Upstream::start("1.1.0"));
+    let (door, folder) = (free_address(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("app.sock");
+    let place = format!("unix:{}", path.display());
+    let text = file(door, &stable, &canary).replace(&format!("\"{door}\""), &format!("{place:?}"));
+    let program = Program::start(&text);
+    let mut world = World { program, _stable: stable, _canary: canary, door };
+    let asks = || {
+        let mut stream = UnixStream::connect(&path).expect("somebody listens");
+        let request = "GET / HTTP/1.1\r\nhost: app\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("it takes a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    };
+    asks();
+    for _ in 0..2 {
+        world.replace(&[]);
+        asks();
+    }
+    // What is left of it keeps nobody from starting.
+    world.program.restart();
+    asks();
 }
 
 #[test]

@@ -63,3 +63,77 @@ pub(super) fn follow(table: &Table, shares: &[Share]) -> Table {
     };
     Table { tiers: table.tiers.iter().map(tier).collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    const FILE: &str = r#"
+[[tier]]
+name     = "web"
+listen   = "127.0.0.1:0"
+stable   = "1"
+releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
+"#;
+
+    /// Tier `web` with 1 as stable, `canary` at a quarter, and 3 beside them.
+    fn table(canary: Option<&str>) -> Table {
+        let config = config::parse("weir.toml", FILE, Path::new("")).map_err(|e| e.to_string());
+        let release = |version: &str| {
+            let version = version.parse().unwrap();
+            Arc::new(Release { version, upstreams: vec![], host: None, tls: None, slot: 0 })
+        };
+        Table {
+            tiers: vec![TableTier {
+                tier: Arc::clone(&config.unwrap().tiers[0].tier),
+                weight: "25%".parse().unwrap(),
+                salt: Salt::new([1; 16]),
+                stable: release("1"),
+                canary: canary.map(release),
+                others: vec![release("3")],
+                close_over: Duration::from_secs(3),
+                judged: true,
+            }],
+        }
+    }
+
+    fn version(release: &Arc<Release>) -> &str {
+        release.version.as_str()
+    }
+
+    #[test]
+    fn a_table_is_split_as_the_other_says() {
+        let here = table(Some("2"));
+        let mut theirs = shares(&here);
+        let same = follow(&here, &theirs).tiers.remove(0);
+        assert_eq!((same.weight, version(&same.stable)), (here.tiers[0].weight, "1"));
+        assert_eq!(same.canary.as_ref().map(version), Some("2"));
+        assert!(!same.judged, "what is left here is nobody's evidence");
+        // It has promoted, and begun anew with another.
+        theirs[0].stable = "2".parse().unwrap();
+        theirs[0].canary = Some("3".parse().unwrap());
+        theirs[0].salt = Salt::new([2; 16]);
+        let later = follow(&here, &theirs).tiers.remove(0);
+        assert_eq!((version(&later.stable), later.salt), ("2", theirs[0].salt));
+        assert_eq!(later.canary.as_ref().map(version), Some("3"));
+        assert_eq!(later.others.iter().map(version).collect::<Vec<_>>(), ["1"]);
+    }
+
+    #[test]
+    fn what_is_not_known_here_goes_to_stable() {
+        let here = table(Some("2"));
+        let mut theirs = shares(&here);
+        theirs[0].canary = Some("4".parse().unwrap());
+        for shares in [&theirs[..], &[]] {
+            let tier = follow(&here, shares).tiers.remove(0);
+            assert_eq!((tier.weight, tier.canary), (Weight::NONE, None));
+            assert_eq!(version(&tier.stable), "1");
+            assert_eq!(tier.others.len(), 2, "they are still asked for their health");
+        }
+        let rolled_back = follow(&here, &shares(&table(None))).tiers.remove(0);
+        assert_eq!((rolled_back.weight, rolled_back.canary), (Weight::NONE, None));
+    }
+}

@@ -121,9 +121,8 @@ impl Predecessor {
     /// # Errors
     /// It does not hand over after all.
     pub async fn releases(&self) -> Result<(), TakeError> {
-        if self.say(&FromHeir::Prepared).await.is_err() {
-            return Ok(());
-        }
+        // One that has gone may have said why before.
+        _ = self.say(&FromHeir::Prepared).await;
         match self.link.receive_within(STEP_MAX).await? {
             None | Some((ToHeir::Released, _)) => Ok(()),
             Some((other, _)) => Err(unexpected(other)),
@@ -137,7 +136,6 @@ impl Predecessor {
     /// It does not hand over after all.
     pub async fn lets_go(&self) -> Result<Vec<Event>, TakeError> {
         let mut lowered = Vec::new();
-        // One that has died may have said something before.
         _ = self.say(&FromHeir::Opened).await;
         loop {
             match self.link.receive_within(STEP_MAX).await? {

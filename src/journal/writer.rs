@@ -341,3 +341,62 @@ fn done(shared: &Shared, failure: Option<String>) {
     }
     queue.failure = failure;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Journal;
+    use super::*;
+
+    /// Every kind of event that there is.
+    fn events() -> Vec<Event> {
+        let lines = include_str!("../../tests/journals/0.1.jsonl").lines();
+        lines.map(|line| serde_json::from_str::<Record>(line).unwrap().event).collect()
+    }
+
+    fn batch(events: &[Event]) -> Batch {
+        Batch { events: events.to_vec(), ..Batch::default() }
+    }
+
+    #[test]
+    fn a_journal_changes_hands_and_comes_back_with_what_was_written_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weir.db");
+        let events = events();
+        let (journal, _) = Journal::open(&path).unwrap();
+        drop(journal.append_surely(batch(&events[..1])));
+        journal.give_away().blocking_recv().unwrap();
+        // What lowers now waits.
+        let (mine, both) = (&events[3], &events[2]);
+        let mut waiting = journal.append_surely(batch(&[both.clone(), mine.clone()]));
+        let (heir, kept) = Journal::open(&path).unwrap();
+        assert_eq!(kept.records.len(), 1, "what came before is written");
+        heir.append(batch(&events[1..3])).blocking_recv().unwrap().unwrap();
+        let mut back = journal.take_back();
+        std::thread::sleep(RETRY * 2);
+        assert!(back.try_recv().is_err() && waiting.try_recv().is_err(), "another has it");
+        assert!(journal.trouble().unwrap().contains("belongs to a running weir"));
+        heir.close();
+        let Back::Reopened(kept) = back.blocking_recv().unwrap() else { panic!("it was away") };
+        let seen: Vec<&Event> = kept.records.iter().map(|record| &record.event).collect();
+        assert_eq!(seen, events[..3].iter().collect::<Vec<_>>());
+        let written = waiting.blocking_recv().unwrap().unwrap();
+        assert_eq!(written.len(), 1, "what the other has written is not written twice");
+        assert_eq!((written[0].seq, &written[0].event), (4, mine));
+        assert_eq!(journal.trouble(), None);
+        journal.close();
+        assert_eq!(Journal::open(&path).unwrap().1.records.len(), 4);
+    }
+
+    #[test]
+    fn a_journal_that_was_not_given_away_yet_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&folder.path().join("weir.db")).unwrap();
+        assert!(matches!(journal.take_back().blocking_recv(), Ok(Back::Stayed)));
+        assert!(Journal::memory().give_away().blocking_recv().is_err(), "there is no file");
+        // Closed while it is away, nothing more is written.
+        journal.give_away().blocking_recv().unwrap();
+        let waiting = journal.append_surely(batch(&events()));
+        journal.close();
+        assert!(waiting.blocking_recv().is_err());
+    }
+}
