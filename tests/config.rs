@@ -10,6 +10,7 @@ mod example;
 mod mutations;
 mod pictures;
 mod reload;
+mod tls;
 
 use std::path::Path;
 

@@ -32,7 +32,10 @@ const PLAN: &[(&str, &[&str])] = &[
             "traffic",
         ],
     ),
-    ("config", &["admin", "analysis", "control", "proxy", "rollout", "time", "tls", "traffic"]),
+    (
+        "config",
+        &["admin", "analysis", "clock", "control", "proxy", "rollout", "time", "tls", "traffic"],
+    ),
     ("cli", &["admin", "analysis", "config", "control", "rollout", "time", "traffic"]),
     ("handover", &["control", "inherited", "rollout", "traffic"]),
     (

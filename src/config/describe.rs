@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use super::difference::Class;
 use super::keys::{self, Keys};
-use super::values::{duration_text, hundredfold, size_text};
-use super::{Config, LogFormat, RolloutConfig, TierConfig};
+use super::tls::day;
+use super::values::{Scheme, duration_text, hundredfold, size_text};
+use super::{AcmeConfig, Config, LogFormat, RolloutConfig, TierConfig};
 use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
 use crate::proxy::UpstreamClient;
 use crate::rollout::{Stage, Stages};
-use crate::traffic::{Listener, Tier, TierName};
+use crate::tls::acme::Challenge;
+use crate::traffic::{Certificate, ClientTls, Listener, Tier, TierName, Trust};
 
 /// What stands in place of a secret.
 pub(super) const SECRET: &str = "(secret)";
@@ -67,6 +71,9 @@ pub(super) fn entries(config: &Config) -> Entries {
     rollout(&mut page, &config.rollout);
     for listener in config.tiers.iter().map(|tier| &*tier.tier.listener) {
         describe_listener(&mut page, listener);
+    }
+    if let Some(acme) = &config.acme {
+        describe_acme(&mut page, acme);
     }
     for tier in &config.tiers {
         describe_tier(&mut page, tier);
@@ -126,6 +133,39 @@ fn rollout(page: &mut Page<'_>, rollout: &RolloutConfig) {
     }
 }
 
+/// What a file of a certificate holds, so that a new one in the same place is seen.
+fn certificate(certificate: &Certificate) -> String {
+    let (names, until) = (certificate.names.join(" "), day(certificate.not_after));
+    format!("{names} until {until} ({})", fingerprint(&certificate.chain))
+}
+
+/// The beginning of what identifies certificates.
+fn fingerprint(chain: &[Box<[u8]>]) -> String {
+    let digest = chain.iter().fold(Sha256::new(), Sha256::chain_update).finalize();
+    format!("{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
+}
+
+fn describe_acme(page: &mut Page<'_>, acme: &AcmeConfig) {
+    page.turn(&keys::ACME, "acme");
+    page.put("directory", &acme.directory);
+    page.put_some("contact", acme.contact.as_ref());
+    page.put("agree_to_terms", true);
+    page.put("challenge", acme.challenge.map_or("auto", Challenge::name));
+    if let Trust::Only(ca) = &acme.trust {
+        page.put("ca", fingerprint(ca));
+    }
+    page.put_some("folder", acme.folder.as_ref().map(|path| path.display()));
+}
+
+fn describe_tls(page: &mut Page<'_>, tls: &ClientTls) {
+    page.put_some("name", tls.name.as_ref());
+    page.put("verify", tls.trust != Trust::Anybody);
+    if let Trust::Only(ca) = &tls.trust {
+        page.put("ca", fingerprint(ca));
+    }
+    page.put_some("chain", tls.certificate.as_ref().map(|one| certificate(one)));
+}
+
 /// What a listener says beyond its address, which its tiers tell.
 fn describe_listener(page: &mut Page<'_>, listener: &Listener) {
     page.turn(&keys::LISTENER, format!("listener.{}", listener.listen));
@@ -134,6 +174,12 @@ fn describe_listener(page: &mut Page<'_>, listener: &Listener) {
     }
     if listener.mode != Listener::MODE {
         page.put("mode", format!("{:04o}", listener.mode));
+    }
+    if let Some(tls) = &listener.tls {
+        page.turn(&keys::LISTENER_TLS, format!("listener.{}.tls", listener.listen));
+        page.put("certificates", list(tls.certificates.iter().map(|one| certificate(one))));
+        page.put("acme", list(&tls.acme));
+        page.put("min_version", tls.min_version.name());
     }
 }
 
@@ -157,8 +203,14 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
     for release in &config.releases {
         page.turn(&keys::RELEASE, format!("{path}.releases.{}", release.version));
         page.put("version", &release.version);
-        page.put("upstreams", list(&release.upstreams));
+        let prefix = if release.tls.is_some() { Scheme::Https } else { Scheme::Http }.prefix();
+        let spoken = release.upstreams.iter().map(|address| format!("{prefix}{address}"));
+        page.put("upstreams", list(spoken));
         page.put_some("host", release.host.as_ref());
+        if let Some(tls) = &release.tls {
+            page.turn(&keys::RELEASE_TLS, format!("{path}.releases.{}.tls", release.version));
+            describe_tls(page, tls);
+        }
     }
     treatment(page, tier, &path);
     judging(page, &config.analysis, tier, &format!("{path}.analysis"));

@@ -3,6 +3,7 @@
 
 mod list;
 mod rollouts;
+mod tls;
 
 pub use list::SECTIONS;
 pub(super) use list::{
@@ -10,6 +11,7 @@ pub(super) use list::{
     TIER, TIMEOUTS,
 };
 pub(super) use rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
+pub(super) use tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
 
 use super::difference::Class;
 

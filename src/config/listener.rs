@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::diagnostic::{Code, Level};
@@ -10,6 +11,7 @@ use super::keys;
 use super::reader::Reader;
 use super::section::{At, Section};
 use super::tier::Draft;
+use super::tls::{self, ServerDraft};
 use super::values::{self, Mistake, quoted};
 use crate::traffic::{Listen, Listener, Route, RouteError};
 
@@ -18,11 +20,12 @@ pub(super) struct ListenerDraft {
     path: String,
     listen: Option<At<Listen>>,
     listener: Listener,
+    pub(super) tls: Option<ServerDraft>,
 }
 
 impl ListenerDraft {
     /// Reads one `[[listener]]`.
-    pub(super) fn read(mut section: Section<'_>) -> Self {
+    pub(super) fn read(mut section: Section<'_>, base: &Path) -> Self {
         section.need("listen", "listen = \"0.0.0.0:80\", as a tier has it");
         let listen = section.text("listen", "write text: \"0.0.0.0:80\"", values::listen);
         let place = listen.as_ref().map(|at| at.value.clone());
@@ -41,9 +44,11 @@ impl ListenerDraft {
                 section.remark("mode", mode.span, mistake);
             }
         }
+        let tls = tls::server(&mut section, base);
+        listener.tls = tls.as_ref().map(|draft| Arc::clone(&draft.tls));
         let path = section.path_of("").trim_end_matches('.').to_owned();
         section.finish();
-        Self { path, listen, listener }
+        Self { path, listen, listener, tls }
     }
 }
 

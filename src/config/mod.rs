@@ -20,6 +20,7 @@ mod program;
 mod reader;
 mod section;
 mod tier;
+mod tls;
 mod values;
 mod without_file;
 
@@ -35,6 +36,7 @@ use toml::de::DeTable;
 pub use diagnostic::{Code, Diagnostic, Level, Report};
 pub use difference::{Change, Class, differences};
 pub use keys::{Key, Keys, SECTIONS};
+pub use tls::AcmeConfig;
 pub use without_file::{ArgumentError, may_be_asked_there, without_file};
 
 use crate::analysis;
@@ -70,6 +72,8 @@ pub struct Config {
     pub upstream_client: UpstreamClient,
     /// What is written to standard error.
     pub log: LogSettings,
+    /// From whom certificates are ordered; there where a listener orders some.
+    pub acme: Option<AcmeConfig>,
     /// The tiers, in the order of the file; at least one.
     pub tiers: Vec<TierConfig>,
     /// How a rollout goes from 0 % to everybody.
@@ -244,7 +248,13 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let drafts: Vec<Draft> =
         sections.into_iter().map(|section| Draft::read(section, &judging, base)).collect();
     let sections = root.tables("listener", LISTENERS_MAX, &keys::LISTENER);
-    let listeners = sections.into_iter().map(ListenerDraft::read).collect();
+    let listeners: Vec<ListenerDraft> =
+        sections.into_iter().map(|section| ListenerDraft::read(section, base)).collect();
+    let acme = tls::acme(&mut root, base);
+    if acme.is_none() && root.key_span("acme").is_none() {
+        let drafts = listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        drafts.for_each(|draft| tls::ordered_from_nobody(reader, draft));
+    }
     let listeners = listener::listeners(reader, listeners, &drafts);
     if root.key_span("tier").is_none() || root.is_empty_list("tier") {
         let help = "add [[tier]] with name, listen, stable and releases";
@@ -259,5 +269,5 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         return None;
     }
     let warnings = Vec::new();
-    Some(Config { admin, state, workers, upstream_client, log, tiers, rollout, warnings })
+    Some(Config { admin, state, workers, upstream_client, log, acme, tiers, rollout, warnings })
 }

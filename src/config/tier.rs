@@ -11,13 +11,14 @@ use super::keys;
 use super::listener;
 use super::preview;
 use super::section::{At, Section, set};
-use super::values::{self, Mistake, quoted};
+use super::tls;
+use super::values::{self, Mistake, Scheme, quoted};
 use super::{ReleaseConfig, TierConfig, TierLines};
 use crate::traffic::affinity::OWN_COOKIE;
 use crate::traffic::matching::Network;
 use crate::traffic::{
-    Address, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX, Route, Sticky, Tier, TierName,
-    Timeouts, Version,
+    Address, ClientTls, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX, Route, Sticky, Tier,
+    TierName, Timeouts, Trust, Version,
 };
 
 /// Releases of a tier: more are forgotten ones.
@@ -66,6 +67,7 @@ pub(super) struct ReleaseDraft {
     pub(super) version: Option<At<Version>>,
     pub(super) upstreams: Vec<At<Address>>,
     host: Option<String>,
+    tls: Option<Arc<ClientTls>>,
     span: Range<usize>,
 }
 
@@ -89,7 +91,7 @@ impl Draft {
         let listen = section.text("listen", "write text: \"127.0.0.1:8080\"", values::listen);
         let route = listener::route(&mut section);
         let stable = section.text("stable", "write text: \"1.0.0\"", version);
-        let (releases, releases_are_whole) = releases(&mut section);
+        let (releases, releases_are_whole) = releases(&mut section, base);
         let sticky = sticky(&mut section);
         let mut canary_down = CANARY_DOWN;
         section.duration("canary_down", MS(1_000)..=HOUR, &mut canary_down);
@@ -143,7 +145,7 @@ impl Draft {
                     version: release.version?.value,
                     upstreams,
                     host: release.host,
-                    tls: None,
+                    tls: release.tls,
                     line,
                 })
             })
@@ -183,19 +185,20 @@ fn version(text: &str) -> Result<Version, Mistake> {
     text.parse().map_err(|_| no_name(text, "version", "._+-"))
 }
 
-fn releases(tier: &mut Section<'_>) -> (Vec<ReleaseDraft>, bool) {
+fn releases(tier: &mut Section<'_>, base: &Path) -> (Vec<ReleaseDraft>, bool) {
     let Some(span) = tier.key_span("releases") else { return (Vec::new(), false) };
     let sections = tier.tables("releases", RELEASES_MAX, &keys::RELEASE);
     if sections.is_empty() && tier.is_empty_list("releases") {
         let help = "add { version = \"1.0.0\", upstreams = [\"127.0.0.1:9101\"] }";
         tier.wrong("releases", span, Mistake::new("`releases` is empty", help));
     }
-    let drafts: Vec<ReleaseDraft> = sections.into_iter().map(release).collect();
+    let drafts: Vec<ReleaseDraft> =
+        sections.into_iter().map(|section| release(section, base)).collect();
     let whole = !drafts.is_empty() && drafts.iter().all(|draft| draft.version.is_some());
     (drafts, whole && !tier.reader.has_broken_lines())
 }
 
-fn release(mut section: Section<'_>) -> ReleaseDraft {
+fn release(mut section: Section<'_>, base: &Path) -> ReleaseDraft {
     section.need("version", "version = \"1.0.0\"");
     section.need("upstreams", "upstreams = [\"127.0.0.1:9101\"]");
     let version = section.text("version", "write text: \"1.0.0\"", version);
@@ -229,14 +232,41 @@ fn release(mut section: Section<'_>) -> ReleaseDraft {
         }
         Ok(text.to_owned())
     });
+    let upstreams = upstreams.unwrap_or_default();
+    let https = spoken(&section, &upstreams) == Scheme::Https;
+    let tls = tls::client(&mut section, https, base);
+    let unnamed = tls.as_ref().is_some_and(|tls| tls.name.is_none() && tls.trust != Trust::Anybody);
+    for at in upstreams.iter().filter(|at| unnamed && matches!(at.value.1, Address::Unix(_))) {
+        let help = "say which name its certificate is for: tls = { name = \"app.internal\" }";
+        let mistake = Mistake::new("a Unix socket has no name to verify", help);
+        section.wrong("upstreams", at.span.clone(), mistake);
+    }
     let span = section.span.clone();
     section.finish();
     ReleaseDraft {
         version,
-        upstreams: upstreams.unwrap_or_default(),
+        upstreams: upstreams
+            .into_iter()
+            .map(|at| At { value: at.value.1, span: at.span })
+            .collect(),
         host: host.map(|at| at.value),
+        tls,
         span,
     }
+}
+
+/// What is spoken to the upstreams of a release: to all of them the same.
+fn spoken(section: &Section<'_>, upstreams: &[At<(Scheme, Address)>]) -> Scheme {
+    let first = upstreams.first().map_or(Scheme::Http, |at| at.value.0);
+    if let Some(other) = upstreams.iter().find(|at| at.value.0 != first) {
+        let mistake = Mistake::new(
+            "some upstreams of this release speak TLS and some do not",
+            "write https:// before all of them or before none",
+        );
+        let others = vec![(upstreams[0].span.clone(), "the first".to_owned())];
+        section.conflict("upstreams", other.span.clone(), mistake, others);
+    }
+    first
 }
 
 fn sticky(tier: &mut Section<'_>) -> Sticky {

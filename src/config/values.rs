@@ -177,14 +177,45 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, Mistake> {
     Err(Mistake::new(format!("{} is no address to listen on", quoted(text)), help))
 }
 
-/// Where an upstream listens.
-pub(super) fn upstream(text: &str) -> Result<Address, Mistake> {
+/// What is spoken to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// HTTP as it is.
+    Http,
+    /// HTTP in TLS.
+    Https,
+}
+
+impl Scheme {
+    /// What stands before the address.
+    pub(super) const fn prefix(self) -> &'static str {
+        match self {
+            Self::Http => "",
+            Self::Https => "https://",
+        }
+    }
+}
+
+/// Where an upstream listens, and what is spoken to it.
+pub(super) fn upstream(text: &str) -> Result<(Scheme, Address), Mistake> {
+    let Some(rest) = text.strip_prefix(Scheme::Https.prefix()) else {
+        return plain_upstream(text).map(|address| (Scheme::Http, address));
+    };
+    let rest = rest.trim_end_matches('/');
+    let address = rest.parse::<Address>();
+    let address = address.or_else(|_| format!("{rest}:443").parse());
+    let help = "write \"https://host:port\" or \"https://10.0.0.7:8443\", no path";
+    let wrong = |_| Mistake::new(format!("{} is no address", quoted(text)), help);
+    address.map(|address| (Scheme::Https, address)).map_err(wrong)
+}
+
+fn plain_upstream(text: &str) -> Result<Address, Mistake> {
     let help = "write \"host:port\", \"127.0.0.1:3000\", \"[::1]:3000\" or \"unix:/run/app.sock\"";
     if let Some((scheme, rest)) = text.split_once("://") {
         let plain = rest.trim_end_matches('/');
         let help = match plain.parse::<Address>() {
             Ok(_) if scheme == "http" => format!("write it without http://: {plain:?}"),
-            _ => format!("upstreams speak plain HTTP and have no scheme or path; {help}"),
+            _ => format!("upstreams speak HTTP, or HTTPS by \"https://host:port\"; {help}"),
         };
         return Err(Mistake::new(format!("{} is a URL, not an address", quoted(text)), help));
     }

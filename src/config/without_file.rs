@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::values::{self, Mistake, quoted};
+use super::values::{self, Mistake, Scheme, quoted};
 use super::{
     AdminSettings, Config, LogSettings, ReleaseConfig, RolloutConfig, StateSettings, TierConfig,
     TierLines,
@@ -15,7 +15,7 @@ use crate::proxy::UpstreamClient;
 use crate::rollout::Stages;
 use crate::traffic::matching::Network;
 use crate::traffic::{
-    Address, HealthCheck, Ignore, Limits, Listen, Listener, Route, Sticky, Tier, TierName,
+    ClientTls, HealthCheck, Ignore, Limits, Listen, Listener, Route, Sticky, Tier, TierName,
     Timeouts, Version, VersionError,
 };
 
@@ -98,6 +98,7 @@ pub fn without_file(
         workers: None,
         upstream_client: UpstreamClient::default(),
         log: LogSettings::default(),
+        acme: None,
         tiers: vec![tier],
         rollout,
         warnings: Vec::new(),
@@ -148,14 +149,18 @@ fn release(
     let (version, address) = named.unwrap_or((unnamed_version, text));
     let version =
         Version::try_from(version.to_owned()).map_err(|error| unnamed(argument, &error))?;
-    let address: Address =
+    let (scheme, address) =
         values::upstream(address).map_err(|mistake| ArgumentError::new(argument, mistake))?;
+    let tls = match scheme {
+        Scheme::Http => None,
+        Scheme::Https => Some(Arc::new(ClientTls::default())),
+    };
     if address.leads_to(&listen.into()) {
         let message = format!("{} leads back to Weir, which listens there", quoted(text));
         let mistake = Mistake::new(message, "write the address of the app");
         return Err(ArgumentError::new(argument, mistake));
     }
-    Ok(ReleaseConfig { version, upstreams: vec![address], host: None, tls: None, line: 0 })
+    Ok(ReleaseConfig { version, upstreams: vec![address], host: None, tls, line: 0 })
 }
 
 fn unnamed(argument: &'static str, error: &VersionError) -> ArgumentError {

@@ -119,7 +119,13 @@ pub struct ResponseBody {
 #[derive(Debug)]
 enum Content {
     Page(Option<Bytes>),
-    Upstream { incoming: client::Body, whole: bool, lease: Option<Lease> },
+    /// The upstream broke off.
+    Broken,
+    Upstream {
+        incoming: client::Body,
+        whole: bool,
+        lease: Option<Lease>,
+    },
 }
 
 /// The connection that an answer comes from, and where it goes afterwards.
@@ -162,6 +168,7 @@ impl Body for ResponseBody {
                 let page = page.take().filter(|page| !page.is_empty());
                 return Poll::Ready(page.map(|page| Ok(Frame::data(page))));
             }
+            (Content::Broken, _) => return Poll::Ready(Some(Err(BodyError::Broken))),
             (Content::Upstream { .. }, None) => return Poll::Ready(None),
             (Content::Upstream { incoming, whole, .. }, Some(exchange)) => {
                 (incoming, whole, exchange)
@@ -196,13 +203,17 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Err(_))) => {
                 exchange.tally.ends(false);
-                Poll::Ready(Some(Err(BodyError::Broken)))
+                // What came before is sent first: an error makes hyper drop what it has not sent.
+                this.content = Content::Broken;
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
+            Content::Broken => false,
             Content::Page(page) => page.as_ref().is_none_or(Bytes::is_empty),
             Content::Upstream { incoming, .. } => incoming.is_end_stream(),
         }
@@ -210,6 +221,7 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
+            Content::Broken => SizeHint::default(),
             Content::Page(page) => {
                 SizeHint::with_exact(page.as_ref().map_or(0, |page| page.len() as u64))
             }

@@ -9,6 +9,7 @@ use weir::config::{Keys, SECTIONS, parse, without_file};
 use weir::rollout::Stages;
 use weir::traffic::{HealthCheck, Limits, Sticky, Timeouts};
 
+use super::super::support::certificates::Authority;
 use super::{FIRST_PAGE, SMALLEST, good};
 
 #[test]
@@ -149,6 +150,9 @@ fn the_commented_example_works_with_and_without_its_comments() {
     assert_eq!(plain.warnings, []);
     let place = tempfile::tempdir().unwrap();
     std::fs::write(place.path().join("preview.secret"), "0123456789abcdef\n").unwrap();
+    let authority = Authority::new();
+    authority.write(place.path(), "ca");
+    authority.sign(&["shop.example.com"]).write(place.path(), "web");
     for left in [
         ["[analysis] margin", "[tier.preview] secret"],
         ["[analysis.errors] margin", "[tier.preview] secret_file"],
@@ -173,15 +177,20 @@ fn the_commented_example_has_every_key() {
     ] {
         collect(&toml::from_str(&uncommented(&left)).unwrap(), "", &mut found);
     }
-    for section in SECTIONS.iter().filter(|section| section.title != "[tier.sticky]") {
+    let inside = ["[tier.sticky]", "[tier.releases.tls]"];
+    for section in SECTIONS.iter().filter(|section| !inside.contains(&section.title)) {
         for key in section.keys {
             let path = path(section, key.name);
-            assert!(found.contains(&path), "{path} is not in deploy/weir.toml");
+            let inside = inside.iter().any(|title| title.trim_matches(['[', ']']) == path);
+            assert!(inside || found.contains(&path), "{path} is not in deploy/weir.toml");
         }
     }
     for sticky in ["sticky = \"cookie\"", "{ cookie = \"uid\" }", "{ header = \"authorization\" }"]
     {
         assert!(COMMENTED.contains(sticky), "{sticky}");
+    }
+    for tls in ["name = \"app", "ca = \"", "verify = false", "chain = \"weir", "key = \"weir"] {
+        assert!(COMMENTED.contains(tls), "{tls}");
     }
 }
 
@@ -207,8 +216,10 @@ fn collect(table: &toml::Table, path: &str, found: &mut BTreeSet<String>) {
 fn the_defaults_that_are_written_are_the_defaults() {
     let described = good(SMALLEST).describe();
     for section in SECTIONS {
-        // What is special about a listener is described only where there is something.
-        if section.title == "[[listener]]" {
+        // What is special about a listener or an upstream is described only where there is
+        // something; tests of TLS look at those.
+        let special = ["[[listener]]", "[listener.tls]", "[acme]", "[tier.releases.tls]"];
+        if special.contains(&section.title) {
             continue;
         }
         for key in section.keys.iter().filter(|key| !key.default.is_empty()) {

@@ -1,5 +1,6 @@
 //! What the tests drive, and what drives them.
 
+pub mod certificates;
 pub mod client;
 pub mod disk;
 pub mod program;

@@ -1,6 +1,7 @@
 //! The sections of the program and of its tiers, in the order of the reference.
 
 use super::rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
+use super::tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
 use super::{Key, Keys};
 use crate::config::difference::Class::{self, Live, RefusedWhileOpen, Restart};
 
@@ -16,8 +17,31 @@ pub(super) const fn key(
 
 /// All sections, in the order of the reference.
 pub const SECTIONS: &[&Keys] = &[
-    &ROOT, &ADMIN, &STATE, &PROXY, &LOG, &LISTENER, &TIER, &ROUTE, &RELEASE, &STICKY, &HEALTH,
-    &PREVIEW, &TIMEOUTS, &LIMITS, &ROLLOUT, &STAGE, &ANALYSIS, &ERRORS, &SLOW, &WATCH, &IGNORE,
+    &ROOT,
+    &ADMIN,
+    &STATE,
+    &PROXY,
+    &LOG,
+    &LISTENER,
+    &LISTENER_TLS,
+    &CERTIFICATE,
+    &ACME,
+    &TIER,
+    &ROUTE,
+    &RELEASE,
+    &RELEASE_TLS,
+    &STICKY,
+    &HEALTH,
+    &PREVIEW,
+    &TIMEOUTS,
+    &LIMITS,
+    &ROLLOUT,
+    &STAGE,
+    &ANALYSIS,
+    &ERRORS,
+    &SLOW,
+    &WATCH,
+    &IGNORE,
 ];
 
 pub const ROOT: Keys = Keys {
@@ -34,6 +58,7 @@ pub const ROOT: Keys = Keys {
             Live,
             "Addresses that are listened at in a special way.",
         ),
+        key("acme", "table", "", Live, "The authority that issues certificates by itself (ACME)."),
         key("tier", "list of tables", "", Live, "The tiers: layers of the product."),
         key("rollout", "table", "", Live, "How a rollout goes from 0% to everybody."),
         key("analysis", "table", "", Live, "How the canary is judged, for all tiers."),
@@ -124,6 +149,7 @@ pub const LISTENER: Keys = Keys {
             Restart,
             "Permissions of a Unix socket: who may connect.",
         ),
+        key("tls", "table", "", Live, "That TLS is spoken there, and with which certificates."),
     ],
 };
 
@@ -249,9 +275,16 @@ pub const RELEASE: Keys = Keys {
             "list of addresses",
             "",
             Live,
-            "Where it runs: `host:port`, `[::1]:3000` or `unix:/run/app.sock`; required.",
+            "Where it runs: `host:port`, `[::1]:3000` or `unix:/run/app.sock`; `https://host:port` where it speaks TLS; required.",
         ),
         key("host", "host name", "", Live, "The Host sent to it; without it the client's."),
+        key(
+            "tls",
+            "table",
+            "",
+            Live,
+            "How the certificates of `https://` upstreams are verified; without it by their host and by the authorities this machine trusts.",
+        ),
     ],
 };
 
