@@ -1,25 +1,33 @@
 //! The program: config, journal, control, wings, admin; signals; drain.
 
+mod beginning;
+mod service;
+
 use std::io::IsTerminal as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Program, Reload, ReloadError, TokenFile, Tokens};
-use crate::assembly::{Certificates, Store, Weir, control_settings, proxy_settings, tls_settings};
+use crate::assembly::{Certificates, Weir, control_settings, proxy_settings, tls_settings};
 use crate::cli::{self, Run};
 use crate::config::{self, Config, LogFormat};
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError, Settings};
+use crate::handover::{self, Estate, Succession};
+use crate::inherited::Inherited;
 use crate::metrics::exposition::Reloads;
 use crate::rollout::{Actor, Command, Order, Refusal};
-use crate::{clock, demo};
+use crate::traffic::Listen;
+use crate::{clock, demo, systemd};
+use beginning::Beginning;
 
 /// Without a file: pause between two tries to start the rollout.
 const CANARY_RETRY: Duration = Duration::from_millis(500);
@@ -39,11 +47,13 @@ const BROKEN_DRAIN_MAX: Duration = Duration::from_secs(2);
 /// Threads for what is not on the way of a request: control, admin, checks.
 const SIDE_THREADS: usize = 2;
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, or until another process has taken over. Call it before there is
+/// a second thread.
 ///
 /// # Errors
 /// The configuration is wrong, a port or the journal cannot be had.
 pub fn serve(run: &Run) -> anyhow::Result<()> {
+    let inherited = systemd::sockets()?;
     let config = configured(run).map_err(anyhow::Error::msg)?;
     let level = logging(&config)?;
     for warning in &config.warnings {
@@ -56,7 +66,7 @@ pub fn serve(run: &Run) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let outcome = runtime.block_on(program(run, config, level));
+    let outcome = runtime.block_on(program(run, config, level, inherited));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
@@ -75,49 +85,128 @@ pub fn demo(demo: &cli::Demo) -> anyhow::Result<()> {
     demo::run(settings, &mut |line| cli::print::line(line))
 }
 
-async fn program(run: &Run, config: Config, level: Level) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let store = match &config.state.path {
-        None => Store::memory(),
-        Some(path) => Store::open(path)?,
+/// Why the program ends.
+enum End {
+    Told,
+    Broken(String),
+    Replaced(Succession),
+}
+
+async fn program(
+    run: &Run,
+    config: Config,
+    level: Level,
+    inherited: Inherited,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let begun = tokio::select! {
+        begun = Beginning::make(run, &config, inherited) => begun?,
+        () = signals.stop() => return Ok(()),
     };
-    let api = Api::bind(&config).await?;
-    let mut weir = Weir::start(
+    let Beginning { legacy, store, api, bell } = begun;
+    let mut weir = Weir::succeed(
+        legacy,
         settings(run, &config),
         &tls_settings(&config),
         store,
         &proxy_settings(&config, 0),
     )?;
     let reloading = Arc::new(Reloading::new(run.clone(), config.clone(), level, &weir));
+    let estate = api.estate(&weir);
     let api = api.serve(&config, &weir, &reloading);
     announce(&config);
+    service::attend(weir.handle(), weir.pulse());
     if starts_by_itself(run) {
         tokio::spawn(start_at_once(weir.handle().clone()));
     }
-    let told = Arc::clone(&reloading);
-    // A task of its own: a reload that waits for a disk keeps nobody from stopping.
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            told.told().await;
+    let mut giver = tokio::spawn(async move {
+        match bell {
+            Some(bell) => handover::keep(bell, Arc::new(estate)).await,
+            None => std::future::pending().await,
         }
     });
-    let broken = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-        what = weir.broken() => Some(what),
+    let end = tokio::select! {
+        () = signals.attend(&reloading) => End::Told,
+        what = weir.broken() => End::Broken(what),
+        outcome = &mut giver => match outcome {
+            Ok(Ok(succession)) => End::Replaced(succession),
+            Ok(Err(error)) => End::Broken(format!("the hand-over socket broke: {error}")),
+            Err(error) => End::Broken(format!("the hand-over task has ended: {error}")),
+        },
     };
-    let drain = drain(&reloading.config());
-    match &broken {
-        None => tracing::info!("stopping; requests may finish"),
-        Some(what) => tracing::error!("{what}; stopping, so that a restart mends it"),
+    giver.abort();
+    end.come(weir, api, drain(&reloading.config())).await
+}
+
+/// The signals that the program heeds.
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+    upgrade: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        })
     }
-    weir.stop(if broken.is_some() { drain.min(BROKEN_DRAIN_MAX) } else { drain }).await;
-    api.stop().await;
-    match broken {
-        None => Ok(()),
-        Some(what) => Err(anyhow::anyhow!("{what}; start weir again, the journal knows the split")),
+
+    /// Waits for the word to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Does what the signals say until one says to stop.
+    async fn attend(&mut self, reloading: &Arc<Reloading>) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    let reloading = Arc::clone(reloading);
+                    // A task of its own: a reload that waits for a disk keeps nobody from stopping.
+                    tokio::spawn(async move { reloading.told().await });
+                }
+                _ = self.upgrade.recv() => service::start_successor(),
+            }
+        }
+    }
+}
+
+impl End {
+    async fn come(self, weir: Weir, api: ServingApi, drain: Duration) -> anyhow::Result<()> {
+        match self {
+            End::Told => {
+                tracing::info!("stopping; requests may finish");
+                systemd::stopping();
+                weir.stop(drain).await;
+                api.stop().await;
+                Ok(())
+            }
+            End::Broken(what) => {
+                tracing::error!("{what}; stopping, so that a restart mends it");
+                systemd::stopping();
+                weir.stop(drain.min(BROKEN_DRAIN_MAX)).await;
+                api.stop().await;
+                Err(anyhow::anyhow!("{what}; start weir again, the journal knows the split"))
+            }
+            End::Replaced(succession) => {
+                systemd::replaced(succession.process());
+                let (tell, drained) = oneshot::channel();
+                let following = tokio::spawn(succession.drains(drain, drained));
+                let _ = tell.send(weir.retire(drain, api.stop()).await);
+                let _ = following.await;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -134,9 +223,13 @@ struct ServingApi {
 }
 
 impl Api {
-    async fn bind(config: &Config) -> anyhow::Result<Self> {
+    async fn bind(config: &Config, inherited: &mut Inherited) -> anyhow::Result<Self> {
         let listen = config.admin.listen;
-        let listener = TcpListener::bind(listen).await.with_context(|| {
+        let listener = match inherited.take(&Listen::Socket(listen)).pop() {
+            Some(socket) => adopt(socket),
+            None => TcpListener::bind(listen).await,
+        };
+        let listener = listener.with_context(|| {
             format!("cannot listen at {listen} for the admin; set [admin] listen or --admin")
         })?;
         let tokens = match (&config.admin.tokens_file, &config.state.path) {
@@ -145,6 +238,22 @@ impl Api {
             (None, None) => Tokens::fleeting(listen.port()),
         };
         Ok(Self { listener, tokens: tokens? })
+    }
+
+    /// What can be handed over.
+    fn estate(&self, weir: &Weir) -> Estate {
+        let admin = self.listener.as_fd().try_clone_to_owned();
+        let admin = admin.inspect_err(|error| tracing::warn!(%error, "no copy of a socket")).ok();
+        let lender = weir.lender();
+        let lend = move || {
+            let mut sockets = lender()?;
+            if let Some(admin) = &admin {
+                sockets.push(admin.try_clone()?);
+            }
+            Ok(sockets)
+        };
+        let (handle, board) = (weir.handle().clone(), Arc::clone(weir.board()));
+        Estate { handle, board, lend: Box::new(lend) }
     }
 
     fn serve(self, config: &Config, weir: &Weir, reloading: &Arc<Reloading>) -> ServingApi {
@@ -180,6 +289,13 @@ impl ServingApi {
         let _ = self.stop.send(());
         let _ = self.task.await;
     }
+}
+
+/// A socket that was handed over.
+fn adopt(socket: OwnedFd) -> std::io::Result<TcpListener> {
+    let listener = std::net::TcpListener::from(socket);
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 /// The file of this run; none for a run with `--listen`.
@@ -301,6 +417,7 @@ async fn start_at_once(handle: Handle) {
         let waits = match handle.order(command.clone(), false).await {
             Err(OrderError::Refused(refusal @ Refusal::Unhealthy { .. })) => refusal.to_string(),
             Err(OrderError::Journal(error)) => error.to_string(),
+            Err(error @ OrderError::HandingOver { .. }) => error.to_string(),
             Err(OrderError::Refused(refusal)) => return tracing::warn!("{refusal}"),
             Err(error) => return tracing::error!("{error}"),
             Ok(_) => return,
@@ -365,7 +482,9 @@ impl Reloading {
     async fn reload(self: &Arc<Self>) -> Result<Answer, ReloadError> {
         let this = Arc::clone(self);
         let task = tokio::spawn(async move {
+            systemd::reloading();
             let outcome = this.try_reload().await;
+            systemd::ready();
             match &outcome {
                 Ok(_) => this.reloads.worked(clock::wall()),
                 Err(_) => this.reloads.failed(),

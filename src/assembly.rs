@@ -1,6 +1,8 @@
 //! Both wings put together: what `weir run` and the demo share.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +14,12 @@ use tokio::task::JoinHandle;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::control::{self, Control, Handle};
+use crate::handover::Predecessor;
+use crate::inherited::Inherited;
 use crate::journal::{self, Journal, Kept};
 use crate::metrics::Register;
 use crate::proxy::{self, Proxy};
+use crate::rollout::Event;
 use crate::tls::{Keyring, TlsError, acme};
 use crate::traffic::{Board, ClientTls, Listen, ServerTls};
 
@@ -23,10 +28,22 @@ pub struct Weir {
     handle: Handle,
     register: Arc<Register>,
     certificates: Arc<Certificates>,
+    board: Arc<Board>,
     proxy: Proxy,
     /// None once it has ended unasked.
     control: Option<JoinHandle<()>>,
     stop: oneshot::Sender<()>,
+}
+
+/// What a Weir begins with that is not its first.
+#[derive(Debug, Default)]
+pub struct Legacy {
+    /// Listeners and locks that were handed over.
+    pub inherited: Inherited,
+    /// What was lowered since the journal was given away.
+    pub lowered: Vec<Event>,
+    /// The process before, which follows the tables of this one until it has drained.
+    pub predecessor: Option<Predecessor>,
 }
 
 /// An open journal and what it holds.
@@ -84,12 +101,29 @@ impl Weir {
         store: Store,
         proxy: &proxy::Settings,
     ) -> anyhow::Result<Self> {
+        Self::succeed(Legacy::default(), settings, tls, store, proxy)
+    }
+
+    /// The same, after another one.
+    ///
+    /// # Errors
+    /// A port cannot be had, or the file of `--record` cannot be written.
+    pub fn succeed(
+        legacy: Legacy,
+        settings: control::Settings,
+        tls: &TlsSettings,
+        store: Store,
+        proxy: &proxy::Settings,
+    ) -> anyhow::Result<Self> {
+        let Legacy { inherited, lowered, predecessor } = legacy;
         let certificates = Certificates::start(tls)?;
         let workers = proxy.worker_count();
-        let board = Arc::new(Board::new(workers));
+        // The process before is one more worker, far away.
+        let seats = workers + usize::from(predecessor.is_some());
+        let board = Arc::new(Board::new(seats));
         let register = Arc::new(Register::new(workers));
         let record = settings.record.clone();
-        let (control, handle) = Control::start(
+        let (mut control, handle) = Control::start(
             settings,
             store.journal,
             store.kept,
@@ -100,10 +134,17 @@ impl Weir {
         .with_context(|| format!("cannot record to {}", record.unwrap_or_default().display()))?;
         let (stop, stopped) = oneshot::channel();
         let keyring = Arc::clone(certificates.keyring());
-        let proxy = proxy::start(proxy, board, Arc::clone(&register), keyring)?;
+        control.catch_up(&lowered);
+        let settings = proxy::Settings { workers, ..proxy.clone() };
+        let (theirs, counts) = (Arc::clone(&board), Arc::clone(&register));
+        let proxy = proxy::start_at(inherited, &settings, theirs, counts, keyring)?;
+        if let Some(predecessor) = predecessor {
+            let (handle, board) = (handle.clone(), Arc::clone(&board));
+            tokio::spawn(predecessor.is_followed(handle, board, workers));
+        }
         let control = Some(tokio::spawn(control.run(stopped)));
         let certificates = Arc::new(certificates);
-        Ok(Self { handle, register, certificates, proxy, control, stop })
+        Ok(Self { handle, register, certificates, board, proxy, control, stop })
     }
 
     /// The way to the control wing.
@@ -114,6 +155,11 @@ impl Weir {
     /// What the workers count.
     pub const fn register(&self) -> &Arc<Register> {
         &self.register
+    }
+
+    /// Where the table is published.
+    pub const fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// The certificates that are served and ordered.
@@ -146,10 +192,35 @@ impl Weir {
         self.proxy.unbound()
     }
 
+    /// What gives copies of all listeners, and of the locks on their addresses.
+    pub fn lender(&self) -> impl Fn() -> io::Result<Vec<OwnedFd>> + Send + Sync + use<> {
+        self.proxy.lender()
+    }
+
+    /// What asks the workers whether they live.
+    pub fn pulse(&self) -> proxy::Pulse {
+        self.proxy.pulse()
+    }
+
     /// Stops accepting, lets requests finish for up to `drain`, writes what is left.
     pub async fn stop(self, drain: Duration) {
+        self.end(move |proxy| proxy.drain(drain), std::future::ready(())).await;
+    }
+
+    /// The same, while another process serves; what it still orders here, until `admin` has ended,
+    /// is told to that process. Gives how many connections were cut.
+    pub async fn retire(self, drain: Duration, admin: impl Future<Output = ()>) -> usize {
+        self.end(move |proxy| proxy.retire(drain), admin).await
+    }
+
+    async fn end(
+        self,
+        drain: impl FnOnce(Proxy) -> usize + Send + 'static,
+        admin: impl Future<Output = ()>,
+    ) -> usize {
         let proxy = self.proxy;
-        let cut = tokio::task::spawn_blocking(move || proxy.drain(drain)).await.unwrap_or(0);
+        let (cut, ()) = tokio::join!(tokio::task::spawn_blocking(move || drain(proxy)), admin);
+        let cut = cut.unwrap_or(0);
         if cut > 0 {
             tracing::warn!(cut, "connections were cut at the end of the drain");
         }
@@ -157,6 +228,7 @@ impl Weir {
         if let Some(control) = self.control {
             let _ = control.await;
         }
+        cut
     }
 }
 

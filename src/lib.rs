@@ -10,8 +10,10 @@ pub mod rollout;
 pub mod traffic;
 
 pub mod clock;
+pub mod inherited;
 pub mod journal;
 pub mod metrics;
+pub mod systemd;
 pub mod tls;
 
 pub mod proxy;
@@ -25,3 +27,4 @@ pub mod assembly;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod handover;

@@ -239,6 +239,8 @@ pub enum Kind {
     BadFile,
     /// 403: the token is a viewer's.
     Forbidden,
+    /// 503: another process takes over just now; ask again in a moment.
+    HandingOver,
     /// 503: the journal cannot be written, and what raises waits for it.
     Journal,
     /// 421: the Host header is none of ours.

@@ -10,13 +10,18 @@ use crate::control::OrderError;
 /// How long who sent too many wrong tokens is told to wait, in seconds.
 const RETRY_AFTER: &str = "60";
 
+/// How long who asked during a hand-over is told to wait, in seconds: it takes less.
+const RETRY_SOON: &str = "1";
+
 impl Kind {
     /// The status that goes with it.
     pub const fn status(self) -> StatusCode {
         match self {
             Self::BadFile | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::Journal | Self::NotReady | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::HandingOver | Self::Journal | Self::NotReady | Self::Stopping => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::MisdirectedHost => StatusCode::MISDIRECTED_REQUEST,
             Self::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -40,6 +45,7 @@ impl From<OrderError> for Trouble {
         let kind = match &error {
             OrderError::Refused(_) | OrderError::RolledBackMeanwhile => Kind::Refused,
             OrderError::Journal(_) => Kind::Journal,
+            OrderError::HandingOver { .. } | OrderError::Unconfirmed { .. } => Kind::HandingOver,
             OrderError::NoAnswer => Kind::NoAnswer,
             OrderError::Stopping => Kind::Stopping,
         };
@@ -57,6 +63,9 @@ impl IntoResponse for Trouble {
         }
         if kind == Kind::TooMany {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
+        if kind == Kind::HandingOver {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_SOON));
         }
         response
     }

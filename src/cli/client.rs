@@ -1,7 +1,7 @@
 //! HTTP to the admin API of a running program.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -21,6 +21,12 @@ const CONNECT_MAX: Duration = Duration::from_secs(3);
 
 /// How long an answer may take; the program itself gives up on its journal after 10 s.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
+
+/// How long a program may say that another one takes over from it: it takes less than a second.
+const HANDOVER_MAX: Duration = Duration::from_secs(3);
+
+/// Pause between two tries then.
+const HANDOVER_PAUSE: Duration = Duration::from_millis(100);
 
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -122,15 +128,22 @@ impl Client {
     ) -> Result<String, AskError> {
         let mut secrets = self.key.secrets.iter().map(|(secret, _)| secret);
         let mut secret = secrets.next();
+        let since = Instant::now();
         loop {
-            let answer = self.once(&method, path, &body, secret, answer_max).await;
-            match (answer, secrets.next()) {
-                (Err(AskError::Trouble { trouble, .. }), Some(next))
-                    if trouble.kind == Kind::Unauthorised =>
+            match self.once(&method, path, &body, secret, answer_max).await {
+                // Nothing came of it, and the program that takes over will answer.
+                Err(AskError::Trouble { trouble, .. })
+                    if trouble.kind == Kind::HandingOver && since.elapsed() < HANDOVER_MAX =>
                 {
-                    secret = Some(next);
+                    tokio::time::sleep(HANDOVER_PAUSE).await;
                 }
-                (answer, _) => return answer,
+                Err(AskError::Trouble { trouble, key }) if trouble.kind == Kind::Unauthorised => {
+                    match secrets.next() {
+                        Some(next) => secret = Some(next),
+                        None => return Err(AskError::Trouble { trouble, key }),
+                    }
+                }
+                answer => return answer,
             }
         }
     }

@@ -72,6 +72,9 @@ pub struct Run {
     /// Record what the judge sees, for `weir replay`
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// Take over from the weir that has this journal, without a pause
+    #[arg(long)]
+    pub replace: bool,
     /// Threads that serve [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,

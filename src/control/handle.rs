@@ -8,6 +8,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::settings::Settings;
+use super::succession::{Heir, Office};
 use super::view::View;
 use crate::journal::JournalError;
 use crate::rollout::{Command, Event, Order, Refusal};
@@ -24,6 +25,8 @@ pub struct Handle {
     pub(super) orders: mpsc::Sender<Ask>,
     /// Orders that only lower: they pass those that wait for the journal.
     pub(super) lowering: mpsc::Sender<Ask>,
+    /// Hand-overs.
+    pub(super) offices: mpsc::Sender<Office>,
     pub(super) views: watch::Receiver<Arc<View>>,
 }
 
@@ -39,6 +42,25 @@ impl Ask {
         match self {
             Self::Order { reply, .. } | Self::Reload { reply, .. } => reply,
         }
+    }
+
+    /// Whether it can only lower.
+    pub(super) const fn lowers(&self) -> bool {
+        match self {
+            Self::Order { command, .. } => lowers(&command.order),
+            Self::Reload { .. } => false,
+        }
+    }
+}
+
+const fn lowers(order: &Order) -> bool {
+    match order {
+        Order::Rollback { .. } | Order::Pause { .. } => true,
+        Order::Adopt { .. }
+        | Order::Advance { .. }
+        | Order::Promote { .. }
+        | Order::Resume { .. }
+        | Order::Start { .. } => false,
     }
 }
 
@@ -73,6 +95,24 @@ pub enum OrderError {
         ANSWER_MAX.as_secs()
     )]
     NoAnswer,
+    /// Another process takes over.
+    #[error(
+        "not now: process {process} takes over from this weir; ask again in a moment (`weir \
+         rollback` and `weir pause` work)"
+    )]
+    HandingOver {
+        /// That process.
+        process: u32,
+    },
+    /// What lowers was done here, and the process that takes over is not known to have followed.
+    #[error(
+        "done by this process, but process {process}, which takes over from it, has not confirmed \
+         it yet; give the order again"
+    )]
+    Unconfirmed {
+        /// That process.
+        process: u32,
+    },
     /// Somebody rolled back while the order waited for the disk.
     #[error("not done: somebody rolled back while this waited for the journal's disk")]
     RolledBackMeanwhile,
@@ -92,14 +132,7 @@ impl Handle {
         command: Command,
         named_upstreams_healthy: bool,
     ) -> Result<Answer, OrderError> {
-        let way = match command.order {
-            Order::Rollback { .. } | Order::Pause { .. } => &self.lowering,
-            Order::Adopt { .. }
-            | Order::Advance { .. }
-            | Order::Promote { .. }
-            | Order::Resume { .. }
-            | Order::Start { .. } => &self.orders,
-        };
+        let way = if lowers(&command.order) { &self.lowering } else { &self.orders };
         let ask = |reply| Ask::Order { command, named_upstreams_healthy, reply };
         let asked = tokio::time::timeout(ANSWER_MAX, Self::ask(way, ask)).await;
         asked.unwrap_or(Err(OrderError::NoAnswer))
@@ -122,6 +155,47 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         way.send(ask(reply)).await.map_err(|_| OrderError::Stopping)?;
         answer.await.map_err(|_| OrderError::Stopping)?
+    }
+
+    /// Has the control wing decide nothing more and give its journal away; gives what ends once
+    /// the journal is closed. What lowers from then on is told to `heir`.
+    ///
+    /// # Errors
+    /// It cannot be given away now; the text says why.
+    pub async fn give_journal(&self, heir: Heir) -> Result<oneshot::Receiver<()>, &'static str> {
+        let stopping = "it is stopping";
+        let given = self.tell(|reply| Office::Give { heir, reply }).await;
+        given.unwrap_or(Err(stopping))
+    }
+
+    /// Has the control wing take its journal back and go on. Ends once it has: the other process
+    /// must have let go of it.
+    pub async fn take_journal_back(&self) {
+        self.tell(|reply| Office::TakeBack { reply }).await;
+    }
+
+    /// Has the control wing publish nothing more: the other process says what is served.
+    pub async fn retire(&self) {
+        self.tell(|reply| Office::Retire { reply }).await;
+    }
+
+    /// Takes over what the process before has lowered since it gave the journal away. Ends once
+    /// every worker follows.
+    pub async fn lowered(&self, events: Vec<Event>) {
+        self.tell(|reply| Office::Lowered { events, reply }).await;
+    }
+
+    /// Ends once the control wing has answered; one that is stuck, or gone, never does.
+    pub async fn beats(&self) {
+        if self.tell(|reply| Office::Live { reply }).await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn tell<T>(&self, office: impl FnOnce(oneshot::Sender<T>) -> Office) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.offices.send(office(reply)).await.ok()?;
+        answer.await.ok()
     }
 
     /// How things stand.

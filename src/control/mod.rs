@@ -12,6 +12,7 @@ mod present;
 mod publish;
 mod restore;
 mod settings;
+mod succession;
 mod tape;
 mod view;
 mod watched;
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
-use crate::journal::{Batch, Evidence, Journal, JournalError, Record, Written};
+use crate::journal::{Back, Batch, Evidence, Journal, JournalError, Record, Written};
 use crate::metrics::Register;
 use crate::rollout::{
     Change, Command, Direction, Event, Facts, Input, Order, Refusal, State, step,
@@ -33,9 +34,11 @@ use crate::traffic::{Board, TierName};
 
 pub use handle::{ANSWER_MAX, Answer, Handle, OrderError};
 pub use settings::{ReleaseSettings, Settings, TierSettings};
+pub use succession::{Heir, Lowered};
 pub use view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
 
 use handle::{Ask, Reply};
+use succession::{Giving, Office};
 use tape::Tape;
 use watched::{Scene, Watched};
 
@@ -72,9 +75,12 @@ pub struct Control {
     watched: BTreeMap<TierName, Watched>,
     /// A raise that the journal has not confirmed yet.
     pending: Option<Pending>,
+    /// The journal is another process's, or about to be: nothing is decided.
+    giving: Option<Giving>,
     records: Arc<Vec<Record>>,
     orders: mpsc::Receiver<Ask>,
     lowering: mpsc::Receiver<Ask>,
+    offices: mpsc::Receiver<Office>,
     /// Reloads that a roll back has overtaken; at most `ORDERS_MAX`.
     reloads: VecDeque<Ask>,
     /// Lowering events as the journal confirms them: they get their numbers late.
@@ -108,7 +114,9 @@ enum Then {
 /// What the loop turns to next.
 enum Turn {
     Ask(Ask),
+    Back(Back),
     Confirmed(Vec<Record>),
+    Office(Office),
     Stop,
     Tick,
     Written(Result<Vec<Record>, JournalError>),
@@ -120,7 +128,9 @@ impl Control {
         loop {
             match self.next(&mut stop).await {
                 Turn::Ask(ask) => self.asked(ask).await,
+                Turn::Back(back) => self.came_back(back).await,
                 Turn::Confirmed(records) => self.number(records),
+                Turn::Office(office) => self.office(office).await,
                 Turn::Stop => break,
                 Turn::Tick => self.tick().await,
                 Turn::Written(outcome) => self.written(outcome).await,
@@ -143,10 +153,18 @@ impl Control {
                 None => std::future::pending().await,
             }
         };
+        let back = async {
+            match &mut self.giving {
+                Some(giving) => giving.returned().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             _ = stop => Turn::Stop,
             Some(ask) = self.lowering.recv() => Turn::Ask(ask),
+            Some(office) = self.offices.recv() => Turn::Office(office),
+            back = back => Turn::Back(back),
             outcome = append => Turn::Written(outcome),
             Some(records) = self.written.1.recv() => Turn::Confirmed(records),
             Some(ask) = self.orders.recv(), if free => Turn::Ask(ask),
@@ -158,6 +176,10 @@ impl Control {
         if ask.reply().is_closed() {
             // Whoever asked was told that nothing came of it, and has gone.
             return;
+        }
+        if self.giving.is_some() && !ask.lowers() {
+            let (Ask::Order { reply, .. } | Ask::Reload { reply, .. }) = ask;
+            return self.refuse_for_heir(reply);
         }
         match ask {
             Ask::Order { command, named_upstreams_healthy, reply } => {
@@ -175,12 +197,25 @@ impl Control {
             Err(refusal) => {
                 let _ = reply.send(Err(refusal.into()));
             }
+            Ok(events) if events.is_empty() && self.is_retired() => {
+                // What has been decided since is not known here.
+                self.refuse_for_heir(reply);
+            }
             Ok(events) if events.is_empty() => {
                 let sentences = self.standing(&order);
                 let _ = reply.send(Ok(Answer { sentences, ..Answer::default() }));
             }
             Ok(events) => self.record(events, Then::Answer(reply)).await,
         }
+    }
+
+    fn is_retired(&self) -> bool {
+        self.giving.as_ref().is_some_and(Giving::is_retired)
+    }
+
+    fn refuse_for_heir(&self, reply: Reply) {
+        let process = self.giving.as_ref().map_or(0, Giving::process);
+        let _ = reply.send(Err(OrderError::HandingOver { process }));
     }
 
     /// Decides. While a raise is pending that is done on the state as it will be once it is
@@ -246,21 +281,29 @@ impl Control {
         let connections_left = lost.iter().map(|s| self.register.shown(*s).upgraded_open).sum();
         let batch = Batch { events: events.clone(), evidence: self.evidence() };
         let mut written = self.journal.append_surely(batch);
+        let taken = self.giving.as_mut().map(|giving| giving.tell(&events));
         let confirmed = self.written.0.clone();
         let mut sentences = sentences(&events);
         sentences.extend(self.may_still_rise(&events));
         if !everywhere {
             sentences.push(LAGGING.into());
         }
-        let answer = Answer { sentences, events, connections_left };
+        let mut answer = Ok(Answer { sentences, events, connections_left });
         tokio::spawn(async move {
-            let in_time = tokio::time::timeout(WRITE_WAIT_MAX, &mut written).await;
+            let in_time = match taken {
+                None => tokio::time::timeout(WRITE_WAIT_MAX, &mut written).await.ok(),
+                Some((taken, process)) => {
+                    let confirmed = succession::confirmed(taken, process).await;
+                    answer = confirmed.and(answer);
+                    None
+                }
+            };
             if let Then::Answer(reply) = then {
-                let _ = reply.send(Ok(answer));
+                let _ = reply.send(answer);
             }
             let records = match in_time {
-                Ok(outcome) => outcome,
-                Err(_) => written.await,
+                Some(outcome) => outcome,
+                None => written.await,
             };
             if let Ok(Ok(records)) = records {
                 let _ = confirmed.send(records);
@@ -348,6 +391,9 @@ impl Control {
     /// Publishes what follows from the state and waits until every worker serves it; false if
     /// one does not.
     async fn publish(&mut self) -> bool {
+        if self.is_retired() {
+            return true;
+        }
         let table = publish::table(&self.state, &self.settings, &self.register);
         let (epoch, current) = self.board.current();
         let epoch = if *current == table { epoch } else { self.board.publish(table) };
@@ -386,6 +432,13 @@ impl Control {
     }
 
     async fn tick(&mut self) {
+        if self.giving.is_some() {
+            if self.kept.elapsed() >= KEEP_EVERY {
+                self.kept = Instant::now();
+                self.show();
+            }
+            return;
+        }
         let names: Vec<TierName> = self.state.tiers.keys().cloned().collect();
         for name in names {
             if let Some(input) = self.look(&name) {

@@ -15,7 +15,7 @@ use super::{Control, RECORDS_SHOWN, Settings, TICK};
 use crate::clock;
 use crate::journal::{Batch, Journal, Kept, Record};
 use crate::metrics::Register;
-use crate::rollout::{Input, State, step};
+use crate::rollout::{Event, Input, State, step};
 use crate::time::Timestamp;
 use crate::traffic::Board;
 
@@ -45,6 +45,7 @@ impl Control {
         };
         let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
         let (lowering_in, lowering) = mpsc::channel(ORDERS_MAX);
+        let (offices_in, offices) = mpsc::channel(ORDERS_MAX);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watched = watched(&kept, &state, now);
@@ -61,9 +62,11 @@ impl Control {
             register,
             watched,
             pending: None,
+            giving: None,
             records: Arc::new(newest(kept.records)),
             orders,
             lowering,
+            offices,
             reloads: VecDeque::new(),
             written: mpsc::unbounded_channel(),
             views: watch::Sender::new(Arc::new(super::View::empty(now))),
@@ -74,7 +77,8 @@ impl Control {
         };
         control.boot(journal_lost, now);
         let views = control.views.subscribe();
-        Ok((control, Handle { orders: orders_in, lowering: lowering_in, views }))
+        let (orders, lowering, offices) = (orders_in, lowering_in, offices_in);
+        Ok((control, Handle { orders, lowering, offices, views }))
     }
 
     /// What the file says at a start happens whether or not the disk lets it be written: the
@@ -97,21 +101,25 @@ impl Control {
         self.board.publish(table);
         self.settle(&events);
         if !events.is_empty() {
-            let batch = Batch { events, evidence: BTreeMap::new() };
-            let written = self.journal.append_surely(batch);
-            let confirmed = self.written.0.clone();
-            tokio::spawn(async move {
-                if let Ok(Ok(records)) = written.await {
-                    let _ = confirmed.send(records);
-                }
-            });
+            self.write_surely(events);
         }
         self.show();
+    }
+
+    /// Writes what has happened already, without waiting for it.
+    pub(super) fn write_surely(&self, events: Vec<Event>) {
+        let written = self.journal.append_surely(Batch { events, evidence: BTreeMap::new() });
+        let confirmed = self.written.0.clone();
+        tokio::spawn(async move {
+            if let Ok(Ok(records)) = written.await {
+                let _ = confirmed.send(records);
+            }
+        });
     }
 }
 
 /// The records that the view shows; older ones are in the journal.
-fn newest(mut records: Vec<Record>) -> Vec<Record> {
+pub(super) fn newest(mut records: Vec<Record>) -> Vec<Record> {
     let surplus = records.len().saturating_sub(RECORDS_SHOWN);
     records.drain(..surplus);
     records.shrink_to_fit();

@@ -121,6 +121,15 @@ impl Watched {
         }
     }
 
+    /// Goes on after a time in which nobody looked, in which another process may have decided.
+    pub(super) fn go_on(&mut self, tier: &Tier) {
+        let open = tier.rollout.as_ref().map(|rollout| rollout.id);
+        self.judge.take_if(|(id, _)| Some(*id) != open);
+        self.down_since = None;
+        self.forget_open_window();
+        self.resume(tier, false);
+    }
+
     fn begin(&mut self, rollout: &Rollout) {
         let mut judge = Judge::new(rollout.analysis.clone());
         self.memory.history.minutes().for_each(|minute| judge.calibrate(minute));

@@ -52,6 +52,14 @@ pub struct Kept {
     pub evidence: BTreeMap<TierName, Evidence>,
 }
 
+impl Kept {
+    /// Those of `events` that it does not hold.
+    pub fn without(&self, events: &[Event]) -> Vec<Event> {
+        let holds = |event: &Event| self.records.iter().rev().any(|known| known.event == *event);
+        events.iter().filter(|event| !holds(event)).cloned().collect()
+    }
+}
+
 /// Events that were decided together, with the evidence they depend on: one transaction.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -64,6 +72,15 @@ pub struct Batch {
 /// The records of a batch once they are written, or why they are not.
 pub type Written = oneshot::Receiver<Result<Vec<Record>, JournalError>>;
 
+/// A journal that is ours again.
+#[derive(Debug)]
+pub enum Back {
+    /// It was not given away yet.
+    Stayed,
+    /// It was; all that it holds now.
+    Reopened(Kept),
+}
+
 /// Where the events are kept.
 #[derive(Debug)]
 pub struct Journal {
@@ -74,7 +91,7 @@ pub struct Journal {
 impl Journal {
     /// A journal that is gone with the process.
     pub fn memory() -> Self {
-        Self { writer: writer::Writer::start(writer::Store::Memory { seq: 0 }), path: None }
+        Self { writer: writer::Writer::start(writer::Store::Memory { seq: 0 }, None), path: None }
     }
 
     /// Opens or makes the `SQLite` journal at `path` and reads all of it. One that can be read and
@@ -85,15 +102,8 @@ impl Journal {
     /// [`JournalError::Torn`] and [`JournalError::Foreign`] can be set aside ([`set_aside`]);
     /// the others are the operator's to mend.
     pub fn open(path: &Path) -> Result<(Self, Kept), JournalError> {
-        let (store, kept) = match sqlite::Sqlite::open(path) {
-            Ok((sqlite, kept)) => (writer::Store::Sqlite(sqlite), kept),
-            Err(JournalError::Unwritable { path, what }) => {
-                let (journal, kept) = unwritable::Unwritable::open(&path, what)?;
-                (writer::Store::Unwritable(journal), kept)
-            }
-            Err(error) => return Err(error),
-        };
-        let writer = writer::Writer::start(store);
+        let (store, kept) = writer::Store::open(path)?;
+        let writer = writer::Writer::start(store, Some(path.into()));
         Ok((Self { writer, path: Some(path.into()) }, kept))
     }
 
@@ -121,6 +131,22 @@ impl Journal {
     /// Why the last write failed, if it did; what waits to be written, if something does.
     pub fn trouble(&self) -> Option<String> {
         self.writer.trouble()
+    }
+
+    /// Writes what is waiting, closes the file, and is its owner no more. Until
+    /// [`take_back`](Self::take_back) what raises fails, and what lowers waits. The answer comes
+    /// when the file is closed; none if there is no file, or it was taken back before.
+    pub fn give_away(&self) -> oneshot::Receiver<()> {
+        match self.path {
+            Some(_) => self.writer.give_away(),
+            None => oneshot::channel().1,
+        }
+    }
+
+    /// Opens the file again, or prevents that it is given away. Tried until it works: whoever has
+    /// the file may still live. What waits is written then, unless the new owner has written it.
+    pub fn take_back(&self) -> oneshot::Receiver<Back> {
+        self.writer.take_back()
     }
 
     /// Writes what is waiting and closes. Gives up after `WRITER_CLOSE_MAX` on a disk that hangs.
@@ -153,7 +179,8 @@ pub enum JournalError {
     },
     /// Another process has it.
     #[error(
-        "the journal {path} belongs to a running weir; stop that one or use another [state] path"
+        "the journal {path} belongs to a running weir; stop that one, replace it with `weir run \
+         --replace`, or use another [state] path"
     )]
     Owned {
         /// The file.

@@ -1,6 +1,7 @@
 //! The one thread that writes, and the queue before it.
 
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use tokio::sync::oneshot;
 
 use super::sqlite::{self, EvidenceByTier, Sqlite};
 use super::unwritable::Unwritable;
-use super::{Batch, JournalError, Record, Seq, Written};
+use super::{Back, Batch, JournalError, Kept, Record, Seq, Written};
+use crate::rollout::Event;
 
 /// Raises that wait for the disk; the control loop hands over one at a time.
 const APPENDS_MAX: usize = 64;
@@ -23,16 +25,31 @@ const WRITER_CLOSE_MAX: Duration = Duration::from_secs(5);
 /// Where the thread writes.
 #[derive(Debug)]
 pub(super) enum Store {
-    Memory { seq: Seq },
+    Memory {
+        seq: Seq,
+    },
     Sqlite(Sqlite),
     Unwritable(Unwritable),
+    /// Another process has it.
+    Away,
 }
 
 impl Store {
+    pub(super) fn open(path: &Path) -> Result<(Self, Kept), JournalError> {
+        match Sqlite::open(path) {
+            Ok((sqlite, kept)) => Ok((Self::Sqlite(sqlite), kept)),
+            Err(JournalError::Unwritable { path, what }) => {
+                let (journal, kept) = Unwritable::open(&path, what)?;
+                Ok((Self::Unwritable(journal), kept))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn write(&mut self, batch: &Batch) -> Result<Vec<Record>, String> {
         match self {
             Self::Memory { seq } => {
-                let next = |event: &crate::rollout::Event| {
+                let next = |event: &Event| {
                     *seq += 1;
                     Record { seq: *seq, event: event.clone() }
                 };
@@ -43,13 +60,14 @@ impl Store {
                 *self = Self::Sqlite(journal.open_again()?);
                 self.write(batch)
             }
+            Self::Away => Err("another process has it".into()),
         }
     }
 
     /// Why nothing can be written, if that is known from the start.
     fn failure(&self) -> Option<String> {
         match self {
-            Self::Memory { .. } | Self::Sqlite(_) => None,
+            Self::Memory { .. } | Self::Sqlite(_) | Self::Away => None,
             Self::Unwritable(journal) => Some(journal.what().to_owned()),
         }
     }
@@ -77,6 +95,12 @@ struct Queue {
     busy: Option<(Instant, usize)>,
     /// Why the last write failed.
     failure: Option<String>,
+    /// Whoever waits that the file is closed and another process may have it.
+    giving: Option<oneshot::Sender<()>>,
+    /// Whether another process may have it: nothing is written.
+    away: bool,
+    /// Whoever waits that it is ours again.
+    returning: Option<oneshot::Sender<Back>>,
     closing: bool,
 }
 
@@ -101,13 +125,14 @@ impl Shared {
 }
 
 impl Writer {
-    pub(super) fn start(store: Store) -> Self {
+    /// `path`: where the journal is opened again after it was given away.
+    pub(super) fn start(store: Store, path: Option<PathBuf>) -> Self {
         let queue = Queue { failure: store.failure(), ..Queue::default() };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new() });
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("journal".into())
-            .spawn(move || run(store, &theirs))
+            .spawn(move || run(store, path.as_deref(), &theirs))
             .expect("the system starts a thread at boot");
         Self { shared, thread }
     }
@@ -129,6 +154,27 @@ impl Writer {
         let mut queue = self.shared.lock();
         queue.evidence.extend(evidence);
         self.shared.work.notify_one();
+    }
+
+    pub(super) fn give_away(&self) -> oneshot::Receiver<()> {
+        let (reply, given) = oneshot::channel();
+        let mut queue = self.shared.lock();
+        queue.giving = Some(reply);
+        self.shared.work.notify_one();
+        given
+    }
+
+    pub(super) fn take_back(&self) -> oneshot::Receiver<Back> {
+        let (reply, returned) = oneshot::channel();
+        let mut queue = self.shared.lock();
+        queue.giving = None;
+        if queue.away {
+            queue.returning = Some(reply);
+            self.shared.work.notify_one();
+        } else {
+            let _ = reply.send(Back::Stayed);
+        }
+        returned
     }
 
     pub(super) fn trouble(&self) -> Option<String> {
@@ -160,6 +206,8 @@ impl Writer {
 enum Work {
     Append(Append),
     Evidence(EvidenceByTier),
+    Give(oneshot::Sender<()>),
+    Return(oneshot::Sender<Back>),
     Close,
 }
 
@@ -167,12 +215,12 @@ impl Work {
     fn happened(&self) -> usize {
         match self {
             Self::Append(append) => append.happened(),
-            Self::Evidence(_) | Self::Close => 0,
+            Self::Evidence(_) | Self::Give(_) | Self::Return(_) | Self::Close => 0,
         }
     }
 }
 
-fn run(mut store: Store, shared: &Shared) {
+fn run(mut store: Store, path: Option<&Path>, shared: &Shared) {
     loop {
         match next(shared) {
             Work::Append(append) => write(&mut store, shared, append),
@@ -181,18 +229,61 @@ fn run(mut store: Store, shared: &Shared) {
                 let outcome = store.write(&batch);
                 done(shared, outcome.err());
             }
+            Work::Give(reply) => {
+                // Closes the file, and then its lock.
+                store = Store::Away;
+                done(shared, None);
+                let _ = reply.send(());
+            }
+            Work::Return(reply) => {
+                if let Some(path) = path {
+                    store = come_back(path, shared, reply);
+                }
+            }
             Work::Close => return,
         }
+    }
+}
+
+/// Opens the journal that another process has had; waits until that one lets it go. Away still if
+/// the program stops meanwhile.
+fn come_back(path: &Path, shared: &Shared, reply: oneshot::Sender<Back>) -> Store {
+    loop {
+        match Store::open(path) {
+            Ok((store, kept)) => {
+                let mut queue = shared.lock();
+                queue.busy = None;
+                queue.away = false;
+                queue.failure = store.failure();
+                for append in &mut queue.appends {
+                    append.batch.events = kept.without(&append.batch.events);
+                }
+                let _ = reply.send(Back::Reopened(kept));
+                return store;
+            }
+            Err(error) => done(shared, Some(error.to_string())),
+        }
+        if shared.lock().closing {
+            return Store::Away;
+        }
+        std::thread::sleep(RETRY);
     }
 }
 
 fn next(shared: &Shared) -> Work {
     let mut queue = shared.lock();
     loop {
-        let work = if let Some(append) = queue.appends.pop_front() {
+        let work = if queue.away {
+            let returning = queue.returning.take().map(Work::Return);
+            returning.or_else(|| queue.closing.then_some(Work::Close))
+        } else if let Some(append) = queue.appends.pop_front() {
             Some(Work::Append(append))
         } else if !queue.evidence.is_empty() {
             Some(Work::Evidence(std::mem::take(&mut queue.evidence)))
+        } else if let Some(reply) = queue.giving.take() {
+            // At once, so that nothing comes in between.
+            queue.away = true;
+            Some(Work::Give(reply))
         } else {
             queue.closing.then_some(Work::Close)
         };
@@ -249,4 +340,63 @@ fn done(shared: &Shared, failure: Option<String>) {
         (Some(_), Some(_)) | (None, None) => {}
     }
     queue.failure = failure;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Journal;
+    use super::*;
+
+    /// Every kind of event that there is.
+    fn events() -> Vec<Event> {
+        let lines = include_str!("../../tests/journals/0.1.jsonl").lines();
+        lines.map(|line| serde_json::from_str::<Record>(line).unwrap().event).collect()
+    }
+
+    fn batch(events: &[Event]) -> Batch {
+        Batch { events: events.to_vec(), ..Batch::default() }
+    }
+
+    #[test]
+    fn a_journal_changes_hands_and_comes_back_with_what_was_written_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weir.db");
+        let events = events();
+        let (journal, _) = Journal::open(&path).unwrap();
+        drop(journal.append_surely(batch(&events[..1])));
+        journal.give_away().blocking_recv().unwrap();
+        // What lowers now waits.
+        let (mine, both) = (&events[3], &events[2]);
+        let mut waiting = journal.append_surely(batch(&[both.clone(), mine.clone()]));
+        let (heir, kept) = Journal::open(&path).unwrap();
+        assert_eq!(kept.records.len(), 1, "what came before is written");
+        heir.append(batch(&events[1..3])).blocking_recv().unwrap().unwrap();
+        let mut back = journal.take_back();
+        std::thread::sleep(RETRY * 2);
+        assert!(back.try_recv().is_err() && waiting.try_recv().is_err(), "another has it");
+        assert!(journal.trouble().unwrap().contains("belongs to a running weir"));
+        heir.close();
+        let Back::Reopened(kept) = back.blocking_recv().unwrap() else { panic!("it was away") };
+        let seen: Vec<&Event> = kept.records.iter().map(|record| &record.event).collect();
+        assert_eq!(seen, events[..3].iter().collect::<Vec<_>>());
+        let written = waiting.blocking_recv().unwrap().unwrap();
+        assert_eq!(written.len(), 1, "what the other has written is not written twice");
+        assert_eq!((written[0].seq, &written[0].event), (4, mine));
+        assert_eq!(journal.trouble(), None);
+        journal.close();
+        assert_eq!(Journal::open(&path).unwrap().1.records.len(), 4);
+    }
+
+    #[test]
+    fn a_journal_that_was_not_given_away_yet_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&folder.path().join("weir.db")).unwrap();
+        assert!(matches!(journal.take_back().blocking_recv(), Ok(Back::Stayed)));
+        assert!(Journal::memory().give_away().blocking_recv().is_err(), "there is no file");
+        // Closed while it is away, nothing more is written.
+        journal.give_away().blocking_recv().unwrap();
+        let waiting = journal.append_surely(batch(&events()));
+        journal.close();
+        assert!(waiting.blocking_recv().is_err());
+    }
 }

@@ -57,6 +57,7 @@ pub struct Line {
     pub tunnels: Cell<usize>,
     /// The table shall close it after the request under way.
     pub last: Cell<bool>,
+    leaving: Cell<bool>,
     /// Whether it is encrypted.
     pub secure: Cell<bool>,
     /// Whether it speaks HTTP/2, and carries many requests at once.
@@ -83,6 +84,7 @@ impl Line {
             exchanges: RefCell::default(),
             tunnels: Cell::new(0),
             last: Cell::new(false),
+            leaving: Cell::new(false),
             secure: Cell::new(false),
             multiplexed: Cell::new(false),
             resets: Cell::new(0),
@@ -169,8 +171,25 @@ impl Line {
 
     /// Ends the connection after the request under way.
     pub fn close_soon(&self) {
-        self.last.set(true);
-        self.wake();
+        if !self.last.replace(true) {
+            self.wake();
+        }
+    }
+
+    /// The next answer on it is the last; until then it stays open.
+    pub fn leave(&self) {
+        self.leaving.set(true);
+    }
+
+    /// Ends the connection as soon as nobody notices: after the request under way, or once it has
+    /// been idle for `linger`. HTTP/2 can say so at once, and loses no request by it.
+    pub fn finish(&self, now: Instant, linger: Duration) {
+        self.leave();
+        let idle = self.exchanges.borrow().is_empty() && self.tunnels.get() == 0;
+        let lingers = now.saturating_duration_since(self.since.get()) <= linger;
+        if !(idle && lingers) || self.multiplexed.get() {
+            self.close_soon();
+        }
     }
 
     /// A request begins.
@@ -249,7 +268,7 @@ impl Line {
 
     /// Whether this was the last request that the line may carry.
     pub fn is_used_up(&self, limits: &Limits) -> bool {
-        self.requests.get() >= limits.requests_per_connection
+        self.leaving.get() || self.requests.get() >= limits.requests_per_connection
     }
 }
 

@@ -1,8 +1,10 @@
-//! Sockets to listen at: one a worker and address, and the lock that keeps a second Weir out.
+//! Sockets to listen at: one a worker and address, and the lock that keeps a second Weir out. What
+//! was handed over is used before anything is opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
@@ -10,11 +12,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::runtime::Builder;
 
 use super::Error;
 use super::io::Socket as Stream;
+use crate::inherited::Inherited;
 use crate::traffic::{Listen, Listener, Table, TierName};
 
 /// Connections that wait to be accepted, a worker; more than the kernel's own limit is cut to it.
@@ -27,6 +30,7 @@ const LOCK_BYTES_MAX: usize = 107;
 #[derive(Debug, Default)]
 pub struct Ports {
     bound: BTreeMap<Listen, Port>,
+    inherited: Inherited,
 }
 
 #[derive(Debug)]
@@ -35,13 +39,18 @@ struct Port {
     local: Listen,
     /// The tiers that listen there.
     tiers: Vec<TierName>,
+    /// The sockets themselves; the workers have copies.
+    sockets: Vec<Door>,
     /// Held, never accepted from.
-    _lock: UnixListener,
+    lock: UnixListener,
+    /// Whether the path of a Unix socket goes with this process: it made it, and nobody else has
+    /// the socket.
+    own: bool,
 }
 
 impl Drop for Port {
     fn drop(&mut self) {
-        if let Listen::Unix(path) = &self.local {
+        if let (Listen::Unix(path), true) = (&self.local, self.own) {
             _ = std::fs::remove_file(path);
         }
     }
@@ -54,6 +63,15 @@ pub enum Door {
     Tcp(TcpListener),
     /// A Unix socket.
     Unix(UnixListener),
+}
+
+impl Door {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+            Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+        })
+    }
 }
 
 /// A [`Door`] as one worker has it.
@@ -100,13 +118,13 @@ impl Entrance {
     }
 }
 
-/// New sockets, one a worker.
+/// New sockets.
 #[derive(Debug)]
 pub struct Opened {
     /// The address as the table has it.
     pub listen: Listen,
-    /// The sockets.
-    pub doors: Vec<Door>,
+    /// The sockets of each worker.
+    pub doors: Vec<Vec<Door>>,
 }
 
 /// An address that cannot be listened at.
@@ -119,6 +137,11 @@ pub struct Unbound {
 }
 
 impl Ports {
+    /// Nothing is listened at yet; `inherited` is used where its addresses are wanted.
+    pub fn new(inherited: Inherited) -> Self {
+        Self { bound: BTreeMap::new(), inherited }
+    }
+
     /// Opens what `table` has beyond what is open, and forgets what it has no more (the workers
     /// close their sockets themselves). What cannot be opened does not keep the rest from it.
     pub fn follow(&mut self, table: &Table, workers: usize) -> (Vec<Opened>, Vec<Unbound>) {
@@ -135,15 +158,20 @@ impl Ports {
                 port.tiers = tiers;
                 continue;
             }
-            match open(listener, workers) {
-                Ok((local, lock, doors)) => {
+            match open(listener, workers, &mut self.inherited, &tiers) {
+                Ok((port, doors)) => {
                     opened.push(Opened { listen: listen.clone(), doors });
-                    self.bound.insert(listen.clone(), Port { local, tiers, _lock: lock });
+                    self.bound.insert(listen.clone(), port);
                 }
                 Err(error) => unbound.push(Unbound { tiers, error }),
             }
         }
         (opened, unbound)
+    }
+
+    /// Closes what was handed over and is not wanted.
+    pub fn forgo(&mut self) {
+        self.inherited = Inherited::default();
     }
 
     /// Where each tier is listened for.
@@ -153,15 +181,94 @@ impl Ports {
             .flat_map(|port| port.tiers.iter().map(|tier| (tier.clone(), port.local.clone())))
             .collect()
     }
+
+    /// Copies of all sockets and locks, for the process that takes over.
+    pub fn lend(&self) -> io::Result<Vec<OwnedFd>> {
+        let mut lent = Vec::new();
+        for port in self.bound.values() {
+            lent.push(port.lock.try_clone()?.into());
+            for socket in &port.sockets {
+                lent.push(match socket.try_clone()? {
+                    Door::Tcp(listener) => listener.into(),
+                    Door::Unix(listener) => listener.into(),
+                });
+            }
+        }
+        Ok(lent)
+    }
+
+    /// Keeps nothing open but the locks; the workers close their own sockets.
+    pub fn close(&mut self) {
+        self.bound.values_mut().for_each(|port| port.sockets.clear());
+    }
+
+    /// The same, and leaves the paths of Unix sockets to another process, which has the sockets.
+    pub fn leave(&mut self) {
+        self.bound.values_mut().for_each(|port| port.own = false);
+        self.close();
+    }
 }
 
+/// An open address, the lock on it, and its sockets.
 type Bound = (Listen, UnixListener, Vec<Door>);
 
-fn open(listener: &Listener, workers: usize) -> Result<Bound, Error> {
-    match &listener.listen {
-        Listen::Socket(address) => open_tcp(*address, workers),
-        Listen::Unix(path) => open_unix(path, listener.mode, workers),
+fn open(
+    listener: &Listener,
+    workers: usize,
+    inherited: &mut Inherited,
+    tiers: &[TierName],
+) -> Result<(Port, Vec<Vec<Door>>), Error> {
+    let listen = &listener.listen;
+    let given = inherited.take(listen);
+    let own = given.is_empty();
+    let (local, lock, sockets) = match listen {
+        _ if !own => adopt(listen, given, inherited)?,
+        Listen::Socket(address) => open_tcp(*address, workers)?,
+        Listen::Unix(path) => open_unix(path, listener.mode)?,
+    };
+    let doors = deal(&sockets, workers);
+    let doors = doors.map_err(|source| Error::Bind {
+        listen: listen.clone(),
+        hint: hint(&source),
+        source,
+    })?;
+    Ok((Port { local, tiers: tiers.to_vec(), sockets, lock, own }, doors))
+}
+
+/// Copies of `sockets` for each of the workers: none of the sockets is left out, since connections
+/// wait in each, and no worker.
+fn deal(sockets: &[Door], workers: usize) -> io::Result<Vec<Vec<Door>>> {
+    let mut doors: Vec<Vec<Door>> = std::iter::repeat_with(Vec::new).take(workers).collect();
+    for turn in 0..sockets.len().max(workers) {
+        doors[turn % workers].push(sockets[turn % sockets.len()].try_clone()?);
     }
+    Ok(doors)
+}
+
+/// Makes sockets that were handed over ready for use, and takes their lock, too.
+fn adopt(listen: &Listen, given: Vec<OwnedFd>, inherited: &mut Inherited) -> Result<Bound, Error> {
+    let wrong = |source| Error::Bind { listen: listen.clone(), hint: hint(&source), source };
+    let ready = |socket: OwnedFd| -> io::Result<Door> {
+        SockRef::from(&socket).set_nonblocking(true)?;
+        Ok(match listen {
+            Listen::Socket(_) => {
+                // Accepted sockets inherit it.
+                SockRef::from(&socket).set_tcp_nodelay(true)?;
+                Door::Tcp(socket.into())
+            }
+            Listen::Unix(_) => Door::Unix(socket.into()),
+        })
+    };
+    let sockets: io::Result<Vec<Door>> = given.into_iter().map(ready).collect();
+    let held = match inherited.take_lock(&lock_name(listen)) {
+        Some(held) => {
+            // Whoever is kept out is told the process that listens: from now on this one.
+            SockRef::from(&held).listen(1).map_err(wrong)?;
+            held
+        }
+        None => lock(listen)?,
+    };
+    Ok((listen.clone(), held, sockets.map_err(wrong)?))
 }
 
 fn open_tcp(address: SocketAddr, workers: usize) -> Result<Bound, Error> {
@@ -170,15 +277,15 @@ fn open_tcp(address: SocketAddr, workers: usize) -> Result<Bound, Error> {
     let wrong = |source| Error::Bind { listen: address.into(), hint: hint(&source), source };
     let first = bind(address).map_err(wrong)?;
     let local = first.local_addr().map_err(wrong)?;
-    let mut doors = vec![Door::Tcp(first)];
+    let mut sockets = vec![Door::Tcp(first)];
     for _ in 1..workers {
-        doors.push(Door::Tcp(bind(local).map_err(wrong)?));
+        sockets.push(Door::Tcp(bind(local).map_err(wrong)?));
     }
     let lock = match early {
         Some(lock) => lock,
         None => lock(&local.into())?,
     };
-    Ok((local.into(), lock, doors))
+    Ok((local.into(), lock, sockets))
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -194,17 +301,12 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// A Unix socket; all workers accept from the same one.
-fn open_unix(path: &Path, mode: u32, workers: usize) -> Result<Bound, Error> {
+fn open_unix(path: &Path, mode: u32) -> Result<Bound, Error> {
     let listen = Listen::Unix(path.to_owned());
     let lock = lock(&listen)?;
     let wrong = |source| Error::Bind { listen: listen.clone(), hint: hint(&source), source };
-    let first = bind_unix(path, mode).map_err(wrong)?;
-    let mut doors = Vec::with_capacity(workers);
-    for _ in 1..workers {
-        doors.push(Door::Unix(first.try_clone().map_err(wrong)?));
-    }
-    doors.push(Door::Unix(first));
-    Ok((listen, lock, doors))
+    let socket = bind_unix(path, mode).map_err(wrong)?;
+    Ok((listen, lock, vec![Door::Unix(socket)]))
 }
 
 fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
@@ -241,10 +343,7 @@ fn hint(error: &io::Error) -> &'static str {
 /// user could both bind with `SO_REUSEPORT`, and each would silently get half of the clients.
 fn lock(listen: &Listen) -> Result<UnixListener, Error> {
     let wrong = |source| Error::Lock { listen: listen.clone(), source };
-    let mut text = format!("weir/{listen}").into_bytes();
-    // Of a long path the end tells more.
-    text.drain(..text.len().saturating_sub(LOCK_BYTES_MAX));
-    let name = UnixAddress::from_abstract_name(text).map_err(wrong)?;
+    let name = UnixAddress::from_abstract_name(lock_name(listen)).map_err(wrong)?;
     match UnixListener::bind_addr(&name) {
         Ok(lock) => Ok(lock),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
@@ -252,6 +351,13 @@ fn lock(listen: &Listen) -> Result<UnixListener, Error> {
         }
         Err(error) => Err(wrong(error)),
     }
+}
+
+fn lock_name(listen: &Listen) -> Vec<u8> {
+    let mut text = format!("weir/{listen}").into_bytes();
+    // Of a long path the end tells more.
+    text.drain(..text.len().saturating_sub(LOCK_BYTES_MAX));
+    text
 }
 
 /// The process that holds the lock `name`, in words; empty if it cannot be learned.

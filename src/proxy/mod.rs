@@ -33,7 +33,8 @@ mod upgrade;
 mod view;
 mod worker;
 
-use std::sync::{Arc, Mutex, PoisonError, mpsc as channel};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ use thiserror::Error;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::inherited::Inherited;
 use crate::metrics::Register;
 use crate::tls::{Keyring, Protocols};
 use crate::traffic::{Board, Listen, Table, TierName};
@@ -48,7 +50,7 @@ pub use client::UpstreamClient;
 use health::Checks;
 use listener::{Opened, Ports, Unbound};
 use names::{Lookups, Names};
-use worker::{Birth, Order};
+use worker::{Birth, Farewell, Order};
 
 pub use names::{LookUp, Resolver};
 
@@ -150,10 +152,25 @@ pub fn start(
     register: Arc<Register>,
     keyring: Arc<Keyring>,
 ) -> Result<Proxy, Error> {
+    start_at(Inherited::default(), settings, board, register, keyring)
+}
+
+/// The same, with sockets that were handed over.
+///
+/// # Errors
+/// An address that cannot be bound, or that another Weir serves.
+pub fn start_at(
+    inherited: Inherited,
+    settings: &Settings,
+    board: Arc<Board>,
+    register: Arc<Register>,
+    keyring: Arc<Keyring>,
+) -> Result<Proxy, Error> {
     let count = settings.worker_count().min(board.workers());
     let (epoch, table) = board.current();
-    let mut ports = Ports::default();
+    let mut ports = Ports::new(inherited);
     let (opened, unbound) = ports.follow(&table, count);
+    ports.forgo();
     if let Some(unbound) = unbound.into_iter().next() {
         return Err(unbound.error);
     }
@@ -233,8 +250,8 @@ impl Drop for TellEnd {
 
 fn hand_out(orders: &[mpsc::UnboundedSender<Order>], opened: Vec<Opened>) {
     for Opened { listen, doors } in opened {
-        for (worker, door) in orders.iter().zip(doors) {
-            _ = worker.send(Order::Listen { listen: listen.clone(), door });
+        for (worker, doors) in orders.iter().zip(doors) {
+            _ = worker.send(Order::Listen { listen: listen.clone(), doors });
         }
     }
 }
@@ -242,7 +259,7 @@ fn hand_out(orders: &[mpsc::UnboundedSender<Order>], opened: Vec<Opened>) {
 impl Proxy {
     /// Where each tier is listened for; the port is the real one where the table says 0.
     pub fn local_addresses(&self) -> Vec<(TierName, Listen)> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner).local()
+        self.ports().local()
     }
 
     /// Waits until a thread has ended that nobody told to, and gives its name.
@@ -263,18 +280,43 @@ impl Proxy {
     /// Stops: accepts nothing more, lets requests go on for up to `limit`, closes what is idle and
     /// what was upgraded. Returns how many connections were cut. Blocks the thread.
     pub fn drain(mut self, limit: Duration) -> usize {
-        self.stop(limit)
+        self.stop(limit, Farewell::Stop)
     }
 
-    fn stop(&mut self, limit: Duration) -> usize {
+    /// The same, but leaves what waits at the doors, and the paths of Unix sockets, to the process
+    /// that has the sockets from [`lender`](Self::lender).
+    pub fn retire(mut self, limit: Duration) -> usize {
+        self.stop(limit, Farewell::Succession)
+    }
+
+    /// What gives copies of all sockets that are listened at, and of the locks on their addresses.
+    pub fn lender(&self) -> impl Fn() -> std::io::Result<Vec<OwnedFd>> + Send + Sync + use<> {
+        let ports = Arc::clone(&self.ports);
+        move || ports.lock().unwrap_or_else(PoisonError::into_inner).lend()
+    }
+
+    /// What asks the workers whether they live.
+    pub fn pulse(&self) -> Pulse {
+        Pulse { workers: self.orders.clone() }
+    }
+
+    fn ports(&self) -> MutexGuard<'_, Ports> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&mut self, limit: Duration, farewell: Farewell) -> usize {
         if let Some((stop, thread)) = self.keeper.take() {
             drop(stop);
             _ = thread.join();
         }
+        match farewell {
+            Farewell::Stop => self.ports().close(),
+            Farewell::Succession => self.ports().leave(),
+        }
         let mut replies = Vec::new();
         for worker in self.orders.drain(..) {
             let (reply, answer) = oneshot::channel();
-            _ = worker.send(Order::Drain { limit, reply });
+            _ = worker.send(Order::Drain { limit, farewell, reply });
             replies.push(answer);
         }
         for worker in self.workers.drain(..) {
@@ -284,9 +326,28 @@ impl Proxy {
     }
 }
 
+/// Asks the workers whether they live.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    workers: Vec<mpsc::UnboundedSender<Order>>,
+}
+
+impl Pulse {
+    /// Ends once every worker has answered; one that is stuck, or gone, never does.
+    pub async fn beats(&self) {
+        for worker in &self.workers {
+            let (reply, answer) = oneshot::channel();
+            let asked = worker.send(Order::Live { reply });
+            if asked.is_err() || answer.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.stop(Duration::ZERO);
+        self.stop(Duration::ZERO, Farewell::Stop);
     }
 }
 
@@ -391,6 +452,10 @@ mod tests {
         assert!(early.is_err(), "it lives");
         go.send(()).unwrap();
         assert_eq!(proxy.broken().await, "weir-7");
-        assert_eq!(proxy.stop(Duration::ZERO), 0, "what is left can still be stopped");
+        assert_eq!(
+            proxy.stop(Duration::ZERO, Farewell::Stop),
+            0,
+            "what is left can still be stopped"
+        );
     }
 }

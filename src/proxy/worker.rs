@@ -41,23 +41,54 @@ const SWEEPS_PER_SKETCH: u32 = 40;
 /// How long a worker rests when it cannot accept, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
+/// Pause between two looks whether everything has ended.
+const DRAIN_TICK: Duration = Duration::from_millis(10);
+
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Order {
-    /// Serve the clients that come in at this socket.
+    /// Serve the clients that come in at these sockets.
     Listen {
         /// The address as the table has it.
         listen: Listen,
-        /// The socket.
-        door: Door,
+        /// The sockets.
+        doors: Vec<Door>,
     },
     /// Finish, and say how many connections were cut.
     Drain {
         /// How long requests may go on.
         limit: Duration,
+        /// What comes after.
+        farewell: Farewell,
         /// Where to say it.
         reply: oneshot::Sender<usize>,
     },
+    /// Say that it lives.
+    Live {
+        /// Where to say it.
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// What comes after a worker has drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// Nothing: what waits at the doors is still let in.
+    Stop,
+    /// Another process, which has the same sockets: what waits there is its.
+    Succession,
+}
+
+impl Farewell {
+    /// How long a connection of HTTP/1.1 that was in use stays open for one more request, whose
+    /// answer says that it was the last: closed at once it might meet a request halfway, and its
+    /// client would see that fail.
+    const fn linger(self) -> Duration {
+        match self {
+            Self::Stop => Duration::from_millis(500),
+            Self::Succession => Duration::from_secs(5),
+        }
+    }
 }
 
 /// What happens to a worker beside its connections.
@@ -160,14 +191,17 @@ impl Worker {
                     worker.view();
                     worker.close_doors(&mut doors);
                 }
-                Occasion::Ordered(Some(Order::Listen { listen, door })) => {
-                    worker.open_door(&mut doors, listen, door);
+                Occasion::Ordered(Some(Order::Listen { listen, doors: new })) => {
+                    worker.open_doors(&mut doors, &listen, new);
                 }
-                Occasion::Ordered(Some(Order::Drain { limit, reply })) => {
-                    let cut = worker.drain(&mut doors, limit).await;
+                Occasion::Ordered(Some(Order::Drain { limit, farewell, reply })) => {
+                    let cut = worker.drain(&mut doors, limit, farewell).await;
+                    // It places no request any more, by whatever table.
+                    worker.board.acknowledge(worker.index, u64::MAX);
                     _ = reply.send(cut);
                     return;
                 }
+                Occasion::Ordered(Some(Order::Live { reply })) => _ = reply.send(()),
                 Occasion::Ordered(None) => return,
                 Occasion::Swept => {
                     sweeps = sweeps.wrapping_add(1);
@@ -274,28 +308,33 @@ impl Worker {
         }
     }
 
-    fn open_door(self: &Rc<Self>, doors: &mut Doors, listen: Listen, door: Door) {
-        let entrance = match Entrance::new(door) {
-            Ok(entrance) => Rc::new(entrance),
-            Err(error) => {
-                tracing::error!(%listen, %error, "cannot listen");
-                return;
-            }
-        };
-        let (worker, place, inner) = (Rc::clone(self), listen.clone(), Rc::clone(&entrance));
-        let task = tokio::task::spawn_local(async move { worker.accept(&place, &inner).await });
-        if let Some((before, _)) = doors.insert(listen, (task, entrance)) {
-            before.abort();
+    fn open_doors(self: &Rc<Self>, doors: &mut Doors, listen: &Listen, new: Vec<Door>) {
+        let mut opened = Vec::with_capacity(new.len());
+        for door in new {
+            let entrance = match Entrance::new(door) {
+                Ok(entrance) => Rc::new(entrance),
+                Err(error) => {
+                    tracing::error!(%listen, %error, "cannot listen");
+                    continue;
+                }
+            };
+            let (worker, place, inner) = (Rc::clone(self), listen.clone(), Rc::clone(&entrance));
+            let task = tokio::task::spawn_local(async move { worker.accept(&place, &inner).await });
+            opened.push((task, entrance));
         }
+        let before = doors.insert(listen.clone(), opened);
+        before.into_iter().flatten().for_each(|(task, _)| task.abort());
     }
 
     /// Stops to listen where the table has no tier any more.
     fn close_doors(&self, doors: &mut Doors) {
         let view = self.view();
-        doors.retain(|listen, (task, _)| {
+        doors.retain(|listen, open| {
             let stays = view.listener(listen).is_some();
             if !stays {
-                task.abort();
+                for (task, _) in open {
+                    task.abort();
+                }
             }
             stays
         });
@@ -333,7 +372,7 @@ impl Worker {
         let io = Io::new(socket);
         let line = Rc::new(Line::new(listen.clone(), peer, Arc::clone(&io.pulse), cells));
         if self.draining.get() {
-            line.close_soon();
+            line.leave();
         }
         let entry = Listed::new(self, &line);
         let worker = Rc::clone(self);
@@ -345,29 +384,40 @@ impl Worker {
         });
     }
 
-    /// Accepts what already waits, then nothing more; waits for requests and tunnels to end.
-    async fn drain(self: &Rc<Self>, doors: &mut Doors, limit: Duration) -> usize {
+    /// Accepts what already waits, unless somebody else does, then nothing more; waits for requests
+    /// and tunnels to end.
+    async fn drain(
+        self: &Rc<Self>,
+        doors: &mut Doors,
+        limit: Duration,
+        farewell: Farewell,
+    ) -> usize {
         self.draining.set(true);
         let end = Instant::now() + limit;
-        for (listen, (task, entrance)) in std::mem::take(doors) {
-            task.abort();
-            while let Some(Ok((socket, peer))) = entrance.accept_waiting().await {
-                self.admit(&listen, socket, peer);
+        for (listen, open) in std::mem::take(doors) {
+            for (task, entrance) in open {
+                task.abort();
+                while farewell == Farewell::Stop
+                    && let Some(Ok((socket, peer))) = entrance.accept_waiting().await
+                {
+                    self.admit(&listen, socket, peer);
+                }
             }
         }
         for line in self.lines.borrow().iter() {
             for exchange in line.exchanges.borrow().iter().filter(|one| one.is_stream.get()) {
                 exchange.end_within(limit / 2, Instant::now());
             }
-            line.close_soon();
         }
         for tunnel in self.tunnels.borrow().iter() {
             tunnel.close_within(limit / 2, Instant::now());
         }
-        let mut ticks = interval(Duration::from_millis(10));
+        let mut ticks = interval(DRAIN_TICK);
         while self.open() > 0 && Instant::now() < end {
             ticks.tick().await;
             self.sweep(Instant::now());
+            let linger = farewell.linger();
+            self.lines.borrow().iter().for_each(|line| line.finish(Instant::now(), linger));
         }
         let cut = self.open();
         self.lines.borrow().iter().for_each(|line| line.shut());
@@ -383,7 +433,7 @@ impl Worker {
 }
 
 /// Where clients come in, and who lets them in.
-type Doors = BTreeMap<Listen, (JoinHandle<()>, Rc<Entrance>)>;
+type Doors = BTreeMap<Listen, Vec<(JoinHandle<()>, Rc<Entrance>)>>;
 
 /// A line's place in its worker's list, given up when its task ends, however it ends.
 struct Listed {

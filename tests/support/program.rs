@@ -107,18 +107,33 @@ impl Program {
 
     /// Starts it without waiting.
     pub fn launch(&mut self) {
+        self.child = Some(self.another(&[]));
+    }
+
+    /// Starts another process with the same file and further `arguments`.
+    pub fn another(&self, arguments: &[&str]) -> Child {
         let log = File::options().create(true).append(true).open(self.path("log")).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        Command::new(env!("CARGO_BIN_EXE_weir"))
             .args(["run", "--config"])
             .arg(self.path("weir.toml"))
             .args(&self.arguments)
+            .args(arguments)
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn()
-            .expect("weir starts");
-        self.child = Some(child);
+            .expect("weir starts")
+    }
+
+    /// Has no process from now on; gives the one before.
+    pub fn leave(&mut self) -> Option<Child> {
+        self.child.take()
+    }
+
+    /// Takes `child` for the process from now on, and gives the one before.
+    pub fn swap(&mut self, child: Child) -> Option<Child> {
+        self.child.replace(child)
     }
 
     fn is_ready(&self) -> bool {

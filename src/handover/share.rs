@@ -1,0 +1,139 @@
+//! How a tier is split, as one process tells the other: versions and a weight, no addresses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::traffic::{Release, Salt, Table, TableTier, TierName, Version, Weight};
+
+/// How one tier is split.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Its name.
+    pub tier: TierName,
+    /// Who serves.
+    pub stable: Version,
+    /// The release of the open rollout.
+    pub canary: Option<Version>,
+    /// The canary's share.
+    pub weight: Weight,
+    /// What places the clients.
+    pub salt: Salt,
+    /// Over how long upgraded connections on a release that lost are closed, in milliseconds.
+    pub close_over: u64,
+}
+
+/// How each tier of `table` is split.
+pub(super) fn shares(table: &Table) -> Vec<Share> {
+    let share = |tier: &TableTier| Share {
+        tier: tier.tier.name.clone(),
+        stable: tier.stable.version.clone(),
+        canary: tier.canary.as_ref().map(|canary| canary.version.clone()),
+        weight: tier.weight,
+        salt: tier.salt,
+        close_over: u64::try_from(tier.close_over.as_millis()).unwrap_or(u64::MAX),
+    };
+    table.tiers.iter().map(share).collect()
+}
+
+/// `table`, split as `shares` say. A tier without a share, or with a canary that is not known
+/// here, goes to stable alone: the weight may be too low, and never too high.
+pub(super) fn follow(table: &Table, shares: &[Share]) -> Table {
+    let tier = |tier: &TableTier| {
+        let share = shares.iter().find(|share| share.tier == tier.tier.name);
+        let known = |version: &Version| tier.version(version).cloned();
+        let stable = share.and_then(|share| known(&share.stable)).unwrap_or(tier.stable.clone());
+        let canary = share.and_then(|share| share.canary.as_ref()).and_then(known);
+        let in_use = |release: &Arc<Release>| {
+            release.version == stable.version
+                || canary.as_ref().is_some_and(|canary| canary.version == release.version)
+        };
+        TableTier {
+            tier: Arc::clone(&tier.tier),
+            weight: share.filter(|_| canary.is_some()).map_or(Weight::NONE, |share| share.weight),
+            salt: share.map_or(tier.salt, |share| share.salt),
+            others: tier.releases().filter(|release| !in_use(release)).cloned().collect(),
+            close_over: share
+                .map_or(tier.close_over, |share| Duration::from_millis(share.close_over)),
+            judged: false,
+            stable,
+            canary,
+        }
+    };
+    Table { tiers: table.tiers.iter().map(tier).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    const FILE: &str = r#"
+[[tier]]
+name     = "web"
+listen   = "127.0.0.1:0"
+stable   = "1"
+releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
+"#;
+
+    /// Tier `web` with 1 as stable, `canary` at a quarter, and 3 beside them.
+    fn table(canary: Option<&str>) -> Table {
+        let config = config::parse("weir.toml", FILE, Path::new("")).map_err(|e| e.to_string());
+        let release = |version: &str| {
+            let version = version.parse().unwrap();
+            Arc::new(Release { version, upstreams: vec![], host: None, tls: None, slot: 0 })
+        };
+        Table {
+            tiers: vec![TableTier {
+                tier: Arc::clone(&config.unwrap().tiers[0].tier),
+                weight: "25%".parse().unwrap(),
+                salt: Salt::new([1; 16]),
+                stable: release("1"),
+                canary: canary.map(release),
+                others: vec![release("3")],
+                close_over: Duration::from_secs(3),
+                judged: true,
+            }],
+        }
+    }
+
+    fn version(release: &Arc<Release>) -> &str {
+        release.version.as_str()
+    }
+
+    #[test]
+    fn a_table_is_split_as_the_other_says() {
+        let here = table(Some("2"));
+        let mut theirs = shares(&here);
+        let same = follow(&here, &theirs).tiers.remove(0);
+        assert_eq!((same.weight, version(&same.stable)), (here.tiers[0].weight, "1"));
+        assert_eq!(same.canary.as_ref().map(version), Some("2"));
+        assert!(!same.judged, "what is left here is nobody's evidence");
+        // It has promoted, and begun anew with another.
+        theirs[0].stable = "2".parse().unwrap();
+        theirs[0].canary = Some("3".parse().unwrap());
+        theirs[0].salt = Salt::new([2; 16]);
+        let later = follow(&here, &theirs).tiers.remove(0);
+        assert_eq!((version(&later.stable), later.salt), ("2", theirs[0].salt));
+        assert_eq!(later.canary.as_ref().map(version), Some("3"));
+        assert_eq!(later.others.iter().map(version).collect::<Vec<_>>(), ["1"]);
+    }
+
+    #[test]
+    fn what_is_not_known_here_goes_to_stable() {
+        let here = table(Some("2"));
+        let mut theirs = shares(&here);
+        theirs[0].canary = Some("4".parse().unwrap());
+        for shares in [&theirs[..], &[]] {
+            let tier = follow(&here, shares).tiers.remove(0);
+            assert_eq!((tier.weight, tier.canary), (Weight::NONE, None));
+            assert_eq!(version(&tier.stable), "1");
+            assert_eq!(tier.others.len(), 2, "they are still asked for their health");
+        }
+        let rolled_back = follow(&here, &shares(&table(None))).tiers.remove(0);
+        assert_eq!((rolled_back.weight, rolled_back.canary), (Weight::NONE, None));
+    }
+}

@@ -1,0 +1,240 @@
+//! The side that takes over.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::geteuid;
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::share::shares;
+use super::wire::{FromHeir, Link, ToHeir};
+use super::{PROTOCOL, STEP_MAX, place};
+use crate::control::Handle;
+use crate::inherited::{Inherited, Unusable};
+use crate::rollout::Event;
+use crate::traffic::Board;
+
+/// How long the process that drains may take to follow a table. It is answered before the control
+/// wing loses its patience, which is a second.
+const FOLLOW_MAX: Duration = Duration::from_millis(500);
+
+/// Why this process does not take over.
+#[derive(Debug, Error)]
+pub enum TakeError {
+    /// The other refuses.
+    #[error("the weir that runs does not hand over: {0}")]
+    Refused(String),
+    /// It cannot be asked, or the answer cannot be heard.
+    #[error("cannot speak with the weir that runs: {0}")]
+    Unheard(String),
+    /// It belongs to somebody else.
+    #[error("the socket beside the journal is of user {0}; run as that user, or remove it")]
+    Stranger(u32),
+    /// What it hands over is of no use.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// It says something else than it should.
+    #[error("the weir that runs says what it should not: {0}; stop it and start this one")]
+    Confused(&'static str),
+}
+
+impl From<io::Error> for TakeError {
+    fn from(error: io::Error) -> Self {
+        let late = error.kind() == ErrorKind::TimedOut;
+        let silence = || format!("it says nothing for {} s", STEP_MAX.as_secs());
+        Self::Unheard(if late { silence() } else { error.to_string() })
+    }
+}
+
+/// The process that hands over.
+#[derive(Debug)]
+pub struct Predecessor {
+    link: Link,
+    process: u32,
+}
+
+/// Asks the Weir that owns `journal` to hand over; gives its listeners. None if there is none.
+///
+/// # Errors
+/// It refuses, or cannot be asked.
+pub async fn ask(journal: &Path) -> Result<Option<(Predecessor, Inherited)>, TakeError> {
+    let connected = place(journal).and_then(|path| Link::to(&path));
+    let link = match connected {
+        Err(error)
+            if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) =>
+        {
+            return Ok(None);
+        }
+        connected => connected?,
+    };
+    let (_, user) = link.peer()?;
+    if user != geteuid().as_raw() && user != 0 {
+        return Err(TakeError::Stranger(user));
+    }
+    let hello = FromHeir::Hello { protocol: PROTOCOL, weir: env!("CARGO_PKG_VERSION").into() };
+    // It may have refused already, and gone.
+    _ = link.send(&hello, &[]).await;
+    let mut sockets = Vec::new();
+    loop {
+        let Some((message, handed)) = link.receive_within(STEP_MAX).await? else {
+            // It went away, and its listeners with it; what was handed over already is no use.
+            return Ok(None);
+        };
+        let ToHeir::Sockets { process, more } = message else {
+            return Err(unexpected(message));
+        };
+        sockets.extend(handed);
+        if !more {
+            let named = |socket| (socket, format!("of process {process}"));
+            let inherited = Inherited::new(sockets.into_iter().map(named))?;
+            return Ok(Some((Predecessor { link, process }, inherited)));
+        }
+    }
+}
+
+fn unexpected(message: ToHeir) -> TakeError {
+    TakeError::Confused(match message {
+        ToHeir::Refused { because } => return TakeError::Refused(because),
+        ToHeir::Draining { .. } => "draining",
+        ToHeir::Drained { .. } => "drained",
+        ToHeir::Followed { .. } => "followed",
+        ToHeir::Go => "go",
+        ToHeir::Lowered { .. } => "lowered",
+        ToHeir::Released => "released",
+        ToHeir::Sockets { .. } => "sockets",
+    })
+}
+
+impl Predecessor {
+    /// Its number.
+    pub const fn process(&self) -> u32 {
+        self.process
+    }
+
+    /// Says that all but the journal is there, and waits until that is free. A predecessor that
+    /// dies has freed it.
+    ///
+    /// # Errors
+    /// It does not hand over after all.
+    pub async fn releases(&self) -> Result<(), TakeError> {
+        // One that has gone may have said why before.
+        _ = self.say(&FromHeir::Prepared).await;
+        match self.link.receive_within(STEP_MAX).await? {
+            None | Some((ToHeir::Released, _)) => Ok(()),
+            Some((other, _)) => Err(unexpected(other)),
+        }
+    }
+
+    /// Says that the journal is open, and waits for the word to serve. Gives what was lowered
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// It does not hand over after all.
+    pub async fn lets_go(&self) -> Result<Vec<Event>, TakeError> {
+        let mut lowered = Vec::new();
+        _ = self.say(&FromHeir::Opened).await;
+        loop {
+            match self.link.receive_within(STEP_MAX).await? {
+                None | Some((ToHeir::Go, _)) => return Ok(lowered),
+                Some((ToHeir::Lowered { events, .. }, _)) => lowered.extend(events),
+                Some((other, _)) => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    /// Says that this process serves, and has the other follow the tables on `board`, as one more
+    /// worker at `seat`, until it ends.
+    pub async fn is_followed(self, handle: Handle, board: Arc<Board>, seat: usize) {
+        let seat = Seat { board, seat };
+        let changed = Arc::new(Notify::new());
+        let waker = Arc::clone(&changed);
+        seat.board.set_waker(seat.seat, Box::new(move || waker.notify_one()));
+        changed.notify_one();
+        if self.say(&FromHeir::Serving).await.is_ok() {
+            self.lead(&handle, &seat, &changed).await;
+        }
+    }
+
+    async fn lead(self, handle: &Handle, seat: &Seat, changed: &Notify) {
+        let (link, process) = (Arc::new(self.link), self.process);
+        let mut asked: Option<Instant> = None;
+        loop {
+            let late = async {
+                match asked {
+                    Some(at) => tokio::time::sleep_until(at + FOLLOW_MAX).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = changed.notified(), if asked.is_none() => {
+                    let (epoch, table) = seat.board.current();
+                    let follow = FromHeir::Follow { epoch, tiers: shares(&table) };
+                    if link.send(&follow, &[]).await.is_err() {
+                        return;
+                    }
+                    asked = Some(Instant::now());
+                }
+                message = link.receive() => match message {
+                    Ok(Some((message, _))) => {
+                        if let ToHeir::Followed { epoch } = message {
+                            asked = None;
+                            seat.board.acknowledge(seat.seat, epoch);
+                        } else {
+                            hear(message, process, handle, &link);
+                        }
+                    }
+                    Ok(None) => return tracing::info!(process, "the weir before has ended"),
+                    Err(error) => return tracing::warn!(process, %error, "the weir before is lost"),
+                },
+                // Without the link it serves stable alone.
+                () = late => return tracing::error!(process, "the weir before does not follow"),
+            }
+        }
+    }
+
+    async fn say(&self, message: &FromHeir) -> io::Result<()> {
+        self.link.send(message, &[]).await
+    }
+}
+
+fn hear(message: ToHeir, process: u32, handle: &Handle, link: &Arc<Link>) {
+    match message {
+        ToHeir::Lowered { number, events } => {
+            let (handle, link) = (handle.clone(), Arc::clone(link));
+            tokio::spawn(async move {
+                handle.lowered(events).await;
+                _ = link.send(&FromHeir::Taken { number }, &[]).await;
+            });
+        }
+        ToHeir::Draining { requests, upgraded, limit } => {
+            let seconds = Duration::from_millis(limit).as_secs_f64();
+            tracing::info!(
+                "process {process} drains: {requests} requests and {upgraded} upgraded \
+                 connections, for at most {seconds} s"
+            );
+        }
+        ToHeir::Drained { cut } => tracing::info!(process, cut, "the weir before has drained"),
+        // Not before Go.
+        ToHeir::Go
+        | ToHeir::Followed { .. }
+        | ToHeir::Refused { .. }
+        | ToHeir::Released
+        | ToHeir::Sockets { .. } => tracing::debug!(?message, "too late"),
+    }
+}
+
+/// The place of the other process at the board. When it is gone, nobody waits for it.
+struct Seat {
+    board: Arc<Board>,
+    seat: usize,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.board.acknowledge(self.seat, u64::MAX);
+    }
+}
