@@ -341,6 +341,7 @@ fn limits(mut section: Section<'_>) -> Limits {
         1..=1_000_000_000,
         &mut limits.requests_per_connection,
     );
+    section.integer("streams", 1..=1_000, &mut limits.streams);
     section.integer("upstream_idle", 0..=10_000, &mut limits.upstream_idle);
     section.finish();
     limits

@@ -12,7 +12,7 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::{BUCKETS, Handshake, HealthState, Register, Shown, TrackShown, bucket_edges};
+use super::{BUCKETS, Flood, Handshake, HealthState, Register, Shown, TrackShown, bucket_edges};
 use crate::analysis::{Report, Verdict};
 use crate::time::Timestamp;
 use crate::traffic::{TierName, Track, Version, Weight};
@@ -171,8 +171,14 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
         .set(cells.connections.load(Ordering::Relaxed) as f64);
     counter!("weir_refused_connections_total", "tier" => name.clone())
         .absolute(cells.refused_connections.load(Ordering::Relaxed));
-    counter!("weir_http2_floods_total", "tier" => name.clone())
-        .absolute(cells.floods.load(Ordering::Relaxed));
+    for flood in Flood::ALL {
+        let labels = [("tier", name.clone()), ("kind", flood.name().to_owned())];
+        counter!("weir_http2_floods_total", &labels).absolute(cells.floods(flood));
+    }
+    gauge!("weir_http2_streams", "tier" => name.clone())
+        .set(cells.streams.load(Ordering::Relaxed) as f64);
+    counter!("weir_http2_refused_streams_total", "tier" => name.clone())
+        .absolute(cells.refused_streams.load(Ordering::Relaxed));
     for handshake in Handshake::ALL {
         let labels = [("tier", name.clone()), ("result", handshake.name().to_owned())];
         counter!("weir_tls_handshakes_total", &labels).absolute(cells.handshakes(handshake));
@@ -280,6 +286,15 @@ fn describe() {
     describe_counter!(
         "weir_refused_connections_total",
         "Connections of clients closed at once, because there were too many"
+    );
+    describe_counter!(
+        "weir_http2_floods_total",
+        "Connections of clients cut off because they flooded Weir with frames of HTTP/2"
+    );
+    describe_gauge!("weir_http2_streams", "Requests on their way that came by HTTP/2");
+    describe_counter!(
+        "weir_http2_refused_streams_total",
+        "Requests by HTTP/2 refused because there were too many"
     );
     describe_counter!("weir_tls_handshakes_total", "TLS handshakes of clients, by how they went");
     describe_gauge!(

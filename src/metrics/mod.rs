@@ -11,4 +11,4 @@ pub use recorder::{
     Attempts, Health, HealthState, Outcome, Register, Shown, Totals, TrackShown, UpstreamCells,
     WATCHES_MAX, Writer,
 };
-pub use tiers::{Handshake, TierCells};
+pub use tiers::{Flood, Handshake, TierCells};

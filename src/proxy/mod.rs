@@ -9,7 +9,6 @@ mod client;
 mod cookies;
 mod dial;
 mod forward;
-mod frames;
 mod handler;
 mod handshake;
 mod headers;
