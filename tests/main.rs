@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod control;
 mod house;
+mod http2;
 mod journals;
 mod judge;
 mod proxy;

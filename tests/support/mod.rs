@@ -2,5 +2,6 @@
 
 pub mod client;
 pub mod disk;
+pub mod http2;
 pub mod program;
 pub mod upstream;
