@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod handover;
 mod house;
+mod http2;
 mod journals;
 mod judge;
 mod proxy;

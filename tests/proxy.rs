@@ -22,25 +22,30 @@ use crate::support::upstream::Upstream;
 const WORKERS: usize = 2;
 
 /// Two versions of an app behind a proxy.
-struct Site {
-    stable: Upstream,
-    canary: Upstream,
-    board: Arc<Board>,
-    register: Arc<Register>,
-    table: Table,
-    address: SocketAddr,
-    proxy: Option<Proxy>,
+pub struct Site {
+    pub stable: Upstream,
+    pub canary: Upstream,
+    pub board: Arc<Board>,
+    pub register: Arc<Register>,
+    pub table: Table,
+    pub address: SocketAddr,
+    pub proxy: Option<Proxy>,
 }
 
 impl Site {
-    fn new(percent: u16) -> Self {
+    pub fn new(percent: u16) -> Self {
         Self::with(percent, |_| {})
     }
 
-    fn with(percent: u16, change: impl FnOnce(&mut Tier)) -> Self {
+    pub fn with(percent: u16, change: impl FnOnce(&mut Tier)) -> Self {
+        Self::of(WORKERS, percent, change)
+    }
+
+    /// One of so many workers.
+    pub fn of(workers: usize, percent: u16, change: impl FnOnce(&mut Tier)) -> Self {
         let (stable, canary) = (Upstream::start("1.0"), Upstream::start("1.1"));
-        let register = Arc::new(Register::new(WORKERS));
-        let board = Arc::new(Board::new(WORKERS));
+        let register = Arc::new(Register::new(workers));
+        let board = Arc::new(Board::new(workers));
         let mut tier = tier();
         change(&mut tier);
         let release = |version: &str, upstream: &Upstream| {
@@ -59,7 +64,7 @@ impl Site {
             }],
         };
         board.publish(table.clone());
-        let settings = Settings { workers: WORKERS, client: client(), ..Settings::default() };
+        let settings = Settings { workers, client: client(), ..Settings::default() };
         let proxy =
             proxy::start(&settings, Arc::clone(&board), Arc::clone(&register), keyring()).unwrap();
         let address = proxy.local_addresses()[0].1.socket().unwrap();
@@ -68,29 +73,29 @@ impl Site {
         site
     }
 
-    fn is_healthy(&self) -> bool {
+    pub fn is_healthy(&self) -> bool {
         (0..2).all(|slot| self.register.health(slot).state == weir::metrics::HealthState::Healthy)
     }
 
-    fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         Client::to(self.address)
     }
 
-    fn totals(&self) -> (Totals, Totals) {
+    pub fn totals(&self) -> (Totals, Totals) {
         (self.register.totals(0), self.register.totals(1))
     }
 
-    fn shown(&self) -> (Shown, Shown) {
+    pub fn shown(&self) -> (Shown, Shown) {
         (self.register.shown(0), self.register.shown(1))
     }
 
     /// (requests, errors) of stable and of the canary.
-    fn counts(&self) -> [(u64, u64); 2] {
+    pub fn counts(&self) -> [(u64, u64); 2] {
         let (stable, canary) = self.totals();
         [(stable.requests, stable.errors), (canary.requests, canary.errors)]
     }
 
-    fn expect_counts(&self, counts: [(u64, u64); 2]) {
+    pub fn expect_counts(&self, counts: [(u64, u64); 2]) {
         let start = Instant::now();
         while self.counts() != counts && start.elapsed() < Duration::from_secs(3) {
             std::thread::sleep(Duration::from_millis(5));
@@ -98,11 +103,11 @@ impl Site {
         assert_eq!(self.counts(), counts, "(requests, errors) of stable and canary");
     }
 
-    fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
+    pub fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
         self.wait_until_within(Duration::from_secs(10), what, holds);
     }
 
-    fn wait_until_within(&self, limit: Duration, what: &str, holds: impl Fn() -> bool) {
+    pub fn wait_until_within(&self, limit: Duration, what: &str, holds: impl Fn() -> bool) {
         let start = Instant::now();
         while !holds() {
             assert!(start.elapsed() < limit, "not {what} in time: {:?}", self.counts());
@@ -110,7 +115,7 @@ impl Site {
         }
     }
 
-    fn publish(&self, change: impl FnOnce(&mut TableTier)) -> Duration {
+    pub fn publish(&self, change: impl FnOnce(&mut TableTier)) -> Duration {
         let mut table = self.table.clone();
         change(&mut table.tiers[0]);
         let start = Instant::now();
@@ -173,7 +178,7 @@ fn release(register: &Register, version: &str, addresses: &[SocketAddr]) -> Rele
     }
 }
 
-fn uid(user: usize) -> String {
+pub fn uid(user: usize) -> String {
     format!("cookie: uid=user-{user}\r\n")
 }
 

@@ -261,6 +261,7 @@ fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
     page.put("headers", limits.headers);
     page.put("body_bytes", limits.body_bytes.map_or("none".to_owned(), size_text));
     page.put("requests_per_connection", limits.requests_per_connection);
+    page.put("streams", limits.streams);
     page.put("upstream_idle", limits.upstream_idle);
     let most = limits.upstream_connections.map_or("none".to_owned(), |most| most.to_string());
     page.put("upstream_connections", most);

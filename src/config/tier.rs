@@ -355,6 +355,7 @@ fn limits(mut section: Section<'_>) -> Limits {
         1..=1_000_000_000,
         &mut limits.requests_per_connection,
     );
+    section.integer("streams", 1..=1_000, &mut limits.streams);
     section.integer("upstream_idle", 0..=10_000, &mut limits.upstream_idle);
     let most = 1..=1_000_000;
     section.integer_or_none("upstream_connections", most.clone(), &mut limits.upstream_connections);

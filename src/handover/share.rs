@@ -84,7 +84,14 @@ releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
         let config = config::parse("weir.toml", FILE, Path::new("")).map_err(|e| e.to_string());
         let release = |version: &str| {
             let version = version.parse().unwrap();
-            Arc::new(Release { version, upstreams: vec![], host: None, tls: None, slot: 0 })
+            Arc::new(Release {
+                version,
+                upstreams: vec![],
+                host: None,
+                tls: None,
+                proxy_protocol: false,
+                slot: 0,
+            })
         };
         Table {
             tiers: vec![TableTier {

@@ -13,7 +13,7 @@ use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recor
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::{
-    Attempts, BUCKETS, Handshake, HealthState, Register, Shown, TrackShown, UpstreamShown,
+    Attempts, BUCKETS, Flood, Handshake, HealthState, Register, Shown, TrackShown, UpstreamShown,
     bucket_edges,
 };
 use crate::analysis::{Report, Verdict};
@@ -175,8 +175,14 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
         .set(cells.connections.load(Ordering::Relaxed) as f64);
     counter!("weir_refused_connections_total", "tier" => name.clone())
         .absolute(cells.refused_connections.load(Ordering::Relaxed));
-    counter!("weir_http2_floods_total", "tier" => name.clone())
-        .absolute(cells.floods.load(Ordering::Relaxed));
+    for flood in Flood::ALL {
+        let labels = [("tier", name.clone()), ("kind", flood.name().to_owned())];
+        counter!("weir_http2_floods_total", &labels).absolute(cells.floods(flood));
+    }
+    gauge!("weir_http2_streams", "tier" => name.clone())
+        .set(cells.streams.load(Ordering::Relaxed) as f64);
+    counter!("weir_http2_refused_streams_total", "tier" => name.clone())
+        .absolute(cells.refused_streams.load(Ordering::Relaxed));
     for handshake in Handshake::ALL {
         let labels = [("tier", name.clone()), ("result", handshake.name().to_owned())];
         counter!("weir_tls_handshakes_total", &labels).absolute(cells.handshakes(handshake));
@@ -300,6 +306,15 @@ fn describe() {
         "weir_refused_connections_total",
         "Connections of clients closed at once, because there were too many"
     );
+    describe_counter!(
+        "weir_http2_floods_total",
+        "Connections of clients cut off because they flooded Weir with frames of HTTP/2"
+    );
+    describe_gauge!("weir_http2_streams", "Requests on their way that came by HTTP/2");
+    describe_counter!(
+        "weir_http2_refused_streams_total",
+        "Requests by HTTP/2 refused because there were too many"
+    );
     describe_counter!("weir_tls_handshakes_total", "TLS handshakes of clients, by how they went");
     describe_gauge!(
         "weir_certificate_expires_timestamp_seconds",
@@ -342,6 +357,12 @@ fn describe() {
     describe_counter!("weir_previews_total", "Requests of testers; not judged");
     describe_counter!("weir_switches_total", "Clients whose key changed at login and moved here");
     describe_counter!("weir_abandoned_total", "Clients that went away before their answer");
+    describe_upstreams();
+    describe_counter!("weir_attempts_total", "Attempts on a release, rescued ones included");
+    describe_counter!("weir_responses_total", "Answers that users saw");
+}
+
+fn describe_upstreams() {
     describe_gauge!("weir_upstream_health", "1 for how the upstream is doing now");
     describe_gauge!("weir_upstream_connections", "Open connections to the upstream");
     describe_gauge!("weir_upstream_pending", "Requests that wait for a connection to it");
@@ -353,8 +374,6 @@ fn describe() {
         "weir_upstream_resolve_failures_total",
         "How often the name of the upstream could not be looked up"
     );
-    describe_counter!("weir_attempts_total", "Attempts on a release, rescued ones included");
-    describe_counter!("weir_responses_total", "Answers that users saw");
 }
 
 /// The one histogram, with the register's own buckets.

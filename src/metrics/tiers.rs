@@ -40,6 +40,51 @@ impl Handshake {
     }
 }
 
+/// What a client of HTTP/2 floods Weir with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flood {
+    /// DATA frames that carry nothing or next to nothing.
+    Data,
+    /// Heads without an end, or many times larger than allowed.
+    Heads,
+    /// Frames that nobody has asked for: PRIORITY, GOAWAY, unknown ones.
+    Other,
+    /// PING frames.
+    Pings,
+    /// Requests that are taken back, or that it makes Weir take back.
+    Resets,
+    /// SETTINGS frames.
+    Settings,
+    /// `WINDOW_UPDATE` frames.
+    Windows,
+}
+
+impl Flood {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Data,
+        Self::Heads,
+        Self::Other,
+        Self::Pings,
+        Self::Resets,
+        Self::Settings,
+        Self::Windows,
+    ];
+
+    /// The label of the metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Heads => "heads",
+            Self::Other => "other",
+            Self::Pings => "pings",
+            Self::Resets => "resets",
+            Self::Settings => "settings",
+            Self::Windows => "windows",
+        }
+    }
+}
+
 /// What is known of one tier as a whole.
 #[derive(Debug)]
 pub struct TierCells {
@@ -47,8 +92,11 @@ pub struct TierCells {
     pub connections: AtomicUsize,
     /// Client connections closed at once because there were too many.
     pub refused_connections: AtomicU64,
-    /// Connections of HTTP/2 that were closed since they flooded Weir with frames that carry nothing.
-    pub floods: AtomicU64,
+    /// Requests on their way that came by HTTP/2, over all workers.
+    pub streams: AtomicUsize,
+    /// Requests by HTTP/2 refused because there were too many.
+    pub refused_streams: AtomicU64,
+    floods: [AtomicU64; Flood::ALL.len()],
     handshakes: [AtomicU64; Handshake::ALL.len()],
     pub(super) sketches: Box<[Mutex<Sketch>]>,
 }
@@ -58,7 +106,9 @@ impl TierCells {
         Self {
             connections: AtomicUsize::new(0),
             refused_connections: AtomicU64::new(0),
-            floods: AtomicU64::new(0),
+            streams: AtomicUsize::new(0),
+            refused_streams: AtomicU64::new(0),
+            floods: Default::default(),
             handshakes: Default::default(),
             sketches: (0..workers).map(|_| Mutex::default()).collect(),
         }
@@ -72,6 +122,16 @@ impl TierCells {
     /// TLS handshakes that went so.
     pub fn handshakes(&self, handshake: Handshake) -> u64 {
         self.handshakes[handshake as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection that was cut off for a flood; how many there were of its kind.
+    pub fn flooded(&self, flood: Flood) -> u64 {
+        self.floods[flood as usize].fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Connections that were cut off for a flood.
+    pub fn floods(&self, flood: Flood) -> u64 {
+        self.floods[flood as usize].load(Ordering::Relaxed)
     }
 
     /// Publishes the keys that `worker` saw lately.

@@ -6,12 +6,19 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use thiserror::Error as Failure;
 
 use super::client;
+use super::headers;
 use super::line::{Cut, Exchange, Fault, Line};
 use super::pool::{Busy, Link};
+
+/// Bytes of an answer that are handed to HTTP/2 at once: those of its frames, unless the client
+/// wants larger ones (RFC 9113, section 4.2). At 60 s for each a client may be as slow as 270
+/// bytes a second.
+const PIECE_BYTES: usize = 16 * 1024;
 
 /// Why a body ended before its end.
 #[derive(Clone, Copy, Debug, Failure)]
@@ -161,6 +168,11 @@ impl Body for RequestBody {
                 if frame.is_trailers() || this.incoming.as_ref().is_some_and(Body::is_end_stream) {
                     this.done();
                 }
+                let trailers = |mut trailers| {
+                    headers::keep_trailers(&mut trailers);
+                    Frame::trailers(trailers)
+                };
+                let frame = frame.into_trailers().map_or_else(|frame| frame, trailers);
                 Poll::Ready(Some(Ok(frame)))
             }
         }
@@ -193,6 +205,7 @@ enum Content {
     Broken,
     Upstream {
         incoming: client::Body,
+        rest: Bytes,
         whole: bool,
         lease: Option<Lease>,
     },
@@ -222,7 +235,8 @@ impl ResponseBody {
         line: Rc<Line>,
         exchange: Rc<Exchange>,
     ) -> Self {
-        let content = Content::Upstream { incoming, whole: false, lease: Some(lease) };
+        let rest = Bytes::new();
+        let content = Content::Upstream { incoming, rest, whole: false, lease: Some(lease) };
         Self { content, line, exchange: Some(exchange) }
     }
 }
@@ -233,27 +247,30 @@ impl Body for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<BodyError> {
         let this = &mut *self;
-        let (incoming, whole, exchange) = match (&mut this.content, &this.exchange) {
+        let (incoming, rest, whole, exchange) = match (&mut this.content, &this.exchange) {
             (Content::Page(page), _) => {
                 let page = page.take().filter(|page| !page.is_empty());
                 return Poll::Ready(page.map(|page| Ok(Frame::data(page))));
             }
             (Content::Broken, _) => return Poll::Ready(Some(Err(BodyError::Broken))),
             (Content::Upstream { .. }, None) => return Poll::Ready(None),
-            (Content::Upstream { incoming, whole, .. }, Some(exchange)) => {
-                (incoming, whole, exchange)
+            (Content::Upstream { incoming, rest, whole, .. }, Some(exchange)) => {
+                (incoming, rest, whole, exchange)
             }
         };
-        exchange.attend(cx.waker());
         match exchange.cut.get() {
             None => {}
-            Some(Cut::Stream) => return Poll::Ready(None),
+            Some(Cut::Stream) => return Poll::Ready(farewell(exchange, whole)),
             Some(cut) => {
                 if cut == Cut::Upstream {
                     exchange.tally.ends(false);
                 }
                 return Poll::Ready(Some(Err(BodyError::TooLate)));
             }
+        }
+        if !rest.is_empty() {
+            exchange.moved.set(true);
+            return Poll::Ready(Some(Ok(Frame::data(piece(rest)))));
         }
         let polled = Pin::new(incoming).poll_frame(cx);
         exchange.upstream_owes.set(polled.is_pending());
@@ -266,12 +283,10 @@ impl Body for ResponseBody {
             Poll::Ready(Some(Ok(frame))) => {
                 exchange.moved.set(true);
                 *whole = frame.is_trailers();
-                if let Some(trailers) = frame.trailers_ref() {
-                    exchange.tally.says(trailers);
-                }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(passed(frame, exchange, rest))))
             }
             Poll::Ready(Some(Err(_))) => {
+                exchange.cut.set(Some(Cut::Upstream));
                 exchange.tally.ends(false);
                 // What came before is sent first: an error makes hyper drop what it has not sent.
                 this.content = Content::Broken;
@@ -285,19 +300,56 @@ impl Body for ResponseBody {
         match &self.content {
             Content::Broken => false,
             Content::Page(page) => page.as_ref().is_none_or(Bytes::is_empty),
-            Content::Upstream { incoming, .. } => incoming.is_end_stream(),
+            Content::Upstream { incoming, rest, .. } => rest.is_empty() && incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Broken => SizeHint::default(),
             Content::Page(page) => {
                 SizeHint::with_exact(page.as_ref().map_or(0, |page| page.len() as u64))
             }
-            Content::Upstream { incoming, .. } => incoming.size_hint(),
+            Content::Upstream { incoming, rest, .. } if rest.is_empty() => incoming.size_hint(),
+            Content::Broken | Content::Upstream { .. } => SizeHint::default(),
         }
     }
+}
+
+/// What of a frame of an answer goes to the client. Over HTTP/2 it goes in pieces, each of which
+/// waits for the client alone: so it shows whether a stream moves, and no client can have much
+/// wait for it.
+fn passed(frame: Frame<Bytes>, exchange: &Exchange, rest: &mut Bytes) -> Frame<Bytes> {
+    match frame.into_data() {
+        Ok(data) if exchange.is_multiplexed() && data.len() > PIECE_BYTES => {
+            *rest = data;
+            Frame::data(piece(rest))
+        }
+        Ok(data) => Frame::data(data),
+        Err(frame) => match frame.into_trailers() {
+            Ok(mut trailers) => {
+                exchange.tally.says(&trailers);
+                headers::keep_trailers(&mut trailers);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => frame,
+        },
+    }
+}
+
+fn piece(rest: &mut Bytes) -> Bytes {
+    rest.split_to(rest.len().min(PIECE_BYTES))
+}
+
+/// The end of a stream whose release has lost. A call of gRPC needs an outcome, and that of a
+/// server that goes away has clients try again.
+fn farewell(exchange: &Exchange, whole: &mut bool) -> Option<Result<Frame<Bytes>, BodyError>> {
+    if !exchange.is_grpc.get() || std::mem::replace(whole, true) {
+        return None;
+    }
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("14"));
+    trailers.insert("grpc-message", HeaderValue::from_static("this version is going away"));
+    Some(Ok(Frame::trailers(trailers)))
 }
 
 impl Drop for ResponseBody {
@@ -306,18 +358,24 @@ impl Drop for ResponseBody {
             return;
         };
         let now = Instant::now();
-        if let Content::Upstream { incoming, whole, lease } = &mut self.content {
-            let whole = *whole || incoming.is_end_stream();
-            if whole {
-                exchange.tally.ends(true);
+        let ended = match &mut self.content {
+            Content::Broken => false,
+            Content::Page(page) => page.as_ref().is_none_or(Bytes::is_empty),
+            Content::Upstream { incoming, rest, whole, lease } => {
+                let parted = exchange.cut.get() == Some(Cut::Stream);
+                let whole = !parted && rest.is_empty() && (*whole || incoming.is_end_stream());
+                if whole {
+                    exchange.tally.ends(true);
+                }
+                if let Some(Lease { link, busy, most }) = lease.take()
+                    && whole
+                    && exchange.handed.get().is_some()
+                {
+                    busy.upstream.pool.keep(link, now, most);
+                }
+                whole
             }
-            if let Some(Lease { link, busy, most }) = lease.take()
-                && whole
-                && exchange.handed.get().is_some()
-            {
-                busy.upstream.pool.keep(link, now, most);
-            }
-        }
-        self.line.ends(&exchange, now);
+        };
+        self.line.ends(&exchange, now, !ended && exchange.cut.get().is_none());
     }
 }

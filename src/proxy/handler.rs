@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::{LOCATION, RETRY_AFTER};
+use http::header::{LOCATION, RETRY_AFTER, SEC_WEBSOCKET_KEY};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -41,9 +41,7 @@ pub async fn answer(
     mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let begun = Instant::now();
-    let translated = http2::to_http1(&mut request);
-    let checked = translated.and_then(|()| headers::check(&mut request, &worker.instance));
-    let checked = match checked {
+    let checked = match headers::check(&mut request, &worker.instance) {
         Ok(checked) => checked,
         Err(refusal) => return Ok(refuse(&line, &request, refusal)),
     };
@@ -58,6 +56,10 @@ pub async fn answer(
     let Some(tier) = listener.tier(host, request.uri().path()) else {
         return Ok(nobody(&line, &request, StatusCode::NOT_FOUND, After::KeepAlive));
     };
+    if line.is_crowded(&tier.table.tier.limits) {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return Ok(refuse(&line, &request, headers::refuse(status, "there are too many requests")));
+    }
     let passage = Passage::new(&worker, &line, tier, &request, &checked, begun);
     let (mut place, plan) = passage.place(&request);
     let exchange = passage.begin(&place, &request);
@@ -86,7 +88,7 @@ struct UnderWay<'a> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.line.ends(self.exchange, Instant::now());
+        self.line.ends(self.exchange, Instant::now(), true);
     }
 }
 
@@ -102,7 +104,8 @@ fn proof(
     Some(respond::text(StatusCode::OK, proof, &about, After::Close))
 }
 
-fn refuse(
+/// The answer to a request that no proxy may pass on.
+pub fn refuse(
     line: &Rc<Line>,
     request: &Request<Incoming>,
     Refusal { status, reason }: Refusal,
@@ -128,6 +131,8 @@ fn nobody(
 struct Asked {
     method: http::Method,
     id: HeaderValue,
+    /// The key of a WebSocket that is one only towards the upstream.
+    key: Option<HeaderValue>,
 }
 
 /// What does not change during the life of a request.
@@ -195,9 +200,8 @@ impl<'a> Passage<'a> {
         };
         let judged = ignore.is_empty() || !covers();
         let tally = Tally::new(&self.worker.error_keys, place, judged);
-        let multiplexed = self.line.multiplexed.get();
         let tier = Rc::clone(self.tier);
-        let exchange = Exchange::new(self.begun, tally, tier, self.client, multiplexed);
+        let exchange = Exchange::new(self.begun, tally, tier, self.client, self.line);
         let exchange = Rc::new(exchange);
         self.line.begins(&exchange);
         exchange
@@ -221,7 +225,9 @@ impl<'a> Passage<'a> {
         };
         let id = headers::to_upstream(request.headers_mut(), &way);
         let method = request.method().clone();
-        (request, Asked { method, id })
+        let translated = exchange.is_multiplexed() && exchange.asks_upgrade.get();
+        let key = translated.then(|| request.headers().get(SEC_WEBSOCKET_KEY).cloned()).flatten();
+        (request, Asked { method, id, key })
     }
 
     fn is_too_large(&self, request: &Request<RequestBody>) -> bool {
@@ -247,11 +253,13 @@ impl<'a> Passage<'a> {
         let location = seen.has(Field::Location).then(|| response.headers().get(LOCATION));
         let location = location.flatten().map(HeaderValue::as_bytes);
         exchange.tally.answers(status.as_u16(), latency, location, &table.tier.watches);
-        if seen.has(Field::GrpcStatus) {
+        if seen.has(Field::Grpc) {
+            exchange.is_grpc.set(true);
+            exchange.tally.is_call();
             exchange.tally.says(response.headers());
         }
         exchange.enters(Stage::Answering, now);
-        exchange.is_stream.set(seen.has(Field::EventStream));
+        exchange.is_stream.set(seen.has(Field::EventStream) || seen.has(Field::Grpc));
         cookies::carry_out(plan, response.headers_mut(), table, place.track);
         if table.tier.show_version || place.preview {
             response.headers_mut().insert(WEIR_VERSION, place.release.version.clone());
@@ -260,11 +268,11 @@ impl<'a> Passage<'a> {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             exchange.tally.ends(true);
             return match upgrade {
-                Some(client) => self.tunnel(response, lease, place, client, exchange),
+                Some(client) => self.tunnel(response, lease, place, client, exchange, asked),
                 None => self.fail(Failure::Unreachable, exchange, asked),
             };
         }
-        if exchange.asks_upgrade.get() && self.line.multiplexed.get() && status.is_success() {
+        if asked.key.is_some() && status.is_success() {
             // To a client of HTTP/2 a success would be the tunnel that there is not.
             return self.fail(Failure::Unreachable, exchange, asked);
         }
@@ -282,6 +290,7 @@ impl<'a> Passage<'a> {
         place: &Place,
         client: OnUpgrade,
         exchange: &Rc<Exchange>,
+        asked: &Asked,
     ) -> Response<ResponseBody> {
         let Lease { link, busy, .. } = lease;
         let (connection, seat) = link.part();
@@ -290,10 +299,10 @@ impl<'a> Passage<'a> {
         let websocket = head.headers.get(http::header::UPGRADE);
         let websocket =
             websocket.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        upgrade::start(self.worker, self.line, place, client, upstream, (busy, seat), websocket);
-        if self.line.multiplexed.get() {
-            http2::from_upgrade(&mut head);
+        if asked.key.as_ref().is_some_and(|key| !http2::from_upgrade(&mut head, key)) {
+            return self.fail(Failure::Unreachable, exchange, asked);
         }
+        upgrade::start(self.worker, self.line, place, client, upstream, (busy, seat), websocket);
         let body = ResponseBody::page(
             bytes::Bytes::new(),
             Rc::clone(self.line),
@@ -336,6 +345,9 @@ impl<'a> Passage<'a> {
             }
         };
         self.log(asked, status, None);
+        // A page can take too long, too.
+        exchange.cut.set(None);
+        exchange.enters(Stage::Answering, Instant::now());
         let about = About {
             line: self.line,
             exchange: Some(exchange),

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST,
-    HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
@@ -72,6 +72,7 @@ pub struct Refusal {
     pub reason: &'static str,
 }
 
+/// A refusal.
 pub const fn refuse(status: StatusCode, reason: &'static str) -> Refusal {
     Refusal { status, reason }
 }
@@ -268,6 +269,36 @@ pub fn strip(headers: &mut HeaderMap, upgrade: bool) {
     }
 }
 
+/// Keeps of the trailers of a message what may be one (RFC 9110, section 6.5.1): nothing that says
+/// how the message is framed, where it goes, or who sent it. Servers add trailers to the head.
+pub fn keep_trailers(trailers: &mut HeaderMap) {
+    let seen = Seen::of(trailers);
+    let doubtful = [
+        Field::Cookie,
+        Field::Expect,
+        Field::Forwarded,
+        Field::ForwardedFor,
+        Field::ForwardedHost,
+        Field::ForwardedProto,
+        Field::HopByHop,
+        Field::Host,
+        Field::Location,
+        Field::Ours,
+        Field::RequestId,
+        Field::TransferEncoding,
+    ];
+    if doubtful.into_iter().any(|field| seen.has(field)) {
+        strip(trailers, false);
+        remove_where(trailers, |name| name.starts_with("x-weir-") || is_forwarded(name));
+        for name in [COOKIE, EXPECT, HOST, LOCATION, REQUEST_ID, TRANSFER_ENCODING] {
+            trailers.remove(name);
+        }
+    }
+    for name in [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRAILER] {
+        trailers.remove(name);
+    }
+}
+
 /// Whether a list such as Connection has `token`.
 pub fn has_token(line: &HeaderValue, token: &str) -> bool {
     let parts = line.as_bytes().split(|byte| *byte == b',');
@@ -337,15 +368,7 @@ fn forwarded(headers: &mut HeaderMap, way: &Way<'_>) {
         peers = HeaderValue::from_bytes(&joined).unwrap_or(peers);
     }
     if seen.has(Field::Forwarded) && !way.trusted {
-        remove_where(headers, |name| {
-            name.starts_with("x-forwarded-")
-                || name == "forwarded"
-                || name == "x-real-ip"
-                || (name.contains('_')
-                    && ["x_forwarded", "x_weir", "x_real"]
-                        .iter()
-                        .any(|start| name.replace('-', "_").starts_with(start)))
-        });
+        remove_where(headers, is_forwarded);
     }
     headers.insert(FORWARDED_FOR, peers);
     if !said(Field::ForwardedProto) {
@@ -357,6 +380,17 @@ fn forwarded(headers: &mut HeaderMap, way: &Way<'_>) {
     {
         headers.insert(FORWARDED_HOST, host);
     }
+}
+
+/// Whether a field of this name says who the client is, or seems to.
+fn is_forwarded(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
+        || name == "forwarded"
+        || name == "x-real-ip"
+        || (name.contains('_')
+            && ["x_forwarded", "x_weir", "x_real"]
+                .iter()
+                .any(|start| name.replace('-', "_").starts_with(start)))
 }
 
 /// Whether a trusted peer says that the client came by HTTPS.

@@ -9,10 +9,10 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use hyper::rt::ReadBufCursor;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
-use super::frames::Frames;
+use super::http2::PREFACE;
 
 /// Most bytes that are read or written in one piece on a connection.
 pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
@@ -216,33 +216,9 @@ impl AsyncWrite for Socket {
 pub struct Pulse {
     read: AtomicBool,
     written: AtomicBool,
-    idle_frames: AtomicU32,
-    resets: AtomicU32,
-    windows: AtomicU32,
 }
 
 impl Pulse {
-    /// A frame of HTTP/2 came in that carries nothing.
-    pub fn idle_frame(&self) {
-        add_one(&self.idle_frames);
-    }
-
-    /// A stream of HTTP/2 was taken back.
-    pub fn reset(&self) {
-        add_one(&self.resets);
-    }
-
-    /// A window of HTTP/2 was opened.
-    pub fn window(&self) {
-        add_one(&self.windows);
-    }
-
-    /// How many of the three came in since the last look.
-    pub fn take_frames(&self) -> (u32, u32, u32) {
-        let take = |count: &AtomicU32| count.swap(0, Ordering::Relaxed);
-        (take(&self.idle_frames), take(&self.resets), take(&self.windows))
-    }
-
     /// Whether bytes came in since the last look.
     pub fn take_read(&self) -> bool {
         let read = self.read.load(Ordering::Relaxed);
@@ -258,28 +234,62 @@ impl Pulse {
     }
 }
 
-/// One thread writes, so no read-modify-write is needed.
-fn add_one(count: &AtomicU32) {
-    count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-}
-
 /// A socket as hyper uses it.
 #[derive(Debug)]
 pub struct Io {
-    /// What was read from it before hyper came.
-    pub early: Bytes,
-    /// Its frames, if it speaks HTTP/2 with a client.
-    pub frames: Option<Frames>,
     /// The socket.
     pub socket: Socket,
     /// What moved on it.
     pub pulse: Arc<Pulse>,
+    /// Whether the first bytes may turn out to be the preface of HTTP/2. hyper's HTTP/1.1 knows it
+    /// only if it sees the whole, so a part of it is held back.
+    pub awaits_preface: bool,
+    held: Vec<u8>,
 }
 
 impl Io {
     /// Wraps `socket`.
     pub fn new(socket: Socket) -> Self {
-        Self { early: Bytes::new(), frames: None, socket, pulse: Arc::default() }
+        Self { socket, pulse: Arc::default(), awaits_preface: false, held: Vec::new() }
+    }
+
+    /// Reads into `cursor`, and shows to `see` what was read.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+        see: impl FnOnce(&[u8]),
+    ) -> Poll<Result<()>> {
+        // SAFETY: `ReadBuf` writes to this memory and never takes initialised bytes away from it.
+        let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
+        if self.awaits_preface {
+            ready!(self.poll_first(cx, &mut buffer))?;
+        } else {
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+        }
+        let read = buffer.filled().len();
+        if read > 0 {
+            self.pulse.read.store(true, Ordering::Relaxed);
+        }
+        see(buffer.filled());
+        // SAFETY: `ReadBuf` says that the first `read` bytes are filled, thus initialised.
+        unsafe { cursor.advance(read) };
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_first(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        buffer.put_slice(&self.held);
+        loop {
+            let known = buffer.filled().len();
+            ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+            let bytes = buffer.filled();
+            let ended = bytes.len() == known;
+            if ended || bytes.len() >= PREFACE.len() || !PREFACE.starts_with(bytes) {
+                self.awaits_preface = false;
+                return Poll::Ready(Ok(()));
+            }
+            self.held = bytes.to_vec();
+        }
     }
 }
 
@@ -287,26 +297,9 @@ impl hyper::rt::Read for Io {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut cursor: ReadBufCursor<'_>,
+        cursor: ReadBufCursor<'_>,
     ) -> Poll<Result<()>> {
-        let this = &mut *self;
-        // SAFETY: `ReadBuf` writes to this memory and never takes initialised bytes away from it.
-        let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
-        if this.early.is_empty() {
-            ready!(Pin::new(&mut this.socket).poll_read(cx, &mut buffer))?;
-        } else {
-            buffer.put_slice(&this.early.split_to(this.early.len().min(buffer.remaining())));
-        }
-        if let Some(frames) = &mut this.frames {
-            frames.pass(buffer.filled(), &this.pulse);
-        }
-        let read = buffer.filled().len();
-        if read > 0 {
-            self.pulse.read.store(true, Ordering::Relaxed);
-        }
-        // SAFETY: `ReadBuf` says that the first `read` bytes are filled, thus initialised.
-        unsafe { cursor.advance(read) };
-        Poll::Ready(Ok(()))
+        self.poll_fill(cx, cursor, |_| {})
     }
 }
 

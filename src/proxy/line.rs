@@ -13,28 +13,27 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
+use super::http2::Stream;
 use super::io::Pulse;
 use super::random;
 use super::tally::Tally;
 use super::view::TierView;
-use crate::metrics::{Handshake, TierCells};
+use crate::metrics::{Flood, Handshake, TierCells};
 use crate::traffic::{Limits, Listen, Timeouts};
 
-/// Frames of HTTP/2 that carry nothing, between two sweeps: a client needs a few a second.
-const IDLE_FRAMES_MAX: u32 = 500;
+/// Requests that a client of HTTP/2 may take back, for each that may be under way at once: a browser
+/// that goes to another page takes back all of them, and at once those of the next.
+const RESETS_PER_STREAM: u32 = 2;
 
-/// Windows that are opened between two sweeps: a fast download needs some thousand a second.
-const WINDOWS_MAX: u32 = 20_000;
+/// So few may be under way at once, and still as many as this may be taken back.
+const STREAMS_MIN: u32 = 100;
 
-/// Streams that are taken back between two sweeps: a browser that goes to another page takes back
-/// all that are open.
-const RESETS_MAX: u32 = 300;
+/// How many of them are forgotten by each sweep.
+const RESETS_FORGOTTEN: u32 = 5;
 
-/// Streams that may be taken back on a connection before most must be left to their end.
-const RESETS_TRUSTED: u64 = 500;
-
-/// How long a request that was cut may stay: one whose client does not read cannot be told.
-const STUCK: Duration = Duration::from_secs(1);
+/// How long a client of HTTP/2 has to leave once it was told to: it must say that it has heard
+/// (RFC 9113, section 6.8), and may be gone.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A client's connection.
 #[derive(Debug)]
@@ -62,8 +61,15 @@ pub struct Line {
     pub secure: Cell<bool>,
     /// Whether it speaks HTTP/2, and carries many requests at once.
     pub multiplexed: Cell<bool>,
-    /// Streams that the client took back.
-    resets: Cell<u64>,
+    /// The stream that runs just now, with HTTP/2.
+    stream: RefCell<Option<Rc<Stream>>>,
+    /// Requests that were taken back, less those that came to their end and those forgotten.
+    resets: Cell<u32>,
+    resets_most: Cell<u32>,
+    /// Since when the client owes the rest of a head, with HTTP/2.
+    head_since: Cell<Option<Instant>>,
+    /// When the client was told to leave, with HTTP/2.
+    told: Cell<Option<Instant>>,
     cells: Arc<TierCells>,
     heading: Cell<bool>,
     since: Cell<Instant>,
@@ -87,7 +93,11 @@ impl Line {
             leaving: Cell::new(false),
             secure: Cell::new(false),
             multiplexed: Cell::new(false),
+            stream: RefCell::default(),
             resets: Cell::new(0),
+            resets_most: Cell::new(0),
+            head_since: Cell::new(None),
+            told: Cell::new(None),
             cells,
             heading: Cell::new(true),
             since: Cell::new(Instant::now()),
@@ -137,9 +147,51 @@ impl Line {
         self.since.set(now);
     }
 
-    /// It speaks HTTP/2.
-    pub fn multiplexes(&self) {
+    /// It speaks HTTP/2 from `now` on.
+    pub fn multiplexes(&self, limits: &Limits, now: Instant) {
         self.multiplexed.set(true);
+        self.resets_most.set(limits.streams.max(STREAMS_MIN) * RESETS_PER_STREAM);
+        self.heading.set(false);
+        self.head_since.set(Some(now));
+        self.since.set(now);
+    }
+
+    /// Whether the client owes the rest of a head, with HTTP/2.
+    pub fn is_within_head(&self, is: bool, now: Instant) {
+        let since = is.then(|| self.head_since.get().unwrap_or(now));
+        self.head_since.set(since);
+    }
+
+    /// `stream` runs from here on.
+    pub fn runs(&self, stream: Option<Rc<Stream>>) {
+        *self.stream.borrow_mut() = stream;
+    }
+
+    /// The stream that runs just now, with HTTP/2.
+    pub fn stream(&self) -> Option<Rc<Stream>> {
+        self.stream.borrow().clone()
+    }
+
+    /// Whether there are too many requests of HTTP/2 on their way to take one more: they are
+    /// bounded like connections, each of which is one request with HTTP/1.1.
+    pub fn is_crowded(&self, limits: &Limits) -> bool {
+        let crowded = self.multiplexed.get()
+            && self.cells.streams.load(Ordering::Relaxed) >= limits.connections;
+        if crowded {
+            self.cells.refused_streams.fetch_add(1, Ordering::Relaxed);
+        }
+        crowded
+    }
+
+    /// The client floods it: it ends, and that is counted.
+    pub fn flooded(&self, flood: Flood) {
+        let count = self.cells.flooded(flood);
+        let (listen, peer, with) = (&self.listen, self.peer.get(), flood.name());
+        // At 1, 2, 4, 8 ..: seen at once, and never a flood of its own.
+        if count.is_power_of_two() {
+            tracing::warn!(%listen, %peer, with, count, "a client floods Weir by HTTP/2; cut off");
+        }
+        self.shut();
     }
 
     /// Counts how its TLS handshake went.
@@ -196,72 +248,86 @@ impl Line {
     pub fn begins(&self, exchange: &Rc<Exchange>) {
         self.requests.set(self.requests.get() + 1);
         self.exchanges.borrow_mut().push(Rc::clone(exchange));
+        if self.multiplexed.get() {
+            self.cells.streams.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// `exchange` is over.
-    pub fn ends(&self, exchange: &Rc<Exchange>, now: Instant) {
+    /// `exchange` is over; `taken_back` if the client did not wait for the end.
+    ///
+    /// Who takes back most of what it asks for makes work and waits for nothing: rapid reset
+    /// (CVE-2023-44487), or "made you reset" (CVE-2025-8671), where it has Weir do it.
+    pub fn ends(&self, exchange: &Rc<Exchange>, now: Instant, taken_back: bool) {
         let mut exchanges = self.exchanges.borrow_mut();
         let place = exchanges.iter().position(|current| Rc::ptr_eq(current, exchange));
-        if let Some(place) = place {
-            exchanges.swap_remove(place);
-            if exchanges.is_empty() {
-                self.pulse.take_read();
-                self.heading.set(false);
-                self.since.set(now);
+        let Some(place) = place else {
+            return;
+        };
+        exchanges.swap_remove(place);
+        if exchanges.is_empty() {
+            self.pulse.take_read();
+            self.heading.set(false);
+            self.since.set(now);
+        }
+        if !self.multiplexed.get() {
+            return;
+        }
+        self.cells.streams.fetch_sub(1, Ordering::Relaxed);
+        if !taken_back {
+            self.resets.set(self.resets.get().saturating_sub(1));
+        } else if !self.shut.get() {
+            self.resets.set(self.resets.get() + 1);
+            if self.resets.get() > self.resets_most.get() {
+                self.flooded(Flood::Resets);
             }
         }
     }
 
     /// Looks whether something took too long.
     pub fn sweep(&self, now: Instant, timeouts: &Timeouts) {
-        if self.multiplexed.get() {
-            self.sweep_frames();
-        }
+        let many = self.multiplexed.get();
         let exchanges = self.exchanges.borrow();
-        if exchanges.is_empty() && self.tunnels.get() == 0 {
-            return self.sweep_idle(now, timeouts);
-        }
-        let pulse = Some(&*self.pulse).filter(|_| !self.multiplexed.get());
+        // Bytes on a connection that others share say nothing of a request.
+        let pulse = Some(&*self.pulse).filter(|_| !many);
         for exchange in exchanges.iter() {
-            match exchange.sweep(now, pulse) {
-                Swept::InTime => {}
-                Swept::Cut if self.multiplexed.get() => exchange.wake(),
-                Swept::Cut => self.wake(),
-                Swept::Stuck => self.shut(),
+            if exchange.sweep(now, pulse) {
+                exchange.wake(self);
             }
+        }
+        let idle = exchanges.is_empty() && self.tunnels.get() == 0;
+        drop(exchanges);
+        if many {
+            self.sweep_streams(now, timeouts, idle);
+        } else if idle {
+            self.sweep_idle(now, timeouts);
         }
     }
 
-    /// Looks whether the client floods the connection with what carries nothing.
-    fn sweep_frames(&self) {
-        let (idle, resets, windows) = self.pulse.take_frames();
-        let total = self.resets.get() + u64::from(resets);
-        self.resets.set(total);
-        let mostly = total > RESETS_TRUSTED && total * 2 > self.requests.get();
-        let flood = idle > IDLE_FRAMES_MAX || windows > WINDOWS_MAX;
-        if flood || mostly || resets > RESETS_MAX {
-            self.cells.floods.fetch_add(1, Ordering::Relaxed);
-            self.shut();
+    fn sweep_streams(&self, now: Instant, timeouts: &Timeouts, idle: bool) {
+        self.resets.set(self.resets.get().saturating_sub(RESETS_FORGOTTEN));
+        let for_longer = |since, limit| now.saturating_duration_since(since) > limit;
+        if self.head_since.get().is_some_and(|since| for_longer(since, timeouts.request_head)) {
+            return self.shut();
+        }
+        // Pings keep a connection alive, but not busy.
+        if idle && for_longer(self.since.get(), timeouts.client_idle) && !self.last.get() {
+            self.close_soon();
+        }
+        if self.last.get() {
+            let told = self.told.get().unwrap_or(now);
+            self.told.set(Some(told));
+            if idle && for_longer(told, GOODBYE) {
+                self.shut();
+            }
         }
     }
 
     fn sweep_idle(&self, now: Instant, timeouts: &Timeouts) {
-        let still = now.saturating_duration_since(self.since.get());
-        if self.multiplexed.get() {
-            // Pings keep a connection alive, but not busy.
-            if still > timeouts.client_idle + timeouts.request_head {
-                self.shut();
-            } else if still > timeouts.client_idle && !self.last.get() {
-                self.close_soon();
-            }
-            return;
-        }
         if self.pulse.take_read() && !self.heading.replace(true) {
             self.since.set(now);
-            return;
         }
         let limit = if self.heading.get() { timeouts.request_head } else { timeouts.client_idle };
-        if still > limit {
+        if now.saturating_duration_since(self.since.get()) > limit {
             self.shut();
         }
     }
@@ -276,16 +342,6 @@ impl Drop for Line {
     fn drop(&mut self) {
         self.cells.connections.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// What a look at a request has come to.
-enum Swept {
-    /// Nothing took too long.
-    InTime,
-    /// It was cut just now.
-    Cut,
-    /// It was cut before, and is still there: its connection must go.
-    Stuck,
 }
 
 /// Where a request stands.
@@ -308,7 +364,7 @@ pub enum Cut {
     Client,
     /// It took too long as a whole.
     Total,
-    /// An event stream of a release that lost ends here.
+    /// A stream of a release that lost ends here.
     Stream,
 }
 
@@ -324,8 +380,8 @@ pub enum Fault {
 /// A request under way.
 #[derive(Debug)]
 pub struct Exchange {
-    /// Whether it shares its connection with others.
-    multiplexed: bool,
+    /// Its task, with HTTP/2; with HTTP/1.1 that of the line is its own.
+    stream: Option<Rc<Stream>>,
     /// When its head had been read.
     pub begun: Instant,
     /// When all of it had been given to the upstream.
@@ -342,17 +398,16 @@ pub struct Exchange {
     pub upstream_owes: Cell<bool>,
     /// Whether the client asks for another protocol.
     pub asks_upgrade: Cell<bool>,
-    /// Whether the answer is an event stream.
+    /// Whether the answer may go on for ever: an event stream, or a call of gRPC.
     pub is_stream: Cell<bool>,
+    /// Whether it is a call of gRPC.
+    pub is_grpc: Cell<bool>,
     /// What the client did wrong.
     pub fault: Cell<Option<Fault>>,
     /// When it is to end, because its release has lost.
     pub close_at: Cell<Option<Instant>>,
     /// Why it was cut, if it was.
     pub cut: Cell<Option<Cut>>,
-    /// The task of its stream, with HTTP/2.
-    waker: RefCell<Option<Waker>>,
-    cut_at: Cell<Option<Instant>>,
     /// How it is counted.
     pub tally: Tally,
     /// The tier, as it was when the request came.
@@ -370,16 +425,16 @@ impl Drop for Exchange {
 }
 
 impl Exchange {
-    /// A request whose head was read at `begun`.
+    /// A request of `client` on `line`, whose head was read at `begun`.
     pub fn new(
         begun: Instant,
         tally: Tally,
         tier: Rc<TierView>,
         client: IpAddr,
-        multiplexed: bool,
+        line: &Line,
     ) -> Self {
         Self {
-            multiplexed,
+            stream: line.stream(),
             begun,
             handed: Cell::new(None),
             stage: Cell::new(Stage::Connecting),
@@ -389,11 +444,10 @@ impl Exchange {
             upstream_owes: Cell::new(false),
             asks_upgrade: Cell::new(false),
             is_stream: Cell::new(false),
+            is_grpc: Cell::new(false),
             fault: Cell::new(None),
             close_at: Cell::new(None),
             cut: Cell::new(None),
-            waker: RefCell::default(),
-            cut_at: Cell::new(None),
             tally,
             tier,
             client,
@@ -406,13 +460,17 @@ impl Exchange {
         self.since.set(now);
     }
 
-    /// Ends it, an event stream, at a random time within `span`.
+    /// Ends it, a stream, at a random time within `span`. A call of gRPC, which most often is a
+    /// plain request, has the time of one.
     pub fn end_within(&self, span: Duration, now: Instant) {
-        let at = now + random::part_of(span);
+        let mut at = now + random::part_of(span);
+        if self.is_grpc.get() {
+            at = at.max(self.begun + self.tier.table.tier.timeouts.stream_after);
+        }
         if self.close_at.get().is_none_or(|before| at < before) {
             self.close_at.set(Some(at));
         }
-        if span.is_zero() {
+        if at <= now {
             self.cut.set(Some(Cut::Stream));
         }
     }
@@ -425,12 +483,9 @@ impl Exchange {
     /// Waits for `future`, but not beyond a cut.
     pub async fn unless_cut<F: Future>(&self, future: F) -> Result<F::Output, Cut> {
         let mut future = std::pin::pin!(future);
-        std::future::poll_fn(|cx| {
-            self.attend(cx.waker());
-            match self.cut.get() {
-                Some(cut) => Poll::Ready(Err(cut)),
-                None => future.as_mut().poll(cx).map(Ok),
-            }
+        std::future::poll_fn(|cx| match self.cut.get() {
+            Some(cut) => Poll::Ready(Err(cut)),
+            None => future.as_mut().poll(cx).map(Ok),
         })
         .await
     }
@@ -438,34 +493,28 @@ impl Exchange {
     /// It is sent once more.
     pub fn starts_anew(&self) {
         self.cut.set(None);
-        self.cut_at.set(None);
         self.handed.set(None);
     }
 
-    /// Keeps the waker of the stream's task; with HTTP/1.1 that of the line will do.
-    pub fn attend(&self, waker: &Waker) {
-        if self.multiplexed {
-            let mut kept = self.waker.borrow_mut();
-            if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-                *kept = Some(waker.clone());
+    /// Whether it shares its connection with others.
+    pub const fn is_multiplexed(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Has its task on `line` look at what was written down here.
+    pub fn wake(&self, line: &Line) {
+        match &self.stream {
+            None => line.wake(),
+            Some(stream) if self.cut.get().is_some() && self.stage.get() == Stage::Answering => {
+                stream.end();
             }
+            Some(stream) => stream.wake(),
         }
     }
 
-    /// Has the stream's task look at what was written down here.
-    pub fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
-    }
-
-    /// Cuts what took too long. Counts what hangs and what streams. `pulse` is that of the
-    /// connection, where no other request moves it.
-    fn sweep(&self, now: Instant, pulse: Option<&Pulse>) -> Swept {
-        if let Some(at) = self.cut_at.get() {
-            let stuck = self.multiplexed && now.saturating_duration_since(at) > STUCK;
-            return if stuck { Swept::Stuck } else { Swept::InTime };
-        }
+    /// Cuts what took too long; says whether it did. Counts what hangs and what streams. `pulse` is
+    /// that of the connection, where no other request moves it.
+    fn sweep(&self, now: Instant, pulse: Option<&Pulse>) -> bool {
         let moved = pulse.is_some_and(|pulse| pulse.take_written() | pulse.take_read());
         if moved | self.moved.take() {
             self.since.set(now);
@@ -487,12 +536,10 @@ impl Exchange {
         let overdue = timeouts.total.is_some_and(|total| age > total).then_some(Cut::Total);
         let parted = self.close_at.get().is_some_and(|at| now >= at).then_some(Cut::Stream);
         let cut = cut.or(overdue).or(parted).filter(|_| self.cut.get().is_none());
-        if cut.is_none() {
-            return Swept::InTime;
+        if cut.is_some() {
+            self.cut.set(cut);
         }
-        self.cut.set(cut);
-        self.cut_at.set(Some(now));
-        Swept::Cut
+        cut.is_some()
     }
 
     fn sweep_waiting(&self, now: Instant) -> Option<Cut> {

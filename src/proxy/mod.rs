@@ -11,7 +11,6 @@ mod connect;
 mod cookies;
 mod dial;
 mod forward;
-mod frames;
 mod handler;
 mod handshake;
 mod headers;

@@ -28,6 +28,8 @@ pub enum Field {
     ForwardedHost,
     /// X-Forwarded-Proto.
     ForwardedProto,
+    /// A Content-Type of gRPC.
+    Grpc,
     /// What a call of gRPC has come to.
     GrpcStatus,
     /// Whatever is meant for one hop only.
@@ -81,8 +83,11 @@ impl Seen {
             b'c' => {
                 self.note(Field::HopByHop, *name == CONNECTION);
                 self.note(Field::Cookie, *name == COOKIE);
-                let events = value.as_bytes().starts_with(b"text/event-stream");
-                self.note(Field::EventStream, events && *name == CONTENT_TYPE);
+                if *name == CONTENT_TYPE {
+                    let kind = value.as_bytes();
+                    self.note(Field::EventStream, kind.starts_with(b"text/event-stream"));
+                    self.note(Field::Grpc, is_grpc(kind));
+                }
             }
             b'e' => self.note(Field::Expect, *name == EXPECT),
             b'f' => self.note(Field::Forwarded, *name == FORWARDED),
@@ -120,6 +125,13 @@ impl Seen {
         let written = text.starts_with(b"x-forwarded-") || *name == REAL_IP || text.contains(&b'_');
         self.note(Field::Forwarded, written);
     }
+}
+
+/// `application/grpc` and what may follow it; `application/grpc-web` carries its trailers in the
+/// body, where nobody looks.
+fn is_grpc(kind: &[u8]) -> bool {
+    let rest = kind.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| rest.first().is_none_or(|byte| b"+; ".contains(byte)))
 }
 
 #[cfg(test)]
@@ -172,6 +184,17 @@ mod tests {
         }
         let all: Vec<&str> = cases.iter().map(|(name, _)| *name).collect();
         assert!(!seen(&all).has(Field::SecondHost));
+    }
+
+    #[test]
+    fn a_call_of_grpc_is_told_by_its_kind() {
+        let seen = |kind| {
+            let kind = HeaderValue::from_static(kind);
+            Seen::of(&HeaderMap::from_iter([(CONTENT_TYPE, kind)])).has(Field::Grpc)
+        };
+        assert!(seen("application/grpc") && seen("application/grpc+proto"));
+        assert!(seen("application/grpc;charset=utf-8"));
+        assert!(!seen("application/grpc-web+proto") && !seen("application/json"));
     }
 
     #[test]

@@ -61,8 +61,18 @@ struct Head {
     status: u16,
     latency: Duration,
     watches: u8,
-    /// Whether the answer says inside that it failed.
-    failed: bool,
+    grpc: Grpc,
+}
+
+/// What is known of the outcome of a call of gRPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grpc {
+    /// It is none, or has been answered.
+    Answered,
+    /// It has failed.
+    Failed,
+    /// Nothing was said so far.
+    Silent,
 }
 
 impl Tally {
@@ -141,16 +151,27 @@ impl Tally {
         let matches = |(_, watch): &(usize, &Watch)| watch.matches(status, location);
         let watches = watches.iter().take(WATCHES_MAX).enumerate().filter(matches);
         let watches = watches.fold(0, |bits, (place, _)| bits | 1 << place);
-        state.head = Some(Head { status, latency, watches, failed: false });
+        state.head = Some(Head { status, latency, watches, grpc: Grpc::Answered });
+    }
+
+    /// The answer is that of a call of gRPC: it has to say what the call has come to.
+    pub fn is_call(&self) {
+        if let Some(head) = &mut self.state.borrow_mut().head
+            && head.status == 200
+        {
+            head.grpc = Grpc::Silent;
+        }
     }
 
     /// What a call of gRPC has come to, in `fields` of the head or of the trailers: an error where
     /// HTTP would have answered 5xx (google.rpc.Code), an answer otherwise.
     pub fn says(&self, fields: &HeaderMap) {
-        let status = fields.get("grpc-status").map(HeaderValue::as_bytes);
-        let failed = status.is_some_and(|status| GRPC_ERRORS.contains(&status));
-        if failed && let Some(head) = &mut self.state.borrow_mut().head {
-            head.failed = true;
+        let Some(status) = fields.get("grpc-status").map(HeaderValue::as_bytes) else {
+            return;
+        };
+        if let Some(head) = &mut self.state.borrow_mut().head {
+            let failed = GRPC_ERRORS.contains(&status);
+            head.grpc = if failed { Grpc::Failed } else { Grpc::Answered };
         }
     }
 
@@ -159,8 +180,15 @@ impl Tally {
         self.settle_by_head(false, false);
     }
 
-    /// The answer is over, `whole` or cut short by the upstream.
+    /// The answer is over, `whole` or cut short by the upstream. A call of gRPC that has come to
+    /// its end and to nothing else is unknown to its client (status 2).
     pub fn ends(&self, whole: bool) {
+        if let Some(head) = &mut self.state.borrow_mut().head
+            && whole
+            && head.grpc == Grpc::Silent
+        {
+            head.grpc = Grpc::Failed;
+        }
         if !whole {
             self.state.borrow_mut().show(Outcome::Reset);
         }
@@ -219,7 +247,8 @@ impl Tally {
         if let Some(head) = state.head
             && !state.settled
         {
-            let error = cut_short || head.failed || Outcome::Answered(head.status).is_error();
+            let failed = head.grpc == Grpc::Failed;
+            let error = cut_short || failed || Outcome::Answered(head.status).is_error();
             let latency = Some(head.latency).filter(|_| may_be_slow);
             self.judge(&state.release, error, head.watches, latency);
             state.settled = true;

@@ -276,8 +276,7 @@ impl Worker {
                     && !exchange.tally.is_preview()
                 {
                     exchange.end_within(tier.table.close_over, now);
-                    exchange.wake();
-                    line.wake();
+                    exchange.wake(line);
                 }
             }
         }

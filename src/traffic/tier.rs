@@ -288,7 +288,7 @@ impl Default for Timeouts {
 /// How much there may be of things.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Client connections at once, over all workers.
+    /// Client connections at once, over all workers; as many requests at once by HTTP/2.
     pub connections: usize,
     /// Bytes of a request head.
     pub head_bytes: usize,
@@ -298,6 +298,8 @@ pub struct Limits {
     pub body_bytes: Option<u64>,
     /// Requests on one client connection.
     pub requests_per_connection: u64,
+    /// Requests at once on one client connection that speaks HTTP/2.
+    pub streams: u32,
     /// Idle connections kept to one upstream by one worker.
     pub upstream_idle: usize,
     /// Open connections to one upstream, over all workers; none: no limit.
@@ -317,6 +319,7 @@ impl Default for Limits {
             headers: 100,
             body_bytes: None,
             requests_per_connection: 100_000,
+            streams: 100,
             upstream_idle: 256,
             upstream_connections: None,
             upstream_pending: 1_024,

@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod client;
 pub mod disk;
 pub mod http2;
+pub mod http2_client;
 pub mod program;
 pub mod secure;
 pub mod upstream;

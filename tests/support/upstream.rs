@@ -143,6 +143,7 @@ impl Connection {
     }
 
     /// Answers; false ends the connection.
+    #[allow(clippy::too_many_lines, reason = "a table of paths")]
     fn serve(&mut self, path: &str, head: &str) -> bool {
         thread::sleep(Duration::from_millis(self.state.delay.load(Ordering::SeqCst)));
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
@@ -161,6 +162,24 @@ impl Connection {
                 "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
                  2\r\nok\r\n0\r\nx-sum: 42\r\n\r\n",
             ),
+            "/bad-trailers" => self.write(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
+                 x-sum: 42\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\
+                 set-cookie: a=1\r\nx-weir-version: 9\r\n\r\n",
+            ),
+            "/grpc" | "/grpc-head" | "/grpc-silent" | "/grpc-stream" => self.call(path, number),
+            "/socket" => {
+                let key = field(head, "sec-websocket-key:").unwrap_or_default();
+                let accept = accepts(&key);
+                let protocol = field(head, "sec-websocket-protocol:");
+                let protocol = protocol
+                    .map_or(String::new(), |name| format!("sec-websocket-protocol: {name}\r\n"));
+                self.write(&format!(
+                    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                     upgrade: websocket\r\nsec-websocket-accept: {accept}\r\n{protocol}\r\n"
+                ));
+                self.echo()
+            }
             "/eof" => self.last("HTTP/1.1 200 OK\r\n\r\nuntil the end"),
             "/empty" => self.write("HTTP/1.1 204 No Content\r\n\r\n"),
             "/unmodified" => self.write("HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\n\r\n"),
@@ -212,6 +231,30 @@ impl Connection {
                 let text = format!("{}\n{head}\n", self.state.version);
                 self.body(head).is_some()
                     && self.answer(if fails { 500 } else { 200 }, &text, head.starts_with("HEAD"))
+            }
+        }
+    }
+
+    /// Answers a call of gRPC with the status `number`; a stream with a message every so many
+    /// milliseconds.
+    fn call(&mut self, path: &str, number: usize) -> bool {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\n";
+        let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n");
+        match path {
+            "/grpc" => self
+                .write(&format!("{chunked}5\r\n\0\0\0\0\0\r\n0\r\ngrpc-status: {number}\r\n\r\n")),
+            "/grpc-head" => {
+                self.write(&format!("{head}grpc-status: {number}\r\ncontent-length: 0\r\n\r\n"))
+            }
+            "/grpc-silent" => self.write(&format!("{chunked}5\r\n\0\0\0\0\0\r\n0\r\n\r\n")),
+            _ => {
+                let mut open = self.write(&chunked);
+                while open {
+                    open = self.write("5\r\n\0\0\0\0\0\r\n");
+                    thread::sleep(Duration::from_millis(number as u64));
+                }
+                self.state.cancelled.fetch_add(1, Ordering::SeqCst);
+                false
             }
         }
     }
@@ -277,11 +320,7 @@ impl Connection {
     }
 
     fn body(&mut self, head: &str) -> Option<(usize, String)> {
-        let field = |name: &str| {
-            let line = head.lines().find(|line| line.to_lowercase().starts_with(name))?;
-            line.split_once(':').map(|(_, value)| value.trim().to_owned())
-        };
-        if let Some(length) = field("content-length:") {
+        if let Some(length) = field(head, "content-length:") {
             let length: usize = length.parse().unwrap();
             let mut read = 0;
             while read < length {
@@ -295,7 +334,7 @@ impl Connection {
             }
             return Some((length, String::new()));
         }
-        if field("transfer-encoding:").is_none() {
+        if field(head, "transfer-encoding:").is_none() {
             return Some((0, String::new()));
         }
         self.chunks()
@@ -341,4 +380,27 @@ impl Connection {
             }
         }
     }
+}
+
+/// The field of a head whose line begins with `name`.
+fn field(head: &str, name: &str) -> Option<String> {
+    let line = head.lines().find(|line| line.to_lowercase().starts_with(name))?;
+    line.split_once(':').map(|(_, value)| value.trim().to_owned())
+}
+
+/// What a server of web sockets answers to `key` (RFC 6455, section 1.3).
+fn accepts(key: &str) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let salted = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let kind = &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY;
+    let digest = aws_lc_rs::digest::digest(kind, salted.as_bytes());
+    let bits: Vec<String> = digest.as_ref().iter().map(|byte| format!("{byte:08b}")).collect();
+    let bits = bits.concat();
+    let digits = format!("{bits:0<162}");
+    let digit = |six: &[u8]| {
+        let six = std::str::from_utf8(six).unwrap();
+        char::from(DIGITS[usize::from_str_radix(six, 2).unwrap()])
+    };
+    let text: String = digits.as_bytes().chunks(6).map(digit).collect();
+    text + "="
 }

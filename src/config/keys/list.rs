@@ -499,7 +499,7 @@ pub const LIMITS: Keys = Keys {
             "whole number, 1 to 1000000",
             "20000",
             Live,
-            "Client connections at once.",
+            "Client connections at once; and requests at once that come by HTTP/2.",
         ),
         key("head_bytes", "size, 1KiB to 1MiB", "\"64KiB\"", Live, "Bytes of a request head."),
         key(
@@ -522,6 +522,13 @@ pub const LIMITS: Keys = Keys {
             "100000",
             Live,
             "Requests on one client connection.",
+        ),
+        key(
+            "streams",
+            "whole number, 1 to 1000",
+            "100",
+            Live,
+            "Requests at once on one client connection that speaks HTTP/2.",
         ),
         key(
             "upstream_idle",

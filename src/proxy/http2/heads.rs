@@ -1,0 +1,233 @@
+//! What differs between a request of HTTP/2 and the same in HTTP/1.1. A request is translated when
+//! it comes in, and from there on all are alike.
+
+use aws_lc_rs::digest;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, response};
+use hyper::ext::Protocol;
+
+use crate::proxy::headers::{Refusal, refuse};
+use crate::proxy::random;
+
+/// What a server of web sockets adds to the key before it takes the digest (RFC 6455, section
+/// 1.3).
+const ACCEPT_SALT: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Makes of a request of HTTP/2 what it is in HTTP/1.1 (RFC 9113, section 8.3; RFC 8441 for
+/// web sockets), with at most `most` fields.
+///
+/// hyper has refused before, by ending the stream: fields that concern a connection, pseudo-fields
+/// that are unknown, doubled, or stand where none may be, names in upper case, control characters,
+/// a length that the body does not have, a path that is empty or has a space in it.
+///
+/// # Errors
+/// What HTTP/1.1 would read differently; too many fields; a tunnel to anything but a WebSocket.
+pub fn to_http1<B>(request: &mut Request<B>, most: usize) -> Result<(), Refusal> {
+    let bad = |reason| Err(refuse(StatusCode::BAD_REQUEST, reason));
+    if request.uri().scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
+        return bad("the scheme must be http or https");
+    }
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let headers = request.headers();
+    let differs = |authority: &str| {
+        let is = |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes());
+        !headers.get_all(HOST).iter().all(is)
+    };
+    if authority.is_some_and(differs) {
+        return bad("Host is not the authority");
+    }
+    if headers.values().any(is_padded) {
+        return bad("a field begins or ends with a blank");
+    }
+    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return bad("there must be one Content-Length");
+    }
+    join_cookies(request.headers_mut());
+    if request.headers().len() > most {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(refuse(status, "there are too many fields"));
+    }
+    *request.version_mut() = Version::HTTP_11;
+    if *request.method() == Method::CONNECT
+        && let Some(protocol) = request.extensions().get::<Protocol>()
+    {
+        if protocol.as_str() != "websocket" {
+            let reason = "no protocol but \"websocket\" is tunnelled here";
+            return Err(refuse(StatusCode::NOT_IMPLEMENTED, reason));
+        }
+        *request.method_mut() = Method::GET;
+        let headers = request.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_KEY, key());
+    }
+    Ok(())
+}
+
+/// Makes of the answer that changes protocol the one that a client of HTTP/2 understands. `asked`
+/// is the key of the request.
+///
+/// Returns false, and leaves it as it is, if the upstream has not agreed to this WebSocket
+/// (RFC 6455, section 4.1).
+pub fn from_upgrade(head: &mut response::Parts, asked: &HeaderValue) -> bool {
+    let field = |name| head.headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+    let socket = field(UPGRADE).eq_ignore_ascii_case(b"websocket");
+    if !socket || field(SEC_WEBSOCKET_ACCEPT) != accepts(asked.as_bytes()) {
+        return false;
+    }
+    head.status = StatusCode::OK;
+    for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+        head.headers.remove(name);
+    }
+    true
+}
+
+/// RFC 9113, section 8.2.1; a reader of HTTP/1.1 would strip it off.
+fn is_padded(value: &HeaderValue) -> bool {
+    let blank = |byte: Option<&u8>| byte.is_some_and(|byte| *byte == b' ' || *byte == b'\t');
+    blank(value.as_bytes().first()) || blank(value.as_bytes().last())
+}
+
+/// HTTP/2 may cut the cookie into pieces (RFC 9113, section 8.2.3); HTTP/1.1 knows one line.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, whole);
+    }
+}
+
+/// A nonce as web sockets of HTTP/1.1 want one (RFC 6455, section 4.1).
+fn key() -> HeaderValue {
+    let mut nonce = [0; 16];
+    nonce[..8].copy_from_slice(&random::number().to_be_bytes());
+    nonce[8..].copy_from_slice(&random::number().to_be_bytes());
+    HeaderValue::try_from(base64(&nonce)).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn accepts(key: &[u8]) -> Vec<u8> {
+    let salted = [key, ACCEPT_SALT].concat();
+    base64(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &salted).as_ref())
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let byte = |place: usize| u32::from(three.get(place).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let value = bits >> (18 - 6 * digit) & 63;
+            let is_there = digit <= three.len();
+            text.push(if is_there { DIGITS[value as usize] } else { b'=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: usize = 100;
+
+    fn request(lines: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder().version(Version::HTTP_2).uri("http://app.example/a?b");
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    }
+
+    fn status(lines: &[(&str, &str)]) -> Option<StatusCode> {
+        to_http1(&mut request(lines), MOST).err().map(|refusal| refusal.status)
+    }
+
+    #[test]
+    fn a_cookie_in_crumbs_is_one_line() {
+        let mut crumbs = request(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
+        to_http1(&mut crumbs, 1).unwrap();
+        assert_eq!(crumbs.version(), Version::HTTP_11);
+        let lines: Vec<_> = crumbs.headers().get_all(COOKIE).iter().collect();
+        assert_eq!(lines, ["a=1; b=2; c=3"]);
+    }
+
+    #[test]
+    fn the_host_must_be_the_authority() {
+        assert_eq!(status(&[("host", "App.example")]), None);
+        let bad = Some(StatusCode::BAD_REQUEST);
+        assert_eq!(status(&[("host", "other.example")]), bad);
+        assert_eq!(status(&[("host", "app.example"), ("host", "other.example")]), bad);
+    }
+
+    #[test]
+    fn what_http1_reads_differently_is_refused() {
+        let bad = Some(StatusCode::BAD_REQUEST);
+        assert_eq!(status(&[("content-length", "5"), ("content-length", "5")]), bad);
+        for padded in [" 1", "1 ", "\t1", "1\t", " "] {
+            assert_eq!(status(&[("x-one", padded)]), bad, "{padded:?}");
+        }
+        assert_eq!(status(&[("x-one", "1 2"), ("x-two", "")]), None);
+        let mut file = request(&[]);
+        *file.uri_mut() = "file://app.example/a".parse().unwrap();
+        assert_eq!(to_http1(&mut file, MOST).err().map(|refusal| refusal.status), bad);
+        let many = [("a", "1"); MOST + 1];
+        assert_eq!(status(&many), Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+        assert_eq!(status(&many[1..]), None);
+    }
+
+    #[test]
+    fn a_tunnel_becomes_a_web_socket_and_nothing_else() {
+        let connect = |protocol: &'static str| {
+            let mut connect = request(&[("sec-websocket-version", "13")]);
+            *connect.method_mut() = Method::CONNECT;
+            connect.extensions_mut().insert(Protocol::from_static(protocol));
+            let translated = to_http1(&mut connect, MOST);
+            (translated.map(|()| connect.method().clone()), connect)
+        };
+        let (method, socket) = connect("websocket");
+        assert_eq!(method, Ok(Method::GET));
+        assert_eq!(socket.headers()[UPGRADE], "websocket");
+        let key = socket.headers()[SEC_WEBSOCKET_KEY].to_str().unwrap();
+        assert_eq!((key.len(), key.ends_with("==")), (24, true), "{key}");
+        assert_eq!(connect("connect-udp").0.unwrap_err().status, StatusCode::NOT_IMPLEMENTED);
+    }
+
+    #[test]
+    fn only_who_has_read_the_key_agrees_to_a_web_socket() {
+        // The example of RFC 6455, section 1.3.
+        let (key, accept) = ("dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        let answer = |upgrade: &str, accept: &str| {
+            let answer = http::Response::builder()
+                .status(101)
+                .header("connection", "upgrade")
+                .header("upgrade", upgrade)
+                .header("sec-websocket-accept", accept)
+                .header("sec-websocket-protocol", "chat");
+            let mut head = answer.body(()).unwrap().into_parts().0;
+            let agreed = from_upgrade(&mut head, &HeaderValue::from_static(key));
+            (agreed, head)
+        };
+        let (agreed, head) = answer("WebSocket", accept);
+        assert!(agreed);
+        assert_eq!(head.status, StatusCode::OK);
+        let names: Vec<_> = head.headers.keys().map(http::HeaderName::as_str).collect();
+        assert_eq!(names, ["sec-websocket-protocol"]);
+        assert!(!answer("WebSocket", "s3pPLMBiTxaQ9kYGzzhZRbK+xOO=").0);
+        assert!(!answer("other", accept).0);
+    }
+
+    #[test]
+    fn digits_are_those_of_base64() {
+        let texts =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
+        for (bytes, text) in texts {
+            assert_eq!(base64(bytes.as_bytes()), text.as_bytes());
+        }
+    }
+}
