@@ -212,11 +212,11 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
         page.put("version", &release.version);
         page.put("upstreams", list(&release.upstreams));
         page.put_some("host", release.host.as_ref());
+        page.put("proxy_protocol", release.proxy_protocol);
         if let Some(tls) = &release.tls {
             page.turn(&keys::RELEASE_TLS, format!("{path}.releases.{}.tls", release.version));
             describe_tls(page, tls);
         }
-        page.put("proxy_protocol", release.proxy_protocol);
     }
     treatment(page, tier, &path);
     judging(page, &config.analysis, tier, &format!("{path}.analysis"));

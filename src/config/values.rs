@@ -199,6 +199,12 @@ pub(super) fn upstream(text: &str) -> Result<Address, Mistake> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
+    // As in the address bar.
+    if scheme == "https"
+        && let Ok(address) = format!("https://{spot}:443").parse()
+    {
+        return Ok(address);
+    }
     if let Some(path) = spot.strip_prefix("unix:") {
         let help = match path {
             _ if !path.starts_with('/') => {
