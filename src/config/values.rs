@@ -289,7 +289,6 @@ mod tests {
         let help = |text: &str| upstream(text).unwrap_err().help;
         assert_eq!(upstream("http://127.0.0.1:3000/").unwrap().to_string(), "127.0.0.1:3000");
         assert_eq!(help("app"), "a port is missing: \"app:3000\"");
-        assert_eq!(help("https://app/"), "a port is missing: \"https://app:443\"");
         assert_eq!(help("h2c://app:80/v1"), "an upstream has no path: \"h2c://app:80\"");
         assert_eq!(
             help("grpc://app:80"),
