@@ -1,6 +1,5 @@
 //! Both wings put together: what `weir run` and the demo share.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -292,26 +291,8 @@ pub fn tls_settings(config: &Config) -> TlsSettings {
     TlsSettings {
         servers: servers.collect(),
         clients: releases.filter_map(|release| release.tls.clone()).collect(),
-        acme: acme_settings(config),
+        acme: config::ordered(config),
     }
-}
-
-/// From whom certificates are ordered, and for which names; none where the file orders none.
-fn acme_settings(config: &Config) -> Option<acme::Settings> {
-    let acme = config.acme.as_ref()?;
-    let listeners = config.tiers.iter().filter_map(|tier| tier.tier.listener.tls.as_ref());
-    let names: BTreeSet<&String> = listeners.flat_map(|tls| &tls.acme).collect();
-    let beside = || config.state.path.as_ref().and_then(|path| path.parent());
-    let folder =
-        acme.folder.clone().unwrap_or_else(|| beside().unwrap_or(Path::new("")).join("acme"));
-    (!names.is_empty()).then(|| acme::Settings {
-        directory: acme.directory.clone(),
-        contact: acme.contact.clone(),
-        trust: acme.trust.clone(),
-        folder,
-        challenge: acme.challenge,
-        names: names.into_iter().cloned().collect(),
-    })
 }
 
 /// What the data wing needs of the file beside the table. `workers`: threads where the file does

@@ -258,6 +258,33 @@ fn a_wrong_file_is_refused_by_check_and_reload_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_certificate_that_expires_soon_is_spoken_of() {
+    let shop = Shop::open();
+    let quiet = shop.program.say(&["status"]);
+    assert!(quiet.contains("2 certificates; the first to expire is that for "), "{quiet}");
+    assert!(!quiet.contains("the certificate for"), "{quiet}");
+    let kind = &rcgen::PKCS_ECDSA_P256_SHA256;
+    let soon = std::time::SystemTime::now() + Duration::from_hours(5 * 24 + 1);
+    let signed = shop.authority.sign_changed(&["api.shop.test"], kind, |params| {
+        params.not_before = date_time_ymd(2020, 5, 17);
+        params.not_after = soon.into();
+    });
+    signed.write(shop.files.path(), "api");
+    let told = text(&check(&shop.program).stdout);
+    assert!(told.contains("api.pem expires in 5 d"), "{told}");
+    shop.program.say(&["reload"]);
+    let told = shop.program.say(&["status"]);
+    let said = "the certificate for api.shop.test expires in 5 d; renew it and reload";
+    assert!(told.contains(said), "{told}");
+    let certificates = shop.program.status()["certificates"].clone();
+    assert_eq!(certificates[0]["remark"], serde_json::Value::Null, "{certificates}");
+    assert_eq!(certificates[1]["remark"], said, "{certificates}");
+    let expires = certificates[1]["not_after"].as_f64().unwrap() / 1_000.0;
+    let metric = "weir_certificate_expires_timestamp_seconds{name=\"api.shop.test\"}";
+    assert_eq!(shop.metric(metric).parse::<f64>().unwrap(), expires);
+}
+
+#[test]
 fn who_speaks_plain_http_to_a_port_of_tls_is_told_so() {
     let shop = Shop::open();
     let answer = Client::to(shop.listen).get("/", "");

@@ -10,6 +10,7 @@ use crate::control::{self, ReleaseView, RolloutView, TierView, UpstreamView, Vie
 use crate::journal;
 use crate::rollout::{Event, Fate, Outcome, Plan};
 use crate::time::Timestamp;
+use crate::tls::Standing;
 use crate::traffic::{TierName, Version, Weight};
 
 /// How things stand.
@@ -31,6 +32,26 @@ pub struct Status {
     pub journal_trouble: Option<String>,
     /// The tiers, in the order of the file.
     pub tiers: Vec<TierStatus>,
+    /// The certificates that clients are shown, and those that are ordered.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// A certificate of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CertificateStatus {
+    /// The first name it is for.
+    pub name: String,
+    /// Whether an authority issues it by ACME; else it is of the file.
+    pub acme: bool,
+    /// Until when it is valid; none: there is none yet.
+    #[schema(value_type = Option<u64>)]
+    pub not_after: Option<Timestamp>,
+    /// When the authority is asked again.
+    #[schema(value_type = Option<u64>)]
+    pub next: Option<Timestamp>,
+    /// What an operator should know, a sentence; none: all is well.
+    pub remark: Option<String>,
 }
 
 /// One tier.
@@ -263,8 +284,9 @@ pub enum Kind {
     Unauthorised,
 }
 
-impl From<&View> for Status {
-    fn from(view: &View) -> Self {
+impl Status {
+    /// How things stand by `view`, with `certificates`.
+    pub(super) fn of(view: &View, certificates: &[Standing]) -> Self {
         Self {
             at: view.at,
             started: view.started,
@@ -273,14 +295,28 @@ impl From<&View> for Status {
             journal: view.journal.clone(),
             journal_trouble: view.journal_trouble.clone(),
             tiers: view.tiers.iter().map(TierStatus::from).collect(),
+            certificates: certificates
+                .iter()
+                .map(|standing| CertificateStatus::of(standing, view.at))
+                .collect(),
         }
     }
-}
 
-impl Status {
     /// The tier of this name.
     pub fn tier(&self, name: &str) -> Option<&TierStatus> {
         self.tiers.iter().find(|tier| tier.name.as_str() == name)
+    }
+}
+
+impl CertificateStatus {
+    fn of(standing: &Standing, now: Timestamp) -> Self {
+        Self {
+            name: standing.name.clone(),
+            acme: standing.acme,
+            not_after: standing.not_after,
+            next: standing.next,
+            remark: standing.remark(now),
+        }
     }
 }
 

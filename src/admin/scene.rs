@@ -1,15 +1,22 @@
 //! The snapshot as the exposition of the metrics wants it.
 
+use std::collections::BTreeMap;
+
 use crate::control::{ReleaseView, TierView, View};
 use crate::metrics::exposition::{ReleaseScene, Reloads, Scene, TierScene};
+use crate::time::Timestamp;
 use crate::tls::Keyring;
 
 pub(super) fn of<'a>(view: &'a View, reloads: &'a Reloads, keyring: &Keyring) -> Scene<'a> {
-    let certificates = keyring.certificates().into_iter();
+    let mut certificates = BTreeMap::new();
+    for standing in keyring.certificates() {
+        let Some(not_after) = standing.not_after else { continue };
+        // There may be several for a name, of different kinds of key.
+        let first: &mut Timestamp = certificates.entry(standing.name).or_insert(not_after);
+        *first = not_after.min(*first);
+    }
     Scene {
-        certificates: certificates
-            .filter_map(|standing| Some((standing.name, standing.not_after?)))
-            .collect(),
+        certificates: certificates.into_iter().collect(),
         started: view.started,
         journal_trouble: view.journal_trouble.is_some(),
         reloads,

@@ -80,7 +80,7 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     responses((status = 200, description = "How things stand", body = Status))
 )]
 pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
-    Json(Status::from(admin.handle.view().as_ref()))
+    Json(Status::of(&admin.handle.view(), &admin.keyring.certificates()))
 }
 
 /// Which tier.

@@ -6,7 +6,7 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::{find, print, words};
-use crate::config::{self, Config, Diagnostic};
+use crate::config::{self, Diagnostic};
 
 /// Checks the file.
 pub(super) fn check(file: Option<&Path>, json: bool) -> anyhow::Result<()> {
@@ -41,30 +41,11 @@ pub(super) fn check(file: Option<&Path>, json: bool) -> anyhow::Result<()> {
             let tiers = words::count(config.tiers.len() as u64, "tier");
             let releases: usize = config.tiers.iter().map(|tier| tier.releases.len()).sum();
             let releases = words::count(releases as u64, "release");
-            for line in certificates(&config) {
+            for line in config::certificates(&config) {
                 print::line(&line)?;
             }
             print::line(&format!("{} is valid: {tiers}, {releases}", path.display()))?;
             print::line("next: `weir run` serves with it, `weir reload` has a running weir take it")
         }
     }
-}
-
-/// For whom there are certificates, a line each.
-fn certificates(config: &Config) -> Vec<String> {
-    let mut lines = Vec::new();
-    for listener in config.tiers.iter().map(|tier| &tier.tier.listener) {
-        let listen = &listener.listen;
-        let Some(tls) = &listener.tls else { continue };
-        for certificate in &tls.certificates {
-            let names = certificate.names.join(", ");
-            lines.push(format!("{listen} has a certificate for {names}"));
-        }
-        if !tls.acme.is_empty() {
-            let names = tls.acme.join(", ");
-            lines.push(format!("{listen} orders certificates for {names}"));
-        }
-    }
-    lines.dedup();
-    lines
 }

@@ -15,6 +15,9 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const WARN: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
+/// Remarks about certificates on one screen: an authority that is down fails all names alike.
+const CERTIFICATES_SHOWN: usize = 3;
+
 /// The screen.
 pub(super) fn screen(status: &Status, address: &str) -> String {
     let mut text = String::new();
@@ -37,7 +40,35 @@ pub(super) fn screen(status: &Status, address: &str) -> String {
         text.push('\n');
         self::tier(&mut text, tier, status);
     }
+    certificates(&mut text, status);
     text
+}
+
+/// What people should hear of certificates, and when the first of them expires.
+fn certificates(text: &mut String, status: &Status) {
+    let first = status.certificates.iter().filter_map(|one| Some((one.not_after?, &one.name)));
+    if status.certificates.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{BOLD}certificates{BOLD:#}");
+    let number = count(status.certificates.len() as u64, "certificate");
+    let line = match first.min() {
+        Some((until, name)) if until > status.at => {
+            let left = in_words(until.since(status.at));
+            format!("{number}; the first to expire is that for {name}, in {left}")
+        }
+        Some((_, name)) => format!("{number}; that for {name} has expired"),
+        None => format!("{number}, none issued yet"),
+    };
+    entry(text, "in all", &line);
+    let remarks = status.certificates.iter().filter_map(|one| one.remark.as_ref());
+    for remark in remarks.clone().take(CERTIFICATES_SHOWN) {
+        entry(text, "remark", &format!("{WARN}{remark}{WARN:#}"));
+    }
+    let more = remarks.count().saturating_sub(CERTIFICATES_SHOWN);
+    if more > 0 {
+        entry(text, "remark", &format!("{WARN}and {more} more: weir status --json{WARN:#}"));
+    }
 }
 
 fn tier(text: &mut String, tier: &TierStatus, status: &Status) {

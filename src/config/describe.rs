@@ -8,13 +8,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::difference::Class;
 use super::keys::{self, Keys};
-use super::tls::day;
 use super::values::{duration_text, hundredfold, size_text};
 use super::{AcmeConfig, Config, LogFormat, RolloutConfig, TierConfig};
 use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
 use crate::proxy::UpstreamClient;
 use crate::rollout::{Stage, Stages};
 use crate::tls::acme::Challenge;
+use crate::tls::day;
 use crate::traffic::{Certificate, ClientTls, Listener, Tier, TierName, Trust};
 
 /// What stands in place of a secret.

@@ -6,6 +6,7 @@
 //! assert_eq!(report.diagnostics().last().unwrap().help(), "did you mean `name`?");
 //! ```
 
+mod certificates;
 mod check;
 mod describe;
 mod diagnostic;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+pub use certificates::{certificates, ordered};
 pub use diagnostic::{Code, Diagnostic, Level, Report};
 pub use difference::{Change, Class, differences};
 pub use keys::{Key, Keys, SECTIONS};

@@ -7,7 +7,6 @@ use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
@@ -19,9 +18,9 @@ use super::reader::Reader;
 use super::section::{At, Section};
 use super::values::{Mistake, quoted};
 use crate::clock;
-use crate::time::{Timestamp, in_words};
+use crate::time::in_words;
 use crate::tls::acme::{Challenge, LETS_ENCRYPT};
-use crate::tls::{self, CertificateError};
+use crate::tls::{self, CertificateError, day};
 use crate::traffic::{Certificate, ClientTls, ServerTls, TlsVersion, Trust};
 
 /// Certificates of one listener.
@@ -32,9 +31,6 @@ const NAMES_MAX: usize = 100;
 
 /// Longest file of certificates or of a key, in bytes.
 const PEM_BYTES_MAX: u64 = 1 << 20;
-
-/// A certificate that is valid for no longer than this is warned about: renewing takes people.
-const EXPIRES_SOON: Duration = Duration::from_hours(21 * 24);
 
 /// What the file says of the authority that issues certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,7 +195,7 @@ fn dates(section: &Section<'_>, span: &Range<usize>, file: &Path, certificate: &
             format!("{file} is valid from {} on", day(from)),
             "clients refuse it until then; is the clock of this machine right?",
         )
-    } else if until.since(now) <= EXPIRES_SOON {
+    } else if now >= certificate.expires_soon() {
         Mistake::new(
             format!("{file} expires in {}", in_words(until.since(now))),
             "renew it and reload",
@@ -208,13 +204,6 @@ fn dates(section: &Section<'_>, span: &Range<usize>, file: &Path, certificate: &
         return;
     };
     section.remark("chain", span.clone(), mistake);
-}
-
-/// A day as people write it: `2026-03-14`.
-pub(super) fn day(time: Timestamp) -> String {
-    let millis = i64::try_from(time.millis()).unwrap_or(i64::MAX);
-    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
-    time.strftime("%Y-%m-%d").to_string()
 }
 
 /// A name for which an authority issues certificates.

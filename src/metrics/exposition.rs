@@ -75,7 +75,8 @@ pub struct Scene<'a> {
     pub journal_trouble: bool,
     /// How reloads went.
     pub reloads: &'a Reloads,
-    /// The certificates that are served: the first name of each, and until when it is valid.
+    /// The certificates that are served: the first name of each, once, and until when the first of
+    /// that name is valid.
     pub certificates: Vec<(String, Timestamp)>,
     /// The tiers.
     pub tiers: Vec<TierScene<'a>>,

@@ -16,7 +16,7 @@ use rustls::{
 
 use super::certificate::CertificateError;
 use super::server::versions;
-use super::{Keyring, TlsError, keyring, x509};
+use super::{Keyring, TlsError, keyring, standing, x509};
 use crate::time::Timestamp;
 use crate::traffic::{Address, Certificate, ClientTls, Spot, TlsVersion, Trust};
 
@@ -277,11 +277,6 @@ fn refusal(refused: &Refused, who: &str) -> String {
     }
 }
 
-/// A day as people write it: `2026-03-14`.
 fn day(time: UnixTime) -> String {
-    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    match jiff::Timestamp::from_second(seconds) {
-        Ok(time) => time.strftime("%Y-%m-%d").to_string(),
-        Err(_) => "a day out of reach".to_owned(),
-    }
+    standing::day(Timestamp::from_millis(time.as_secs().saturating_mul(1_000)))
 }

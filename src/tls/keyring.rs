@@ -12,8 +12,8 @@ use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSess
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use super::TlsError;
 use super::certificate::{CertificateError, certified};
+use super::{Standing, TlsError};
 use crate::time::Timestamp;
 use crate::traffic::{Certificate, ClientTls, ServerTls};
 
@@ -62,21 +62,6 @@ struct Name {
     refused: AtomicU64,
 }
 
-/// How it stands with a certificate, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The first name it is for.
-    pub name: String,
-    /// Whether an authority issues it by ACME; else it is of the file.
-    pub acme: bool,
-    /// Until when its certificate is valid; none: there is no certificate yet.
-    pub not_after: Option<Timestamp>,
-    /// Why the last try to get one failed; none: it did not.
-    pub trouble: Option<String>,
-    /// When the authority is asked again.
-    pub next: Option<Timestamp>,
-}
-
 impl Keyring {
     /// A new keyring: sessions of an earlier one cannot be resumed.
     ///
@@ -108,6 +93,7 @@ impl Keyring {
             name: certificate.names.first().cloned().unwrap_or_default(),
             acme: false,
             not_after: Some(certificate.not_after),
+            expires_soon: Some(certificate.expires_soon()),
             trouble: None,
             next: None,
         };
@@ -115,12 +101,19 @@ impl Keyring {
             name: name.clone(),
             acme: true,
             not_after: kept.issued.as_ref().map(|(certificate, _)| certificate.not_after),
+            expires_soon: kept.issued.as_ref().map(|(certificate, _)| certificate.expires_soon()),
             trouble: kept.trouble.clone(),
             next: kept.next,
         };
         let made = self.made();
         let certificates = made.servers.iter().flat_map(|(tls, _)| &tls.certificates);
-        let mut standings: Vec<Standing> = certificates.map(of_file).collect();
+        let mut standings: Vec<Standing> = Vec::new();
+        for standing in certificates.map(of_file) {
+            // Several listeners may serve the same.
+            if !standings.contains(&standing) {
+                standings.push(standing);
+            }
+        }
         standings.extend(self.names().iter().map(issued));
         standings
     }

@@ -10,6 +10,7 @@ mod certificate;
 mod client;
 mod keyring;
 mod server;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod x509;
@@ -18,8 +19,9 @@ use thiserror::Error;
 
 pub use certificate::{CertificateError, authorities, certificate, chain, key, misplaced};
 pub use client::{explain, server_name};
-pub use keyring::{Keyring, Protocols, Standing};
+pub use keyring::{Keyring, Protocols};
 pub use server::ACME_PROTOCOL;
+pub use standing::{Standing, day};
 
 /// Why no TLS configuration can be made.
 #[derive(Debug, Error)]

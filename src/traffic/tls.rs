@@ -2,8 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::time::Timestamp;
+
+/// A certificate that is valid for no longer than this is spoken of: renewing takes people.
+const SOON: Duration = Duration::from_hours(21 * 24);
 
 /// How a listener speaks TLS: with certificates of the file, with those an authority issues by
 /// ACME for `acme`, or with both.
@@ -77,6 +81,15 @@ pub struct Certificate {
     pub not_after: Timestamp,
 }
 
+impl Certificate {
+    /// From when on people are told that it expires: three weeks before, or with a quarter of its
+    /// life left where that is later, since what renews itself does so with a third left.
+    pub fn expires_soon(&self) -> Timestamp {
+        let life = self.not_after.since(self.not_before);
+        self.not_before.plus(life.saturating_sub(SOON.min(life / 4)))
+    }
+}
+
 /// The bytes of a private key, never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PrivateKey(Box<[u8]>);
@@ -108,5 +121,19 @@ mod tests {
         let key = PrivateKey::new(b"0123");
         assert_eq!(format!("{key:?}"), "PrivateKey(..)");
         assert_eq!(key.der(), b"0123");
+    }
+
+    #[test]
+    fn an_end_is_spoken_of_in_time_and_not_always() {
+        let day = |number: u64| Timestamp::from_millis(number * 24 * 3_600 * 1_000);
+        let soon = |life: u64| {
+            let (not_before, not_after) = (day(10), day(10 + life));
+            let key = PrivateKey::new(b"");
+            let names = vec!["shop.test".to_owned()];
+            Certificate { chain: vec![], key, names, not_before, not_after }.expires_soon()
+        };
+        assert_eq!(soon(365), day(10 + 365 - 21));
+        assert_eq!(soon(8), day(10 + 6), "a week is the whole life of some");
+        assert_eq!(soon(0), day(10));
     }
 }

@@ -23,10 +23,6 @@ const ORDER_MAX: Duration = Duration::from_mins(5);
 /// Least time between two tries for one name, whatever a reload wants.
 const AGAIN: Duration = Duration::from_mins(1);
 
-/// Least time between an order that succeeded and the next for the same name: were the clock here
-/// wrong, every new certificate would look old.
-const AGAIN_ISSUED: Duration = Duration::from_hours(1);
-
 /// How long after a start the authority is first asked whether it wants to renew: not at once,
 /// since a start has more urgent things to do, and may be one of many.
 const ASK_AFTER: Duration = Duration::from_mins(10);
@@ -70,8 +66,8 @@ impl Plan {
         match (&self.certificate, self.record.failures) {
             (None, 0) => now,
             (Some(kept), 0) => {
-                let renewal = schedule::renewal(kept.not_before, kept.not_after);
-                renewal.max(tried.plus(AGAIN_ISSUED))
+                let (from, until) = (kept.not_before, kept.not_after);
+                schedule::renewal(from, until).max(tried.plus(schedule::least(from, until)))
             }
             (_, failures) => tried.plus(schedule::retry(failures)),
         }

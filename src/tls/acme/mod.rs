@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{CertificateError, Keyring, certificate};
+use super::{CertificateError, Keyring, Standing, certificate};
 use crate::clock;
 use crate::traffic::{Certificate, Trust};
 use folder::Folder;
@@ -97,6 +97,28 @@ fn kept(folder: &Folder, name: &str) -> Option<Arc<Certificate>> {
     parsed.unwrap_or_else(|error| {
         tracing::warn!(name, "{} is of no use: {error}", folder.path(name).display());
         None
+    })
+}
+
+/// How it stands with the certificate for `name`, as far as the folder says, for people who look
+/// while no Weir may be running. Reads files.
+///
+/// # Errors
+/// The folder cannot be read, or what is in it cannot be used; as a sentence.
+pub fn look(settings: &Settings, name: &str) -> Result<Standing, String> {
+    let folder = settings.folder();
+    let of_file = |error: String| format!("{}: {error}", folder.path(name).display());
+    let read = folder.certificate(name).map_err(|error| of_file(error.to_string()))?;
+    let certificate = read.map(|pem| parsed(&pem, name)).transpose().map_err(of_file)?;
+    let record = folder.record(name);
+    let next = record.tried.plus(schedule::retry(record.failures));
+    Ok(Standing {
+        name: name.to_owned(),
+        acme: true,
+        not_after: certificate.as_ref().map(|kept| kept.not_after),
+        expires_soon: certificate.as_ref().map(|kept| kept.expires_soon()),
+        next: record.trouble.is_some().then_some(next),
+        trouble: record.trouble,
     })
 }
 

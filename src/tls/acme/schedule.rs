@@ -12,12 +12,22 @@ const RETRY: Duration = Duration::from_mins(5);
 /// Longest pause after failures: what a person mends in the evening works in the morning.
 const RETRY_MAX: Duration = Duration::from_hours(6);
 
+/// Least time between an order that succeeded and the next for the same name: were the clock here
+/// wrong, every new certificate would look old.
+const AGAIN_ISSUED: Duration = Duration::from_hours(1);
+
 /// Bounds of how often an authority is asked whether it wants to renew (RFC 9773, section 4.3.2).
 const ASK: [Duration; 2] = [Duration::from_hours(1), Duration::from_hours(24)];
 
 /// When a certificate is renewed if the authority does not say: with a third of its life left.
 pub fn renewal(not_before: Timestamp, not_after: Timestamp) -> Timestamp {
     not_before.plus(not_after.since(not_before) / 3 * 2)
+}
+
+/// The least time from an order that succeeded to the next. An authority of one's own may issue for
+/// an hour and less: a third of the life is left for the next one then.
+pub fn least(not_before: Timestamp, not_after: Timestamp) -> Duration {
+    AGAIN_ISSUED.min(not_after.since(not_before) / 3)
 }
 
 /// The point of the `window` an authority suggests at which a certificate is renewed, the same at
@@ -81,6 +91,13 @@ mod tests {
     fn a_certificate_is_renewed_with_a_third_of_its_life_left() {
         assert_eq!(renewal(day(0), day(90)), day(60));
         assert_eq!(renewal(day(10), day(16)), day(14), "short-lived ones too");
+    }
+
+    #[test]
+    fn one_order_follows_the_other_no_sooner_than_it_must() {
+        assert_eq!(least(day(0), day(90)), AGAIN_ISSUED, "a clock may be wrong");
+        let hour = Timestamp::from_millis(3_600_000);
+        assert_eq!(least(day(0), hour), Duration::from_mins(20), "it would expire before");
     }
 
     #[test]
