@@ -292,6 +292,9 @@ impl<'a> Passage<'a> {
         exchange: &Rc<Exchange>,
         asked: &Asked,
     ) -> Response<ResponseBody> {
+        if !self.line.pulse.becomes_tunnel() {
+            return self.fail(Failure::Fault(Fault::Broken), exchange, asked);
+        }
         let Lease { link, busy, .. } = lease;
         let (connection, seat) = link.part();
         let upstream = connection.upgrade(&mut response);

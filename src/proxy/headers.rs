@@ -93,11 +93,14 @@ pub fn check<B>(request: &mut Request<B>, instance: &str) -> Result<Checked, Ref
     if *request.method() == Method::CONNECT || *request.method() == Method::TRACE {
         return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "this method is not served here"));
     }
+    let seen = Seen::of(request.headers());
     if request.uri().authority().is_some() {
         from_absolute(request)?;
     }
     let headers = request.headers();
-    let seen = Seen::of(headers);
+    if seen.has(Field::Imitation) {
+        return bad("a field seems to frame the body and does not");
+    }
     if seen.has(Field::TransferEncoding) && !is_chunked(headers) {
         return bad("Transfer-Encoding must be \"chunked\", once");
     }
@@ -108,7 +111,10 @@ pub fn check<B>(request: &mut Request<B>, instance: &str) -> Result<Checked, Ref
     match &host {
         Some(_) if seen.has(Field::SecondHost) => return bad("there must be one Host"),
         Some(host) if !is_host(host.as_bytes()) => return bad("Host is no host"),
-        None if request.version() >= Version::HTTP_11 => return bad("Host is missing"),
+        // Beside an absolute target, too (RFC 9112, section 3.2).
+        Some(_) | None if request.version() >= Version::HTTP_11 && !seen.has(Field::Host) => {
+            return bad("Host is missing");
+        }
         Some(_) | None => {}
     }
     let path = request.uri().path();
@@ -159,7 +165,7 @@ const HOST_BYTES: [bool; 256] = {
 };
 
 fn is_host(host: &[u8]) -> bool {
-    host.iter().all(|byte| HOST_BYTES[usize::from(*byte)])
+    !host.is_empty() && host.iter().all(|byte| HOST_BYTES[usize::from(*byte)])
 }
 
 /// Whether the request has been here before, or in too many places.

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+use super::framing::Framing;
 use super::http2::PREFACE;
 
 /// Most bytes that are read or written in one piece on a connection.
@@ -216,6 +217,8 @@ impl AsyncWrite for Socket {
 pub struct Pulse {
     read: AtomicBool,
     written: AtomicBool,
+    doubtful: AtomicBool,
+    tunnel: AtomicBool,
 }
 
 impl Pulse {
@@ -232,6 +235,13 @@ impl Pulse {
         self.written.store(false, Ordering::Relaxed);
         written
     }
+
+    /// What comes in from here on is no HTTP. Returns false if something has come in already that
+    /// is spoiled, and belonged to the tunnel.
+    pub fn becomes_tunnel(&self) -> bool {
+        self.tunnel.store(true, Ordering::Relaxed);
+        !self.doubtful.load(Ordering::Relaxed)
+    }
 }
 
 /// A socket as hyper uses it.
@@ -244,13 +254,16 @@ pub struct Io {
     /// Whether the first bytes may turn out to be the preface of HTTP/2. hyper's HTTP/1.1 knows it
     /// only if it sees the whole, so a part of it is held back.
     pub awaits_preface: bool,
+    /// Follows the requests that come in, where they are of HTTP/1.1.
+    pub framing: Option<Framing>,
     held: Vec<u8>,
 }
 
 impl Io {
     /// Wraps `socket`.
     pub fn new(socket: Socket) -> Self {
-        Self { socket, pulse: Arc::default(), awaits_preface: false, held: Vec::new() }
+        let (pulse, held) = (Arc::default(), Vec::new());
+        Self { socket, pulse, awaits_preface: false, framing: None, held }
     }
 
     /// Reads into `cursor`, and shows to `see` what was read.
@@ -271,10 +284,22 @@ impl Io {
         if read > 0 {
             self.pulse.read.store(true, Ordering::Relaxed);
         }
+        self.follow(buffer.filled_mut());
         see(buffer.filled());
         // SAFETY: `ReadBuf` says that the first `read` bytes are filled, thus initialised.
         unsafe { cursor.advance(read) };
         Poll::Ready(Ok(()))
+    }
+
+    fn follow(&mut self, bytes: &mut [u8]) {
+        let Some(framing) = &mut self.framing else {
+            return;
+        };
+        if self.pulse.tunnel.load(Ordering::Relaxed) {
+            self.framing = None;
+        } else if !framing.follow(bytes) {
+            self.pulse.doubtful.store(true, Ordering::Relaxed);
+        }
     }
 
     fn poll_first(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
@@ -286,6 +311,9 @@ impl Io {
             let ended = bytes.len() == known;
             if ended || bytes.len() >= PREFACE.len() || !PREFACE.starts_with(bytes) {
                 self.awaits_preface = false;
+                if bytes.starts_with(PREFACE) {
+                    self.framing = None;
+                }
                 return Poll::Ready(Ok(()));
             }
             self.held = bytes.to_vec();

@@ -11,6 +11,7 @@ mod connect;
 mod cookies;
 mod dial;
 mod forward;
+mod framing;
 mod handler;
 mod handshake;
 mod headers;

@@ -36,6 +36,8 @@ pub enum Field {
     HopByHop,
     /// Host.
     Host,
+    /// What an app that cannot tell `_` from `-` takes for the length or the coding of a body.
+    Imitation,
     /// Location.
     Location,
     /// Weir's own.
@@ -83,6 +85,7 @@ impl Seen {
             b'c' => {
                 self.note(Field::HopByHop, *name == CONNECTION);
                 self.note(Field::Cookie, *name == COOKIE);
+                self.note(Field::Imitation, text == b"content_length");
                 if *name == CONTENT_TYPE {
                     let kind = value.as_bytes();
                     self.note(Field::EventStream, kind.starts_with(b"text/event-stream"));
@@ -103,6 +106,7 @@ impl Seen {
             b't' => {
                 self.note(Field::HopByHop, *name == TE);
                 self.note(Field::TransferEncoding, *name == TRANSFER_ENCODING);
+                self.note(Field::Imitation, text == b"transfer_encoding");
                 self.note(Field::Traceparent, *name == TRACEPARENT);
                 self.note(Field::Tracestate, *name == TRACESTATE);
             }
@@ -152,6 +156,7 @@ mod tests {
         let cases: &[(&'static str, &[Field])] = &[
             ("connection", &[Field::HopByHop]),
             ("content-type", &[Field::EventStream]),
+            ("content_length", &[Field::Imitation]),
             ("cookie", &[Field::Cookie]),
             ("expect", &[Field::Expect]),
             ("forwarded", &[Field::Forwarded]),
@@ -164,6 +169,7 @@ mod tests {
             ("traceparent", &[Field::Traceparent]),
             ("tracestate", &[Field::Tracestate]),
             ("transfer-encoding", &[Field::TransferEncoding]),
+            ("transfer_encoding", &[Field::Imitation]),
             ("upgrade", &[Field::HopByHop, Field::Upgrade]),
             ("x-forwarded-for", &[Field::Forwarded, Field::ForwardedFor]),
             ("x-forwarded-host", &[Field::Forwarded, Field::ForwardedHost]),

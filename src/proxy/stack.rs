@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 
+use super::framing::Framing;
 use super::handler;
 use super::http2;
 use super::io::{CHUNK_BYTES_MAX, Io};
@@ -39,6 +40,7 @@ async fn http1(
 ) -> Option<(Io, Bytes)> {
     let agreed = io.socket.agreed().is_some();
     io.awaits_preface = !agreed;
+    io.framing = Some(Framing::default());
     let service =
         service_fn(|request| handler::answer(Rc::clone(worker), Rc::clone(line), request));
     let mut connection = builder(limits).serve_connection(io, service).with_upgrades();

@@ -38,6 +38,8 @@ pub fn to_http1<B>(request: &mut Request<B>, most: usize) -> Result<(), Refusal>
     if authority.is_some_and(differs) {
         return bad("Host is not the authority");
     }
+    let host = authority.filter(|_| !headers.contains_key(HOST));
+    let host = host.and_then(|host| HeaderValue::from_str(host).ok());
     if headers.values().any(is_padded) {
         return bad("a field begins or ends with a blank");
     }
@@ -48,6 +50,9 @@ pub fn to_http1<B>(request: &mut Request<B>, most: usize) -> Result<(), Refusal>
     if request.headers().len() > most {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(refuse(status, "there are too many fields"));
+    }
+    if let Some(host) = host {
+        request.headers_mut().insert(HOST, host);
     }
     *request.version_mut() = Version::HTTP_11;
     if *request.method() == Method::CONNECT
