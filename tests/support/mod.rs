@@ -5,6 +5,7 @@ pub mod client;
 pub mod disk;
 pub mod http2;
 pub mod http2_client;
+pub mod pebble;
 pub mod program;
 pub mod secure;
 pub mod upstream;

@@ -23,9 +23,9 @@ pub struct Secure {
     buffer: Vec<u8>,
 }
 
-fn roots(authority: &Authority) -> RootCertStore {
+fn roots(pem: &str) -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
     roots
 }
 
@@ -36,7 +36,12 @@ impl Secure {
     }
 
     /// The same on a socket that is connected.
-    pub fn over(mut socket: TcpStream, name: &str, authority: &Authority) -> Self {
+    pub fn over(socket: TcpStream, name: &str, authority: &Authority) -> Self {
+        Self::believing(socket, name, &authority.pem)
+    }
+
+    /// The same, with the certificate of the authority in PEM.
+    pub fn believing(mut socket: TcpStream, name: &str, authority: &str) -> Self {
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -124,7 +129,7 @@ impl SecureUpstream {
         let builder = match clients {
             None => builder.with_no_client_auth(),
             Some(authority) => {
-                let roots = Arc::new(roots(authority));
+                let roots = Arc::new(roots(&authority.pem));
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
                 builder.with_client_cert_verifier(verifier.build().unwrap())
             }

@@ -218,9 +218,9 @@ fn self_signed(keyring: &Keyring, name: &str, digest: &[u8]) -> Result<Certified
     let key = KeyPair::generate().map_err(wrong)?;
     let certificate = params.self_signed(&key).map_err(wrong)?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let chain = vec![CertificateDer::from(certificate.der().to_vec())];
-    CertifiedKey::from_der(chain, key, &keyring.provider)
-        .map_err(|error| TlsError::from(error).into())
+    let key = keyring.provider.key_provider.load_private_key(key).map_err(TlsError::from)?;
+    // Not `from_der`: it looks for extensions it does not know, and the answer is a critical one.
+    Ok(CertifiedKey::new(vec![CertificateDer::from(certificate.der().to_vec())], key))
 }
 
 /// Why the authority does not believe: what it says of its look, which is more than it says of the
