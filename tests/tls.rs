@@ -10,6 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rcgen::date_time_ymd;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tempfile::TempDir;
 
 use super::support::certificates::{Authority, Signed};
@@ -60,11 +62,17 @@ impl Shop {
             .expect("curl runs")
     }
 
-    /// `openssl s_client` that asks for `shop.test` and sends one request.
+    /// `openssl s_client` that asks for `shop.test`, unless `arguments` say otherwise, and sends one
+    /// request.
     fn openssl(&self, arguments: &[&str]) -> String {
         let mut child = Command::new("timeout")
-            .args(["15", "openssl", "s_client", "-ign_eof", "-servername", "shop.test"])
+            .args(["15", "openssl", "s_client", "-ign_eof"])
             .args(["-connect", &self.listen.to_string()])
+            .args(if arguments.iter().any(|one| one.ends_with("servername")) {
+                &[][..]
+            } else {
+                &["-servername", "shop.test"]
+            })
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -129,6 +137,30 @@ fn each_name_gets_its_certificate_and_the_app_learns_that_it_is_https() {
     assert_eq!(other.status.code(), Some(60), "{}", text(&other.stderr));
     let expires = shop.metric("weir_certificate_expires_timestamp_seconds{name=\"shop.test\"}");
     assert!(expires.parse::<f64>().unwrap() > 1.8e9, "{expires}");
+}
+
+#[test]
+fn who_asks_for_no_name_or_an_unknown_one_gets_the_first_certificate() {
+    let shop = Shop::open();
+    let first = shop.client("shop.test").certificate();
+    for arguments in [&["-noservername"][..], &["-servername", "nobody.test"]] {
+        let said = shop.openssl(&[arguments, &["-showcerts"]].concat());
+        assert!(said.contains("HTTP/1.1 200"), "{arguments:?}: {said}");
+        let begin = said.find("-----BEGIN CERTIFICATE-----").expect("a certificate");
+        let shown = CertificateDer::from_pem_slice(&said.as_bytes()[begin..]).unwrap();
+        assert_eq!(*shown, *first, "{arguments:?}");
+    }
+    assert_eq!(shop.handshakes("failed"), 0);
+}
+
+#[test]
+fn a_client_that_speaks_neither_http1_nor_http2_is_refused_and_counted() {
+    let shop = Shop::open();
+    for (offered, spoken) in [("smtp", false), ("smtp,http/1.1", true), ("http/1.1,h2", true)] {
+        let said = shop.openssl(&["-alpn", offered]);
+        assert_eq!(said.contains("no application protocol"), !spoken, "{offered}: {said}");
+    }
+    assert_eq!(shop.handshakes("failed"), 1);
 }
 
 #[test]
