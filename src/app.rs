@@ -26,7 +26,7 @@ use crate::inherited::Inherited;
 use crate::metrics::exposition::Reloads;
 use crate::rollout::{Actor, Command, Order, Refusal};
 use crate::traffic::Listen;
-use crate::{clock, demo, systemd};
+use crate::{clock, demo, machine, systemd};
 use beginning::Beginning;
 
 /// Without a file: pause between two tries to start the rollout.
@@ -59,6 +59,12 @@ pub fn serve(run: &Run) -> anyhow::Result<()> {
     for warning in &config.warnings {
         let line = warning.line().unwrap_or_default();
         tracing::warn!("{}:{line}: {}; {}", warning.file(), warning.message(), warning.help());
+    }
+    if let Err(error) = machine::raise_descriptors() {
+        tracing::warn!(%error, "cannot raise the limit of file descriptors");
+    }
+    if let Some(short) = config.short_of_descriptors(machine::descriptors_max()) {
+        tracing::warn!("{short}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(SIDE_THREADS)

@@ -12,6 +12,7 @@ pub mod traffic;
 pub mod clock;
 pub mod inherited;
 pub mod journal;
+pub mod machine;
 pub mod metrics;
 pub mod systemd;
 pub mod tls;

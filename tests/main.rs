@@ -17,4 +17,5 @@ mod rollouts;
 mod simulation;
 mod support;
 mod tls;
+mod trouble;
 mod upstreams;

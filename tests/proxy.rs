@@ -804,25 +804,6 @@ fn after_the_acknowledgement_nobody_reaches_the_canary() {
 }
 
 #[test]
-fn connections_have_a_limit() {
-    let site = Site::with(0, |tier| tier.limits.connections = 3);
-    let mut clients: Vec<Client> = (0..3).map(|_| site.client()).collect();
-    for client in &mut clients {
-        assert_eq!(client.get("/", "").status, 200);
-    }
-    let mut fourth = site.client();
-    assert!(fourth.is_closed());
-    clients.clear();
-    site.wait_until("room", || {
-        let mut client = site.client();
-        _ = client.stream.write_all(b"GET / HTTP/1.1\r\nhost: app\r\n\r\n");
-        client.head().is_some()
-    });
-    let cells = site.register.tier(&"web".parse().unwrap());
-    assert!(cells.refused_connections.load(Ordering::SeqCst) >= 1);
-}
-
-#[test]
 fn slow_heads_and_idle_clients_are_closed() {
     let site = Site::with(0, |tier| {
         tier.timeouts.request_head = Duration::from_millis(300);

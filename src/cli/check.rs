@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{find, print, words};
 use crate::config::{self, Diagnostic};
+use crate::machine;
 
 /// Checks the file.
 pub(super) fn check(file: Option<&Path>, json: bool) -> anyhow::Result<()> {
@@ -37,6 +38,9 @@ pub(super) fn check(file: Option<&Path>, json: bool) -> anyhow::Result<()> {
         Ok(config) => {
             for warning in &config.warnings {
                 print::line(&warning.picture(true))?;
+            }
+            if let Some(short) = config.short_of_descriptors(machine::descriptors_max()) {
+                print::line(&format!("warning: {short}"))?;
             }
             let tiers = words::count(config.tiers.len() as u64, "tier");
             let releases: usize = config.tiers.iter().map(|tier| tier.releases.len()).sum();

@@ -253,6 +253,7 @@ fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
     page.put_duration("stream_after", timeouts.stream_after);
     page.put_duration("upstream_idle", timeouts.upstream_idle);
     page.put_duration("reuse_idle", timeouts.reuse_idle);
+    page.put_duration("rate_grace", timeouts.rate_grace);
     page.put_duration("drain", timeouts.drain);
     let limits = &tier.limits;
     page.turn(&keys::LIMITS, format!("{path}.limits"));
@@ -260,6 +261,8 @@ fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
     page.put("head_bytes", size_text(limits.head_bytes as u64));
     page.put("headers", limits.headers);
     page.put("body_bytes", limits.body_bytes.map_or("none".to_owned(), size_text));
+    page.put("body_rate", limits.body_rate.map_or("none".to_owned(), size_text));
+    page.put("read_rate", limits.read_rate.map_or("none".to_owned(), size_text));
     page.put("requests_per_connection", limits.requests_per_connection);
     page.put("streams", limits.streams);
     page.put("upstream_idle", limits.upstream_idle);

@@ -9,6 +9,7 @@
 mod certificates;
 mod check;
 mod describe;
+mod descriptors;
 mod diagnostic;
 mod difference;
 mod judging;

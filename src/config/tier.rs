@@ -339,6 +339,7 @@ fn timeouts(mut section: Section<'_>) -> Timeouts {
     section.duration("stream_after", MS(100)..=DAY, &mut timeouts.stream_after);
     section.duration("upstream_idle", Duration::ZERO..=HOUR, &mut timeouts.upstream_idle);
     section.duration("reuse_idle", Duration::ZERO..=HOUR, &mut timeouts.reuse_idle);
+    section.duration("rate_grace", Duration::ZERO..=HOUR, &mut timeouts.rate_grace);
     section.duration("drain", Duration::ZERO..=DAY, &mut timeouts.drain);
     section.finish();
     timeouts
@@ -350,6 +351,8 @@ fn limits(mut section: Section<'_>) -> Limits {
     section.size("head_bytes", 1 << 10..=1 << 20, &mut limits.head_bytes);
     section.integer("headers", 8..=1_000, &mut limits.headers);
     section.size_or_none("body_bytes", 0..=1 << 40, &mut limits.body_bytes);
+    section.size_or_none("body_rate", 1..=1 << 20, &mut limits.body_rate);
+    section.size_or_none("read_rate", 1..=1 << 20, &mut limits.read_rate);
     section.integer(
         "requests_per_connection",
         1..=1_000_000_000,

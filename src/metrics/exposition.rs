@@ -13,8 +13,8 @@ use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recor
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::{
-    Attempts, BUCKETS, Flood, Handshake, HealthState, Register, Shown, TrackShown, UpstreamShown,
-    bucket_edges,
+    Attempts, BUCKETS, Displaced, Flood, Handshake, HealthState, Register, Shown, Slow, TrackShown,
+    UpstreamShown, bucket_edges,
 };
 use crate::analysis::{Report, Verdict};
 use crate::time::Timestamp;
@@ -176,6 +176,14 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
         .set(cells.connections.load(Ordering::Relaxed) as f64);
     counter!("weir_refused_connections_total", "tier" => name.clone())
         .absolute(cells.refused_connections.load(Ordering::Relaxed));
+    for was in Displaced::ALL {
+        let labels = [("tier", name.clone()), ("was", was.name().to_owned())];
+        counter!("weir_displaced_connections_total", &labels).absolute(cells.displaced(was));
+    }
+    for with in Slow::ALL {
+        let labels = [("tier", name.clone()), ("with", with.name().to_owned())];
+        counter!("weir_slow_clients_total", &labels).absolute(cells.slow(with));
+    }
     for flood in Flood::ALL {
         let labels = [("tier", name.clone()), ("kind", flood.name().to_owned())];
         counter!("weir_http2_floods_total", &labels).absolute(cells.floods(flood));
@@ -293,19 +301,19 @@ fn attempts(tier: &TierName, version: &Version, track: Track, shown: &TrackShown
     }
 }
 
-fn describe() {
-    describe_gauge!("weir_build_info", "1, with the version of Weir");
-    describe_gauge!("weir_start_timestamp_seconds", "When the program started");
-    describe_gauge!("weir_journal_trouble", "1 while the journal cannot be written");
-    describe_gauge!(
-        "weir_config_last_reload_success_timestamp_seconds",
-        "When the file was last taken over"
-    );
-    describe_gauge!("weir_config_last_reload_successful", "0 after a reload that was refused");
+fn describe_clients() {
     describe_gauge!("weir_connections", "Open connections of clients");
     describe_counter!(
         "weir_refused_connections_total",
         "Connections of clients closed at once, because there were too many"
+    );
+    describe_counter!(
+        "weir_displaced_connections_total",
+        "Connections of clients closed to make room for others, by what they were doing"
+    );
+    describe_counter!(
+        "weir_slow_clients_total",
+        "Clients cut off because they were too slow, by what with"
     );
     describe_counter!(
         "weir_http2_floods_total",
@@ -317,6 +325,18 @@ fn describe() {
         "Requests by HTTP/2 refused because there were too many"
     );
     describe_counter!("weir_tls_handshakes_total", "TLS handshakes of clients, by how they went");
+}
+
+fn describe() {
+    describe_clients();
+    describe_gauge!("weir_build_info", "1, with the version of Weir");
+    describe_gauge!("weir_start_timestamp_seconds", "When the program started");
+    describe_gauge!("weir_journal_trouble", "1 while the journal cannot be written");
+    describe_gauge!(
+        "weir_config_last_reload_success_timestamp_seconds",
+        "When the file was last taken over"
+    );
+    describe_gauge!("weir_config_last_reload_successful", "0 after a reload that was refused");
     describe_gauge!(
         "weir_certificate_expires_timestamp_seconds",
         "Until when a certificate that is served is valid"

@@ -9,5 +9,5 @@ mod upstream;
 
 pub use latency::{BUCKETS, bucket_edges};
 pub use recorder::{Attempts, Outcome, Register, Shown, Totals, TrackShown, WATCHES_MAX, Writer};
-pub use tiers::{Flood, Handshake, TierCells};
+pub use tiers::{Displaced, Flood, Handshake, Slow, TierCells};
 pub use upstream::{Health, HealthState, UpstreamCells, UpstreamShown};

@@ -85,6 +85,59 @@ impl Flood {
     }
 }
 
+/// What a connection was doing that had to make way for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Displaced {
+    /// Sending the body of a request, slowly.
+    Body,
+    /// Sending the head of a request.
+    Head,
+    /// Nothing: it was between two requests.
+    Idle,
+    /// Reading an answer, slowly.
+    Read,
+}
+
+impl Displaced {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Body, Self::Head, Self::Idle, Self::Read];
+
+    /// The label of the metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Head => "head",
+            Self::Idle => "idle",
+            Self::Read => "read",
+        }
+    }
+}
+
+/// What a client was too slow with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slow {
+    /// The body of a request.
+    Body,
+    /// The head of a request.
+    Head,
+    /// Reading an answer.
+    Read,
+}
+
+impl Slow {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Body, Self::Head, Self::Read];
+
+    /// The label of the metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Head => "head",
+            Self::Read => "read",
+        }
+    }
+}
+
 /// What is known of one tier as a whole.
 #[derive(Debug)]
 pub struct TierCells {
@@ -96,8 +149,10 @@ pub struct TierCells {
     pub streams: AtomicUsize,
     /// Requests by HTTP/2 refused because there were too many.
     pub refused_streams: AtomicU64,
+    displaced: [AtomicU64; Displaced::ALL.len()],
     floods: [AtomicU64; Flood::ALL.len()],
     handshakes: [AtomicU64; Handshake::ALL.len()],
+    slow: [AtomicU64; Slow::ALL.len()],
     pub(super) sketches: Box<[Mutex<Sketch>]>,
 }
 
@@ -108,10 +163,33 @@ impl TierCells {
             refused_connections: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
             refused_streams: AtomicU64::new(0),
+            displaced: Default::default(),
             floods: Default::default(),
             handshakes: Default::default(),
+            slow: Default::default(),
             sketches: (0..workers).map(|_| Mutex::default()).collect(),
         }
+    }
+
+    /// Counts a connection that made way for another; how many there were of all kinds.
+    pub fn displace(&self, was: Displaced) -> u64 {
+        self.displaced[was as usize].fetch_add(1, Ordering::Relaxed);
+        Displaced::ALL.iter().map(|was| self.displaced(*was)).sum()
+    }
+
+    /// Connections that made way for others while they did so.
+    pub fn displaced(&self, was: Displaced) -> u64 {
+        self.displaced[was as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts a client that was cut off because it was too slow.
+    pub fn was_slow(&self, with: Slow) {
+        self.slow[with as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Clients that were cut off because they were too slow with it.
+    pub fn slow(&self, with: Slow) -> u64 {
+        self.slow[with as usize].load(Ordering::Relaxed)
     }
 
     /// Counts a TLS handshake.

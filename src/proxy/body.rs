@@ -157,8 +157,9 @@ impl Body for RequestBody {
             }
             Poll::Ready(Some(Err(_))) => this.fault(Fault::Broken, BodyError::Broken),
             Poll::Ready(Some(Ok(frame))) => {
-                this.exchange.moved.set(true);
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                this.exchange.carries(length);
+                let length = length as u64;
                 match this.left.map(|left| left.checked_sub(length)) {
                     Some(None) => return this.fault(Fault::TooLarge, BodyError::TooLarge),
                     Some(left) => this.left = left,
@@ -269,8 +270,9 @@ impl Body for ResponseBody {
             }
         }
         if !rest.is_empty() {
-            exchange.moved.set(true);
-            return Poll::Ready(Some(Ok(Frame::data(piece(rest)))));
+            let piece = piece(rest);
+            exchange.carries(piece.len());
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         let polled = Pin::new(incoming).poll_frame(cx);
         exchange.upstream_owes.set(polled.is_pending());
@@ -281,9 +283,10 @@ impl Body for ResponseBody {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
-                exchange.moved.set(true);
                 *whole = frame.is_trailers();
-                Poll::Ready(Some(Ok(passed(frame, exchange, rest))))
+                let frame = passed(frame, exchange, rest);
+                exchange.carries(frame.data_ref().map_or(0, Bytes::len));
+                Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(_))) => {
                 exchange.cut.set(Some(Cut::Upstream));

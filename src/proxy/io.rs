@@ -229,6 +229,11 @@ impl Pulse {
         read
     }
 
+    /// The same, and leaves it for the next look.
+    pub fn has_read(&self) -> bool {
+        self.read.load(Ordering::Relaxed)
+    }
+
     /// Whether bytes went out since the last look.
     pub fn take_written(&self) -> bool {
         let written = self.written.load(Ordering::Relaxed);

@@ -3,6 +3,8 @@
 //! No request has a timer of its own. Handler and bodies write down here what goes on; the sweep
 //! looks at every line a few times a second, and cuts what has taken too long.
 
+mod standing;
+
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -18,8 +20,9 @@ use super::io::Pulse;
 use super::random;
 use super::tally::Tally;
 use super::view::TierView;
-use crate::metrics::{Flood, Handshake, TierCells};
+use crate::metrics::{Flood, Handshake, Slow, TierCells};
 use crate::traffic::{Limits, Listen, Timeouts};
+pub use standing::Waste;
 
 /// Requests that a client of HTTP/2 may take back, for each that may be under way at once: a browser
 /// that goes to another page takes back all of them, and at once those of the next.
@@ -307,6 +310,7 @@ impl Line {
         self.resets.set(self.resets.get().saturating_sub(RESETS_FORGOTTEN));
         let for_longer = |since, limit| now.saturating_duration_since(since) > limit;
         if self.head_since.get().is_some_and(|since| for_longer(since, timeouts.request_head)) {
+            self.cells.was_slow(Slow::Head);
             return self.shut();
         }
         // Pings keep a connection alive, but not busy.
@@ -327,7 +331,10 @@ impl Line {
             self.since.set(now);
         }
         let limit = if self.heading.get() { timeouts.request_head } else { timeouts.client_idle };
-        if now.saturating_duration_since(self.since.get()) > limit {
+        if now.saturating_duration_since(self.since.get()) > limit && !self.shut.get() {
+            if self.heading.get() {
+                self.cells.was_slow(Slow::Head);
+            }
             self.shut();
         }
     }
@@ -392,6 +399,12 @@ pub struct Exchange {
     pub since: Cell<Instant>,
     /// Whether bytes of a body moved since the last sweep.
     pub moved: Cell<bool>,
+    /// Bytes of the body that is on its way.
+    pub carried: Cell<u64>,
+    /// For how long its client was waited for.
+    owed: Cell<Duration>,
+    /// When the sweep last looked.
+    looked: Cell<Instant>,
     /// Whether the request's body waits for the client.
     pub client_owes: Cell<bool>,
     /// Whether the answer's body waits for the upstream.
@@ -440,6 +453,9 @@ impl Exchange {
             stage: Cell::new(Stage::Connecting),
             since: Cell::new(begun),
             moved: Cell::new(false),
+            carried: Cell::new(0),
+            owed: Cell::default(),
+            looked: Cell::new(begun),
             client_owes: Cell::new(false),
             upstream_owes: Cell::new(false),
             asks_upgrade: Cell::new(false),
@@ -456,8 +472,20 @@ impl Exchange {
 
     /// It comes to `stage`.
     pub fn enters(&self, stage: Stage, now: Instant) {
+        if stage == Stage::Answering {
+            // Another body, and no longer what the client was slow with before.
+            self.carried.set(0);
+            self.owed.set(Duration::ZERO);
+            self.looked.set(now);
+        }
         self.stage.set(stage);
         self.since.set(now);
+    }
+
+    /// Bytes of a body have moved.
+    pub fn carries(&self, bytes: usize) {
+        self.moved.set(true);
+        self.carried.set(self.carried.get().saturating_add(bytes as u64));
     }
 
     /// Ends it, a stream, at a random time within `span`. A call of gRPC, which most often is a
@@ -535,9 +563,11 @@ impl Exchange {
         let age = now.saturating_duration_since(self.begun);
         let overdue = timeouts.total.is_some_and(|total| age > total).then_some(Cut::Total);
         let parted = self.close_at.get().is_some_and(|at| now >= at).then_some(Cut::Stream);
-        let cut = cut.or(overdue).or(parted).filter(|_| self.cut.get().is_none());
+        let behind = self.clock(now);
+        let cut = cut.or(behind).or(overdue).or(parted).filter(|_| self.cut.get().is_none());
         if cut.is_some() {
             self.cut.set(cut);
+            self.slow().into_iter().for_each(|with| self.tier.cells.was_slow(with));
         }
         cut.is_some()
     }

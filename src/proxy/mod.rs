@@ -26,6 +26,7 @@ mod place;
 mod pool;
 mod random;
 mod respond;
+mod room;
 mod seen;
 mod stack;
 mod tally;

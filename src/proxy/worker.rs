@@ -1,13 +1,13 @@
 //! One worker: a thread with its own runtime, listeners, connections and cells. It shares nothing
 //! with its siblings but the board and the register.
 
+mod admission;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -18,18 +18,17 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::client::UpstreamClient;
 use super::handshake::Handshakes;
-use super::io::{Io, Socket};
 use super::line::Line;
 use super::listener::{Door, Entrance};
 use super::names::Names;
-use super::opening;
-use super::stack;
+use super::room::Room;
 use super::upgrade::{self, Chunk, Tunnel};
 use super::view::{Kept, Shared, TierView, View};
 use crate::metrics::Register;
 use crate::metrics::keys::ErrorKeys;
 use crate::tls::Keyring;
 use crate::traffic::{Board, Limits, Listen, Timeouts};
+use admission::Newcomer;
 
 /// Time between two looks at everything that may take too long. Deadlines are late by it at most,
 /// which matters to nobody, and a request needs no timer.
@@ -37,9 +36,6 @@ const SWEEP: Duration = Duration::from_millis(250);
 
 /// Sweeps after which the keys seen lately are published and forgotten: ten seconds.
 const SWEEPS_PER_SKETCH: u32 = 40;
-
-/// How long a worker rests when it cannot accept, for example for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Pause between two looks whether everything has ended.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
@@ -124,6 +120,11 @@ pub struct Worker {
     view: RefCell<Rc<View>>,
     kept: RefCell<Kept>,
     lines: RefCell<Vec<Rc<Line>>>,
+    room: RefCell<Room>,
+    /// Newcomers for whom there is no room yet, one at most for each door.
+    waiting: RefCell<Vec<Newcomer>>,
+    /// Since when there is none for anybody.
+    full_since: Cell<Option<Instant>>,
     draining: Cell<bool>,
 }
 
@@ -178,6 +179,9 @@ impl Worker {
             view: RefCell::default(),
             kept: RefCell::default(),
             lines: RefCell::default(),
+            room: RefCell::default(),
+            waiting: RefCell::default(),
+            full_since: Cell::new(None),
             draining: Cell::new(false),
         });
         worker.follow();
@@ -291,6 +295,7 @@ impl Worker {
             let first = listener.map(|listener| &listener.first.table.tier);
             line.sweep(now, first.map_or(&fallback, |tier| &tier.timeouts));
         }
+        self.give_way(&view);
         let tunnels = self.tunnels.borrow().clone();
         for tunnel in tunnels {
             tunnel.sweep(now);
@@ -339,50 +344,6 @@ impl Worker {
         });
     }
 
-    async fn accept(self: &Rc<Self>, listen: &Listen, entrance: &Entrance) {
-        loop {
-            match entrance.accept().await {
-                Ok((socket, peer)) => self.admit(listen, socket, peer),
-                Err(error) => {
-                    tracing::warn!(%listen, %error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn admit(self: &Rc<Self>, listen: &Listen, socket: Socket, peer: IpAddr) {
-        let view = self.view();
-        let Some(listener) = view.listener(listen) else {
-            return;
-        };
-        let tier = &listener.first;
-        let limits = tier.table.tier.limits.clone();
-        let cells = Arc::clone(&tier.cells);
-        if cells.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections {
-            cells.connections.fetch_sub(1, Ordering::Relaxed);
-            let refused = cells.refused_connections.fetch_add(1, Ordering::Relaxed) + 1;
-            // At 1, 2, 4, 8 ..: seen at once, and never a flood.
-            if refused.is_power_of_two() {
-                tracing::warn!(%listen, refused, "too many connections; limits.connections");
-            }
-            return;
-        }
-        let io = Io::new(socket);
-        let line = Rc::new(Line::new(listen.clone(), peer, Arc::clone(&io.pulse), cells));
-        if self.draining.get() {
-            line.leave();
-        }
-        let entry = Listed::new(self, &line);
-        let worker = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            if let Some(io) = opening::open(&worker, &line, io).await {
-                stack::serve(&worker, &line, io, &limits).await;
-            }
-            drop(entry);
-        });
-    }
-
     /// Accepts what already waits, unless somebody else does, then nothing more; waits for requests
     /// and tunnels to end.
     async fn drain(
@@ -399,9 +360,12 @@ impl Worker {
                 while farewell == Farewell::Stop
                     && let Some(Ok((socket, peer))) = entrance.accept_waiting().await
                 {
-                    self.admit(&listen, socket, peer);
+                    self.admit_now(Newcomer { listen: listen.clone(), socket, peer });
                 }
             }
+        }
+        for newcomer in self.waiting.take() {
+            self.admit_now(newcomer);
         }
         for line in self.lines.borrow().iter() {
             for exchange in line.exchanges.borrow().iter().filter(|one| one.is_stream.get()) {

@@ -262,6 +262,8 @@ pub struct Timeouts {
     /// Idle time after which a connection is not used for a request that may not be repeated
     /// without looking whether it is still open.
     pub reuse_idle: Duration,
+    /// How long a client may fall short of the rates of bodies.
+    pub rate_grace: Duration,
     /// How long requests may go on after SIGTERM, and upgraded connections on a release that lost.
     pub drain: Duration,
 }
@@ -280,6 +282,7 @@ impl Default for Timeouts {
             stream_after: seconds(10),
             upstream_idle: seconds(30),
             reuse_idle: seconds(1),
+            rate_grace: seconds(20),
             drain: seconds(30),
         }
     }
@@ -296,6 +299,10 @@ pub struct Limits {
     pub headers: usize,
     /// Bytes of a request body; none: no limit.
     pub body_bytes: Option<u64>,
+    /// Least bytes a second of a request's body, while its client is waited for; none: no limit.
+    pub body_rate: Option<u64>,
+    /// Least bytes a second of an answer that a client takes; none: no limit.
+    pub read_rate: Option<u64>,
     /// Requests on one client connection.
     pub requests_per_connection: u64,
     /// Requests at once on one client connection that speaks HTTP/2.
@@ -318,6 +325,9 @@ impl Default for Limits {
             head_bytes: 64 * 1024,
             headers: 100,
             body_bytes: None,
+            // Far below what the slowest mobile networks carry, far above what attackers care for.
+            body_rate: Some(240),
+            read_rate: Some(240),
             requests_per_connection: 100_000,
             streams: 100,
             upstream_idle: 256,

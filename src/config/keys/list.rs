@@ -482,6 +482,13 @@ pub const TIMEOUTS: Keys = Keys {
             "Idle time after which a connection takes a request that may not be repeated only after a look whether it is still open.",
         ),
         key(
+            "rate_grace",
+            "duration, 0s to 1h",
+            "\"20s\"",
+            Live,
+            "How long Weir may wait for a client in all before `limits.body_rate` and `limits.read_rate` count.",
+        ),
+        key(
             "drain",
             "duration, 0s to 24h",
             "\"30s\"",
@@ -499,7 +506,7 @@ pub const LIMITS: Keys = Keys {
             "whole number, 1 to 1000000",
             "20000",
             Live,
-            "Client connections at once; and requests at once that come by HTTP/2.",
+            "Client connections at once; beyond, the one that deserves its place least is closed for each newcomer. As many requests at once by HTTP/2.",
         ),
         key("head_bytes", "size, 1KiB to 1MiB", "\"64KiB\"", Live, "Bytes of a request head."),
         key(
@@ -515,6 +522,20 @@ pub const LIMITS: Keys = Keys {
             "\"none\"",
             Live,
             "Bytes of a request body.",
+        ),
+        key(
+            "body_rate",
+            "size, 1B to 1MiB, or `\"none\"`",
+            "\"240B\"",
+            Live,
+            "Bytes a second that a client must send of a request's body, on average over the time in which it is waited for; a slower one gets 408.",
+        ),
+        key(
+            "read_rate",
+            "size, 1B to 1MiB, or `\"none\"`",
+            "\"240B\"",
+            Live,
+            "Bytes a second that a client must take of an answer, counted the same way; a slower one is cut off.",
         ),
         key(
             "requests_per_connection",

@@ -1,0 +1,21 @@
+//! Behaviour under trouble: too many clients, slow ones, and what honest ones see of it.
+
+mod attacks;
+mod room;
+
+use std::time::Duration;
+
+/// Whether only what is quick is wanted; says that a test was left out.
+fn quick() -> bool {
+    let quick = std::env::var_os("WEIR_QUICK").is_some();
+    if quick {
+        eprintln!("left out: WEIR_QUICK is set");
+    }
+    quick
+}
+
+/// How long an attack goes on.
+fn attack_time() -> Duration {
+    let long = std::env::var_os("WEIR_LONG").is_some();
+    if long { Duration::from_mins(1) } else { Duration::from_secs(6) }
+}
