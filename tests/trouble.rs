@@ -1,6 +1,8 @@
 //! Behaviour under trouble: too many clients, slow ones, and what honest ones see of it.
 
 mod attacks;
+mod lingering;
+mod patience;
 mod room;
 
 use std::time::Duration;

@@ -249,6 +249,7 @@ fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
     page.put_duration("connect", timeouts.connect);
     page.put_duration("response_head", timeouts.response_head);
     page.put_duration("first_byte", timeouts.first_byte);
+    page.put("long_polls", list(&timeouts.long_polls));
     page.put("total", timeouts.total.map_or("none".to_owned(), duration_text));
     page.put_duration("stream_after", timeouts.stream_after);
     page.put_duration("upstream_idle", timeouts.upstream_idle);

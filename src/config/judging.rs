@@ -177,9 +177,13 @@ fn pattern(text: &str) -> Result<Pattern, Mistake> {
     Ok(Pattern::new(text))
 }
 
-fn ignore(mut section: Section<'_>, ignore: &mut Ignore) {
-    let values = |list: Vec<At<Pattern>>| list.into_iter().map(|at| at.value).collect();
-    let paths = section.list("paths", PATTERNS_MAX, "[\"/ping\"]", |text| {
+/// A list of paths at `key`, with an `example`.
+pub(super) fn paths(
+    section: &mut Section<'_>,
+    key: &'static str,
+    example: &str,
+) -> Option<Vec<Pattern>> {
+    let paths = section.list(key, PATTERNS_MAX, example, |text| {
         let pattern = pattern(text)?;
         if !text.starts_with(['/', '*']) || text.contains('?') {
             let help = "a path starts with / or *, and has no query";
@@ -187,8 +191,13 @@ fn ignore(mut section: Section<'_>, ignore: &mut Ignore) {
         }
         Ok(pattern)
     });
-    if let Some(paths) = paths {
-        ignore.paths = values(paths);
+    Some(paths?.into_iter().map(|at| at.value).collect())
+}
+
+fn ignore(mut section: Section<'_>, ignore: &mut Ignore) {
+    let values = |list: Vec<At<Pattern>>| list.into_iter().map(|at| at.value).collect();
+    if let Some(paths) = paths(&mut section, "paths", "[\"/ping\"]") {
+        ignore.paths = paths;
     }
     if let Some(networks) = networks(&mut section, "addresses") {
         ignore.addresses = networks;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::judging::{Judging, networks};
+use super::judging::{Judging, networks, paths};
 use super::keys;
 use super::listener;
 use super::preview;
@@ -335,6 +335,9 @@ fn timeouts(mut section: Section<'_>) -> Timeouts {
     section.duration("connect", MS(10)..=MS(600_000), &mut timeouts.connect);
     section.duration("response_head", MS(100)..=DAY, &mut timeouts.response_head);
     section.duration("first_byte", MS(100)..=DAY, &mut timeouts.first_byte);
+    if let Some(paths) = paths(&mut section, "long_polls", "[\"/api/poll/*\"]") {
+        timeouts.long_polls = paths;
+    }
     section.duration_or_none("total", MS(100)..=MONTH, &mut timeouts.total);
     section.duration("stream_after", MS(100)..=DAY, &mut timeouts.stream_after);
     section.duration("upstream_idle", Duration::ZERO..=HOUR, &mut timeouts.upstream_idle);

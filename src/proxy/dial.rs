@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use proxy_header::{ProxiedAddress, ProxyHeader};
 use rustls::ClientConfig;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -18,6 +19,12 @@ use super::io::Socket;
 use super::names::{Known, Names, Seen};
 use crate::tls::{self, Keyring};
 use crate::traffic::{Address, ClientTls, Listen, Scheme, Spot};
+
+/// After how long without a byte the kernel asks the other side whether it is still there.
+const KEEPALIVE: Duration = Duration::from_mins(1);
+
+/// How long it waits until it asks again.
+const KEEPALIVE_AGAIN: Duration = Duration::from_secs(15);
 
 /// What is spoken inside TLS with upstreams, the one that is liked best first.
 pub const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
@@ -148,9 +155,15 @@ impl Dial {
     }
 }
 
+/// How the kernel finds out that the other side of a silent connection is gone.
+pub const fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_AGAIN)
+}
+
 async fn tcp(address: SocketAddr) -> io::Result<Socket> {
     let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
+    SockRef::from(&socket).set_tcp_keepalive(&keepalive())?;
     Ok(Socket::Tcp(socket))
 }
 

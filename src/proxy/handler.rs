@@ -199,9 +199,13 @@ impl<'a> Passage<'a> {
             ignore.covers(request.uri().path(), self.client, agent)
         };
         let judged = ignore.is_empty() || !covers();
-        let tally = Tally::new(&self.worker.error_keys, place, judged);
+        let long = &self.tier.table.tier.timeouts.long_polls;
+        let path = request.uri().path().as_bytes();
+        let is_long = !long.is_empty() && long.iter().any(|pattern| pattern.matches(path));
+        let tally = Tally::new(&self.worker.error_keys, place, judged, is_long);
         let tier = Rc::clone(self.tier);
         let exchange = Exchange::new(self.begun, tally, tier, self.client, self.line);
+        exchange.is_long.set(is_long);
         let exchange = Rc::new(exchange);
         self.line.begins(&exchange);
         exchange

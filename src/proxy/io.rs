@@ -124,15 +124,6 @@ impl Socket {
         }
     }
 
-    /// The socket of the kernel at the bottom, if it is TCP.
-    pub fn tcp(&self) -> Option<&TcpStream> {
-        match self {
-            Self::Tcp(socket) => Some(socket),
-            Self::Tls(stream) => stream.get_ref().0.tcp(),
-            Self::Stream(_) | Self::Unix(_) => None,
-        }
-    }
-
     /// What waits to be read, without reading it.
     pub async fn peek(&self, into: &mut [u8]) -> Result<usize> {
         match self {

@@ -60,6 +60,8 @@ pub struct Line {
     /// The table shall close it after the request under way.
     pub last: Cell<bool>,
     leaving: Cell<bool>,
+    /// Whether its client may still be sending when it is closed, with HTTP/1.1.
+    pub lingers: Cell<bool>,
     /// Whether it is encrypted.
     pub secure: Cell<bool>,
     /// Whether it speaks HTTP/2, and carries many requests at once.
@@ -94,6 +96,7 @@ impl Line {
             tunnels: Cell::new(0),
             last: Cell::new(false),
             leaving: Cell::new(false),
+            lingers: Cell::new(false),
             secure: Cell::new(false),
             multiplexed: Cell::new(false),
             stream: RefCell::default(),
@@ -250,6 +253,7 @@ impl Line {
     /// A request begins.
     pub fn begins(&self, exchange: &Rc<Exchange>) {
         self.requests.set(self.requests.get() + 1);
+        self.lingers.set(false);
         self.exchanges.borrow_mut().push(Rc::clone(exchange));
         if self.multiplexed.get() {
             self.cells.streams.fetch_add(1, Ordering::Relaxed);
@@ -267,6 +271,9 @@ impl Line {
             return;
         };
         exchanges.swap_remove(place);
+        if exchange.handed.get().is_none() {
+            self.lingers.set(true);
+        }
         if exchanges.is_empty() {
             self.pulse.take_read();
             self.heading.set(false);
@@ -413,6 +420,8 @@ pub struct Exchange {
     pub asks_upgrade: Cell<bool>,
     /// Whether the answer may go on for ever: an event stream, or a call of gRPC.
     pub is_stream: Cell<bool>,
+    /// Whether its answer may be long in coming: a long poll.
+    pub is_long: Cell<bool>,
     /// Whether it is a call of gRPC.
     pub is_grpc: Cell<bool>,
     /// What the client did wrong.
@@ -460,6 +469,7 @@ impl Exchange {
             upstream_owes: Cell::new(false),
             asks_upgrade: Cell::new(false),
             is_stream: Cell::new(false),
+            is_long: Cell::new(false),
             is_grpc: Cell::new(false),
             fault: Cell::new(None),
             close_at: Cell::new(None),
@@ -557,7 +567,9 @@ impl Exchange {
                     self.tally.streams();
                 }
                 let owing = if self.upstream_owes.get() { Cut::Upstream } else { Cut::Client };
-                (still > timeouts.body_idle).then_some(owing)
+                // Silence is the nature of some answers; of dead peers the kernel knows.
+                let rests = owing == Cut::Upstream && (self.is_stream.get() || self.is_long.get());
+                (still > timeouts.body_idle && !rests).then_some(owing)
             }
         };
         let age = now.saturating_duration_since(self.begun);
@@ -578,6 +590,9 @@ impl Exchange {
             let still = now.saturating_duration_since(self.since.get());
             return (still > self.tier.table.tier.timeouts.body_idle).then_some(owing);
         };
+        if self.is_long.get() {
+            return None;
+        }
         let waiting = now.saturating_duration_since(handed);
         let timeouts = &self.tier.table.tier.timeouts;
         if waiting > timeouts.first_byte {

@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::runtime::Builder;
 
 use super::Error;
+use super::dial::keepalive;
 use super::io::Socket as Stream;
 use crate::inherited::Inherited;
 use crate::traffic::{Listen, Listener, Table, TierName};
@@ -254,6 +255,7 @@ fn adopt(listen: &Listen, given: Vec<OwnedFd>, inherited: &mut Inherited) -> Res
             Listen::Socket(_) => {
                 // Accepted sockets inherit it.
                 SockRef::from(&socket).set_tcp_nodelay(true)?;
+                SockRef::from(&socket).set_tcp_keepalive(&keepalive())?;
                 Door::Tcp(socket.into())
             }
             Listen::Unix(_) => Door::Unix(socket.into()),
@@ -295,6 +297,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     // Accepted sockets inherit it.
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive())?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

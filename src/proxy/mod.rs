@@ -19,6 +19,7 @@ mod health;
 mod http2;
 mod io;
 mod line;
+mod linger;
 mod listener;
 mod names;
 mod opening;

@@ -69,6 +69,7 @@ pub fn text(
         headers.insert(REQUEST_ID, id.clone());
     }
     if after == After::Close && !about.line.multiplexed.get() {
+        about.line.lingers.set(true);
         last(about.line, headers);
     }
     response

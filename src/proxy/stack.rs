@@ -13,6 +13,7 @@ use super::handler;
 use super::http2;
 use super::io::{CHUNK_BYTES_MAX, Io};
 use super::line::Line;
+use super::linger::linger;
 use super::worker::Worker;
 use crate::traffic::Limits;
 
@@ -46,11 +47,19 @@ async fn http1(
     let mut connection = builder(limits).serve_connection(io, service).with_upgrades();
     let finish = http1::UpgradeableConnection::graceful_shutdown;
     let ended = attend(line, &mut connection, finish).await?;
-    let is_preface = ended.is_err_and(|error| error.is_parse_version_h2());
-    if agreed || !is_preface || line.requests.get() > 0 {
-        return None;
+    let error = ended.err();
+    let is_preface = error.as_ref().is_some_and(hyper::Error::is_parse_version_h2);
+    if is_preface && !agreed && line.requests.get() == 0 {
+        return connection.into_parts().map(|parts| (parts.io, parts.read_buf));
     }
-    connection.into_parts().map(|parts| (parts.io, parts.read_buf))
+    // hyper answers by itself what it cannot read.
+    let refused = error.is_some_and(|error| error.is_parse() || error.is_parse_too_large());
+    if (refused || line.lingers.get())
+        && let Some(parts) = connection.into_parts()
+    {
+        Box::pin(linger(line, parts.io.socket)).await;
+    }
+    None
 }
 
 /// Drives `connection` until it ends, or `line` is shut; has `finish` end it once the request under

@@ -11,6 +11,8 @@
 //!   waited. So a canary that hangs is seen as slow also where no client waits for `first_byte`.
 //!   Before all of its request was given to the upstream it counts for nobody. One that goes
 //!   away later counts by the head it got.
+//! - A long poll takes as long as it likes: it is never slow nor hanging, and nobody waits for it
+//!   in vain.
 //! - Previewers and ignored requests are shown, not judged.
 
 use std::cell::RefCell;
@@ -34,6 +36,7 @@ pub struct Tally {
     error_keys: Rc<RefCell<ErrorKeys>>,
     judged: bool,
     preview: bool,
+    long: bool,
     key: Option<u64>,
     state: RefCell<State>,
 }
@@ -76,8 +79,13 @@ enum Grpc {
 }
 
 impl Tally {
-    /// A request that goes to `place`.
-    pub fn new(error_keys: &Rc<RefCell<ErrorKeys>>, place: &Place, judged: bool) -> Self {
+    /// A request that goes to `place`; `long`: a long poll.
+    pub fn new(
+        error_keys: &Rc<RefCell<ErrorKeys>>,
+        place: &Place,
+        judged: bool,
+        long: bool,
+    ) -> Self {
         let state = State {
             release: Rc::clone(&place.release),
             track: place.track,
@@ -90,6 +98,7 @@ impl Tally {
             error_keys: Rc::clone(error_keys),
             judged: judged && !place.preview,
             preview: place.preview,
+            long,
             key: place.key,
             state: RefCell::new(state),
         }
@@ -208,7 +217,9 @@ impl Tally {
         }
         state.settled = true;
         state.release.writer.abandoned();
-        self.judge(&state.release, false, 0, Some(waited));
+        if !self.long {
+            self.judge(&state.release, false, 0, Some(waited));
+        }
     }
 
     /// Nothing answered.
@@ -249,7 +260,7 @@ impl Tally {
         {
             let failed = head.grpc == Grpc::Failed;
             let error = cut_short || failed || Outcome::Answered(head.status).is_error();
-            let latency = Some(head.latency).filter(|_| may_be_slow);
+            let latency = Some(head.latency).filter(|_| may_be_slow && !self.long);
             self.judge(&state.release, error, head.watches, latency);
             state.settled = true;
         }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Upgrading;
@@ -29,9 +28,6 @@ const CHUNK_BYTES: usize = 16 * 1024;
 
 /// How long one side may go on after the other has ended.
 const HALF_OPEN_MAX: Duration = Duration::from_secs(10);
-
-/// After how long without a byte the kernel asks a client whether it is still there.
-const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// A close frame of a WebSocket server: 1001, going away (RFC 6455, section 7.4.1).
 const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
@@ -170,10 +166,6 @@ struct Pump {
 
 impl Pump {
     async fn run(mut self, tunnel: &Tunnel) {
-        if let Some(client) = self.client.tcp() {
-            let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
-            _ = SockRef::from(client).set_tcp_keepalive(&keepalive);
-        }
         std::future::poll_fn(|cx| self.poll(cx, tunnel)).await;
     }
 

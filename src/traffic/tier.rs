@@ -253,6 +253,8 @@ pub struct Timeouts {
     pub response_head: Duration,
     /// Age at which a request without an answer counts as an error (hanging).
     pub first_byte: Duration,
+    /// Paths whose answers may be long in coming, head or body: long polls.
+    pub long_polls: Vec<Pattern>,
     /// A whole request, bodies included; none: no limit (downloads, event streams).
     pub total: Option<Duration>,
     /// Age at which an answer still streaming is counted by its head.
@@ -278,6 +280,7 @@ impl Default for Timeouts {
             connect: seconds(3),
             response_head: seconds(60),
             first_byte: seconds(10),
+            long_polls: Vec::new(),
             total: None,
             stream_after: seconds(10),
             upstream_idle: seconds(30),

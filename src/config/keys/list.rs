@@ -454,6 +454,13 @@ pub const TIMEOUTS: Keys = Keys {
             "Age at which a request without an answer counts as an error (hanging), once.",
         ),
         key(
+            "long_polls",
+            "list of patterns",
+            "[]",
+            Live,
+            "Paths, without the query, whose answers may be long in coming: long polls. They are not cut for it, and count neither as hanging nor as slow; event streams need not be listed.",
+        ),
+        key(
             "total",
             "duration, 100ms to 30d, or `\"none\"`",
             "\"none\"",

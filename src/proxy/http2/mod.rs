@@ -10,7 +10,7 @@ use std::io::{ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use http::{Request, Response};
@@ -18,7 +18,6 @@ use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use socket2::{SockRef, TcpKeepalive};
 
 use super::body::ResponseBody;
 use super::handler;
@@ -50,16 +49,9 @@ const SEND_BYTES_MAX: usize = 64 * 1024;
 /// that cost a request on its way are bounded far closer, see [`Line::ends`].
 const MISTAKES_MAX: usize = 1024;
 
-/// After how long without a byte the kernel asks a client whether it is still there.
-const KEEPALIVE: Duration = Duration::from_mins(1);
-
 /// Serves the requests of one connection until it ends or is ended. `early` is what was read of it
 /// before it was known to be HTTP/2.
 pub async fn serve(worker: Rc<Worker>, line: Rc<Line>, io: Io, early: Bytes, limits: &Limits) {
-    if let Some(socket) = io.socket.tcp() {
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
-        _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
-    }
     let now = Instant::now();
     line.multiplexes(limits, now);
     let io = Followed { io, early, frames: Frames::new(now), line: Rc::clone(&line) };
