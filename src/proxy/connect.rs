@@ -8,7 +8,6 @@ use std::task::Poll;
 use std::time::Instant;
 
 use http::Request;
-use http::header::UPGRADE;
 
 use super::body::RequestBody;
 use super::client::Connection;
@@ -96,7 +95,7 @@ impl Seeker<'_> {
         let told = self.place.release.release.proxy_protocol;
         Kind {
             client: told.then_some(self.exchange.client),
-            single: self.request.headers().contains_key(UPGRADE),
+            single: self.exchange.asks_upgrade.get(),
         }
     }
 

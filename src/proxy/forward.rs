@@ -164,8 +164,10 @@ async fn attempt(
             continue;
         }
         let elsewhere = place.track == Track::Canary || place.release.upstreams.len() > 1;
-        let spare = (repeats(&request) && (reused || elsewhere)).then(|| Spare::of(&request));
-        address(&mut request, place, &upstream);
+        let comes_back = link.connection.gives_back();
+        let copies = !comes_back && (reused || elsewhere) && repeats(&request);
+        let spare = copies.then(|| Spare::of(&request));
+        address(&mut request, place, &upstream, exchange);
         let now = if reused { now } else { Instant::now() };
         exchange.enters(Stage::Waiting, now);
         if request.body().is_none() {
@@ -181,10 +183,11 @@ async fn attempt(
                 if let Some(fault) = exchange.fault.get() {
                     return Err(Failed::by_client(Failure::Fault(fault)));
                 }
-                let Broken { cause, request: unsent } = *broken;
+                let Broken { cause, request: back, unsent } = *broken;
                 // On a connection that others use as well it may be anybody's fault.
-                let unused = unsent.is_some() && link.connection.is_shared() && !fresh;
-                match unsent.or_else(|| spare.map(|spare| spare.request(exchange))) {
+                let unused = unsent && back.is_some() && link.connection.is_shared() && !fresh;
+                let back = back.filter(|request| unsent || repeats(request));
+                match back.or_else(|| spare.map(|spare| spare.request(exchange))) {
                     // The kept-alive connection had died: Weir's matter, not an outcome.
                     Some(again) if reused || unused => {
                         place.release.writer.stale_connection();
@@ -259,12 +262,20 @@ impl Spare {
 }
 
 /// Writes on the request which release it goes to.
-fn address(request: &mut Request<RequestBody>, place: &Place, upstream: &UpstreamView) {
+fn address(
+    request: &mut Request<RequestBody>,
+    place: &Place,
+    upstream: &UpstreamView,
+    exchange: &Exchange,
+) {
     let old = request.version() < Version::HTTP_11;
     let headers = request.headers_mut();
     headers.insert(WEIR_VERSION, place.release.version.clone());
     if let Some(host) = &place.release.host {
-        headers.insert(HOST, host.clone());
+        let before = headers.insert(HOST, host.clone());
+        exchange.host.borrow_mut().get_or_insert_with(|| before.unwrap_or(host.clone()));
+    } else if let Some(host) = exchange.host.borrow().clone() {
+        headers.insert(HOST, host);
     } else if old && !headers.contains_key(HOST) {
         // HTTP/1.0 knows no Host, HTTP/1.1 needs one.
         let host = HeaderValue::try_from(upstream.address.spot.to_string());

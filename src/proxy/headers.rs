@@ -31,10 +31,9 @@ pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-pro
 pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// Another way to say who the client is.
 pub const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-/// Where a request stands in a trace.
-pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// What tracing systems add to it.
-pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// Where a request stands in a trace. It passes as it is, and none is begun: an app that hears of a
+/// trace which nobody samples records nothing (W3C Trace Context, level 1, section 2.2.5).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -234,7 +233,6 @@ pub fn to_upstream(headers: &mut HeaderMap, way: &Way<'_>) -> HeaderValue {
     forwarded(headers, way);
     let continued = |before| HeaderValue::try_from(format!("{before}, {}", way.instance)).ok();
     headers.insert(HOP, hops.and_then(continued).unwrap_or_else(|| way.hop.clone()));
-    trace(headers, seen);
     request_id(headers, seen)
 }
 
@@ -419,34 +417,6 @@ fn request_id(headers: &mut HeaderMap, seen: Seen) -> HeaderValue {
     id
 }
 
-/// Keeps a well-formed traceparent (W3C Trace Context, level 1), else begins a trace.
-fn trace(headers: &mut HeaderMap, seen: Seen) {
-    let digits = |text: &[u8]| {
-        text.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte))
-            && text.iter().any(|byte| *byte != b'0')
-    };
-    let valid = |parent: &HeaderValue| {
-        let text = parent.as_bytes();
-        text.len() == 55
-            && text.starts_with(b"00-")
-            && digits(&text[3..35])
-            && text[35] == b'-'
-            && digits(&text[36..52])
-            && text[52] == b'-'
-            && text[53..].iter().all(u8::is_ascii_hexdigit)
-    };
-    if seen.has(Field::Traceparent) && headers.get(TRACEPARENT).is_some_and(valid) {
-        return;
-    }
-    let mut parent = *b"00-................................-................-00";
-    parent[3..35].copy_from_slice(&random::identifier());
-    parent[36..52].copy_from_slice(&random::hexadecimal(random::number() | 1));
-    headers.insert(TRACEPARENT, value(&parent));
-    if seen.has(Field::Tracestate) {
-        headers.remove(TRACESTATE);
-    }
-}
-
 fn value(ascii: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(ascii).unwrap_or(HeaderValue::from_static(""))
 }
@@ -533,22 +503,13 @@ mod tests {
     }
 
     #[test]
-    fn traces_and_identifiers_are_kept_if_well_formed() {
-        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let mut headers = map(&[("traceparent", parent), ("x-request-id", "abc-1")]);
+    fn an_identifier_is_kept_if_well_formed() {
+        let mut headers = map(&[("x-request-id", "abc-1")]);
         let seen = Seen::of(&headers);
-        trace(&mut headers, seen);
-        assert_eq!(headers[TRACEPARENT], parent);
         assert_eq!(request_id(&mut headers, seen), "abc-1");
-        let mut headers = map(&[("traceparent", "00-zz"), ("x-request-id", "a b")]);
+        let mut headers = map(&[("x-request-id", "a b")]);
         let seen = Seen::of(&headers);
-        trace(&mut headers, seen);
-        assert_eq!(headers[TRACEPARENT].len(), 55);
         assert_eq!(request_id(&mut headers, seen).len(), 32);
-        let made = headers[TRACEPARENT].clone();
-        let seen = Seen::of(&headers);
-        trace(&mut headers, seen);
-        assert_eq!(headers[TRACEPARENT], made, "what we make is well-formed");
     }
 
     #[test]

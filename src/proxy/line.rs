@@ -418,6 +418,8 @@ pub struct Exchange {
     pub upstream_owes: Cell<bool>,
     /// Whether the client asks for another protocol.
     pub asks_upgrade: Cell<bool>,
+    /// The Host that it asked for, once a release has been told another.
+    pub host: RefCell<Option<HeaderValue>>,
     /// Whether the answer may go on for ever: an event stream, or a call of gRPC.
     pub is_stream: Cell<bool>,
     /// Whether its answer may be long in coming: a long poll.
@@ -468,6 +470,7 @@ impl Exchange {
             client_owes: Cell::new(false),
             upstream_owes: Cell::new(false),
             asks_upgrade: Cell::new(false),
+            host: RefCell::default(),
             is_stream: Cell::new(false),
             is_long: Cell::new(false),
             is_grpc: Cell::new(false),

@@ -7,8 +7,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::headers::{
-    FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, KEEP_ALIVE, REAL_IP, REQUEST_ID, TRACEPARENT,
-    TRACESTATE,
+    FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, KEEP_ALIVE, REAL_IP, REQUEST_ID,
 };
 
 /// A field, or fields that are treated alike.
@@ -46,10 +45,6 @@ pub enum Field {
     RequestId,
     /// More than one Host.
     SecondHost,
-    /// traceparent.
-    Traceparent,
-    /// tracestate.
-    Tracestate,
     /// Transfer-Encoding.
     TransferEncoding,
     /// Upgrade.
@@ -107,8 +102,6 @@ impl Seen {
                 self.note(Field::HopByHop, *name == TE);
                 self.note(Field::TransferEncoding, *name == TRANSFER_ENCODING);
                 self.note(Field::Imitation, text == b"transfer_encoding");
-                self.note(Field::Traceparent, *name == TRACEPARENT);
-                self.note(Field::Tracestate, *name == TRACESTATE);
             }
             b'u' => {
                 self.note(Field::HopByHop, *name == UPGRADE);
@@ -166,8 +159,7 @@ mod tests {
             ("location", &[Field::Location]),
             ("proxy-authorization", &[Field::HopByHop]),
             ("te", &[Field::HopByHop]),
-            ("traceparent", &[Field::Traceparent]),
-            ("tracestate", &[Field::Tracestate]),
+            ("traceparent", &[]),
             ("transfer-encoding", &[Field::TransferEncoding]),
             ("transfer_encoding", &[Field::Imitation]),
             ("upgrade", &[Field::HopByHop, Field::Upgrade]),

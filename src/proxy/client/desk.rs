@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 
 use bytes::BytesMut;
-use http::HeaderName;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName};
 
 use crate::proxy::io::CHUNK_BYTES_MAX;
 
@@ -25,6 +25,9 @@ pub struct Desk {
     pub block: BytesMut,
     /// Names that came before.
     pub names: Names,
+    /// Where the fields of the next answer go: the map of a request that was answered, since it has
+    /// its memory already.
+    pub fields: HeaderMap,
 }
 
 impl Desk {
@@ -38,6 +41,14 @@ impl Desk {
         if self.out.capacity() == 0 {
             out.clear();
             self.out = out;
+        }
+    }
+
+    /// Takes back the map of a request, for an answer.
+    pub fn take_back_fields(&mut self, mut fields: HeaderMap) {
+        if self.fields.capacity() < fields.capacity() {
+            fields.clear();
+            self.fields = fields;
         }
     }
 

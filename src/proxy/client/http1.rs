@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
@@ -50,7 +50,7 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Http1<B> {
         if self.is_ready() {
             return Ok(());
         }
-        Err(Box::new(Broken { cause: Cause::Http1(Fault::Busy), request: None }))
+        Err(Box::new(Broken { cause: Cause::Http1(Fault::Busy), request: None, unsent: true }))
     }
 
     /// Whether it is closed, as far as is known. Asks the kernel only if something came in.
@@ -70,31 +70,23 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Http1<B> {
         let bodiless = *request.method() == Method::HEAD;
         let is_idle = matches!(wire.stage, Stage::Idle);
         let sent = if is_idle { begin(wire, &request) } else { Err(Fault::Busy) };
-        let framing = match sent {
-            Ok(framing) => framing,
+        let (request, fault) = match sent {
+            Ok(Framing::Nothing) => (Some(request), None),
+            Ok(framing) => {
+                let (head, body) = request.into_parts();
+                Desk::with(|desk| {
+                    let written = std::mem::take(&mut desk.out);
+                    wire.outgoing = Outgoing::new(written, Some(body), framing);
+                    desk.take_back_fields(head.headers);
+                });
+                (None, None)
+            }
             Err(fault) => {
                 wire.stage = Stage::Closed;
-                let broken = Broken { cause: Cause::Http1(fault), request: Some(request) };
-                return self.calling(HeaderMap::new(), bodiless, Some(Box::new(broken)));
+                (Some(request), Some(fault))
             }
         };
-        let (mut head, body) = request.into_parts();
-        if !matches!(framing, Framing::Nothing) {
-            let written = Desk::with(|desk| std::mem::take(&mut desk.out));
-            wire.outgoing = Outgoing::new(written, Some(body), framing);
-        }
-        // The map of the request holds the answer: it has its memory already.
-        head.headers.clear();
-        self.calling(head.headers, bodiless, None)
-    }
-
-    fn calling(
-        &self,
-        fields: HeaderMap,
-        bodiless: bool,
-        broken: Option<Box<Broken<B>>>,
-    ) -> Calling<B> {
-        Calling { wire: Rc::clone(&self.wire), fields, bodiless, broken }
+        Calling { wire: Rc::clone(&self.wire), request, bodiless, unsent: fault }
     }
 
     /// Gives up the connection, which has changed protocol.
@@ -133,9 +125,11 @@ fn begin<B: Body<Data = Bytes> + Unpin>(
 #[derive(Debug)]
 pub struct Calling<B> {
     wire: Shared<B>,
-    fields: HeaderMap,
+    /// The request, if it has no body: until there is an answer it may have to be sent again.
+    request: Option<Request<B>>,
     bodiless: bool,
-    broken: Option<Box<Broken<B>>>,
+    /// Why nothing of it was sent.
+    unsent: Option<Fault>,
 }
 
 impl<B: Body<Data = Bytes> + Unpin + 'static> Future for Calling<B> {
@@ -143,13 +137,15 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Future for Calling<B> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let Some(broken) = this.broken.take() {
-            return Poll::Ready(Err(broken));
-        }
-        let outcome = ready!(this.poll_answer(cx));
+        let unsent = this.unsent.is_some();
+        let outcome = match this.unsent.take() {
+            Some(fault) => Err(fault),
+            None => ready!(this.poll_answer(cx)),
+        };
         Poll::Ready(outcome.map_err(|fault| {
             this.wire.borrow_mut().stage = Stage::Closed;
-            Box::new(Broken { cause: Cause::Http1(fault), request: None })
+            let request = this.request.take();
+            Box::new(Broken { cause: Cause::Http1(fault), request, unsent })
         }))
     }
 }
@@ -161,7 +157,7 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Calling<B> {
             // The answer may come before the end of the request.
             let _: Poll<()> = wire.poll_send(cx)?;
         }
-        let head = ready!(wire.poll_head(cx, self.bodiless, &mut self.fields))?;
+        let (head, fields) = ready!(wire.poll_head(cx, self.bodiless))?;
         if !wire.outgoing.is_done() {
             let rest = tokio::task::spawn_local(send_rest(Rc::clone(&self.wire)));
             wire.sender = Some(rest.abort_handle());
@@ -174,7 +170,10 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Calling<B> {
         let Head { status, reason, .. } = head;
         let mut response = Response::new(body);
         *response.status_mut() = status;
-        *response.headers_mut() = std::mem::take(&mut self.fields);
+        *response.headers_mut() = fields;
+        if let Some(request) = self.request.take() {
+            Desk::with(|desk| desk.take_back_fields(request.into_parts().0.headers));
+        }
         if let Some(reason) = reason {
             response.extensions_mut().insert(reason);
         }

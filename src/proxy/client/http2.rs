@@ -398,7 +398,7 @@ impl Waiting {
         let Self { sent, pump, headers_max, stream, .. } = self;
         match answered {
             Ok(response) if response.headers().len() > headers_max => {
-                Err(Box::new(Broken { cause: Cause::TooManyHeaders, request: None }))
+                Err(Box::new(Broken { cause: Cause::TooManyHeaders, request: None, unsent: false }))
             }
             Ok(response) => {
                 sent.forget();
@@ -415,7 +415,8 @@ impl Waiting {
 
 impl Broken {
     fn new(error: h2::Error, request: Option<Request<RequestBody>>) -> Self {
-        Self { cause: Cause::Http2(error), request }
+        let unsent = request.is_some();
+        Self { cause: Cause::Http2(error), request, unsent }
     }
 }
 

@@ -51,7 +51,8 @@ impl HyperHttp1 {
 
     /// Waits until it can take a request.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Box<Broken>>> {
-        let broken = |error| Box::new(Broken { cause: Cause::Hyper(error), request: None });
+        let broken =
+            |error| Box::new(Broken { cause: Cause::Hyper(error), request: None, unsent: true });
         self.sender.poll_ready(cx).map_err(broken)
     }
 
@@ -71,7 +72,8 @@ impl HyperHttp1 {
                 Ok(response) => Ok(response.map(Body::Hyper)),
                 Err(mut failed) => {
                     let request = failed.take_message();
-                    Err(Box::new(Broken { cause: Cause::Hyper(failed.into_error()), request }))
+                    let (cause, unsent) = (Cause::Hyper(failed.into_error()), request.is_some());
+                    Err(Box::new(Broken { cause, request, unsent }))
                 }
             }
         }))

@@ -84,8 +84,10 @@ pub enum Body {
 pub struct Broken<B = RequestBody> {
     /// What is wrong.
     pub cause: Cause,
-    /// The request, if nothing of it was sent, or if the upstream says that it did nothing with it.
+    /// The request, if it can be had back.
     pub request: Option<Request<B>>,
+    /// Nothing of it was sent, or the upstream says that it did nothing with it.
+    pub unsent: bool,
 }
 
 /// What is wrong with a connection.
@@ -151,6 +153,14 @@ impl Connection {
         match self {
             Self::Http2(_) => true,
             Self::Http1(_) | Self::HyperHttp1(_) => false,
+        }
+    }
+
+    /// Whether a request without a body comes back when it gets no answer.
+    pub const fn gives_back(&self) -> bool {
+        match self {
+            Self::Http1(_) => true,
+            Self::Http2(_) | Self::HyperHttp1(_) => false,
         }
     }
 

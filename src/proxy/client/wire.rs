@@ -117,20 +117,19 @@ impl<B: Body<Data = Bytes> + Unpin> Wire<B> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads the head of the answer; its fields are added to `fields`. `bodiless`: no body follows
-    /// whatever it says.
+    /// Reads the head of the answer, and its fields. `bodiless`: no body follows whatever it says.
     pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         bodiless: bool,
-        fields: &mut HeaderMap,
-    ) -> Poll<Result<Head, Fault>> {
+    ) -> Poll<Result<(Head, HeaderMap), Fault>> {
         loop {
             if self.input.is_empty() {
                 ready!(self.poll_more_head(cx))?;
             }
-            let reading = Desk::with(|desk| {
-                response::read(&self.input, bodiless, self.fields_max, &mut desk.names, fields)
+            let reading = Desk::with(|Desk { names, fields, .. }| {
+                fields.clear();
+                response::read(&self.input, bodiless, self.fields_max, names, fields)
             });
             let length = match reading? {
                 Reading::Partial => {
@@ -144,7 +143,8 @@ impl<B: Body<Data = Bytes> + Unpin> Wire<B> {
                     self.interim = 0;
                     self.last |= head.last;
                     self.begin_body(head.framing)?;
-                    return Poll::Ready(Ok(head));
+                    let fields = Desk::with(|desk| std::mem::take(&mut desk.fields));
+                    return Poll::Ready(Ok((head, fields)));
                 }
             };
             self.pass(length)?;
