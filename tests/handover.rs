@@ -23,7 +23,7 @@ use relay::Relay;
 use weir::handover::wire::{FromHeir, Link, ToHeir};
 
 /// How long something may take that takes a moment.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 
 /// A program before an app in two versions, a quarter of the users on the new one.
 struct World {
@@ -189,6 +189,7 @@ fn one_program_replaces_another_and_nobody_notices() {
         world.until("the judge goes on", |world| world.judged() > after);
     }
     let judged = world.judged();
+    crowd.is_served();
     let met = crowd.leave();
     nobody_noticed(&met, "three replacements");
     assert!(judged <= met.canary as u64, "{judged} judged, {} there were", met.canary);
@@ -215,6 +216,7 @@ fn a_signal_starts_the_successor() {
     let process = log.split("process ").nth(1).and_then(|rest| rest.split(' ').next());
     let process: u32 = process.and_then(|text| text.parse().ok()).expect("its number");
     assert!(ends(world.program.leave().expect("the first")));
+    crowd.is_served();
     let crowd = crowd.leave();
     let weight = world.weight();
     signal("-TERM", process);
@@ -274,6 +276,7 @@ fn a_restart_behind_sockets_of_the_service_manager_refuses_nobody() {
     // Replaced, it still has the sockets of the service manager.
     world.replace(&[]);
     world.until("the judge goes on", |world| world.judged() > 0);
+    crowd.is_served();
     nobody_noticed(&crowd.leave(), "two restarts and a replacement");
     assert_eq!(world.weight(), 2_500);
 }
@@ -331,6 +334,7 @@ fn killed_at(world: &mut World, say: &'static str, victim: Victim) {
     // Whoever is left decides.
     world.until(&when, |world| world.ask("pause").status.success());
     world.until(&when, |world| world.ask("resume").status.success());
+    crowd.is_served();
     let met = crowd.leave();
     eprintln!(
         "{when}: {said:?}: {} answers, {} refused, {} failed",
@@ -348,7 +352,7 @@ fn killed_at(world: &mut World, say: &'static str, victim: Victim) {
     assert_eq!(met.moved(), vec![], "{when}: a user was moved");
     assert_eq!(world.weight(), 2_500, "{when}");
     let crowd = Crowd::enter(world.door);
-    std::thread::sleep(Duration::from_millis(300));
+    crowd.is_served();
     nobody_noticed(&crowd.leave(), &format!("after {when}"));
 }
 
@@ -368,6 +372,7 @@ fn an_heir_killed_at_any_step_leaves_the_old_one_deciding() {
     // The next one takes over as if nothing had been.
     let crowd = Crowd::enter(world.door);
     world.replace(&[]);
+    crowd.is_served();
     nobody_noticed(&crowd.leave(), "after all");
 }
 
@@ -384,7 +389,38 @@ fn an_heir_takes_over_from_one_that_is_killed_at_any_step() {
     assert_eq!(events.len(), 2 + 2 * STEPS.len(), "{events:?}");
     let crowd = Crowd::enter(world.door);
     world.replace(&[]);
+    crowd.is_served();
     nobody_noticed(&crowd.leave(), "after all");
+}
+
+#[test]
+fn an_heir_that_cannot_serve_leaves_the_old_one_as_it_was() {
+    if is_quick() {
+        return;
+    }
+    let mut world = World::new(&[]);
+    let path = world.program.directory().join("weir.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    // A tier more, at an address that somebody has: seen only once the journal has changed hands.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap();
+    let app = free_address();
+    let tier = format!(
+        "[[tier]]\nname = \"more\"\nlisten = \"{taken}\"\nstable = \"1\"\n\
+         releases = [{{ version = \"1\", upstreams = [\"{app}\"] }}]\n"
+    );
+    std::fs::write(&path, text.replace("[rollout]", &format!("{tier}[rollout]"))).unwrap();
+    let crowd = Crowd::enter(world.door);
+    assert!(!ends(world.program.another(&["--replace"])));
+    let log = world.program.log();
+    assert!(log.contains(&format!("cannot listen at {taken}")), "{log}");
+    std::fs::write(&path, text).unwrap();
+    world.until("the old one decides", |world| world.ask("pause").status.success());
+    // It can still be asked.
+    world.replace(&[]);
+    crowd.is_served();
+    nobody_noticed(&crowd.leave(), "an heir that failed, and one that did not");
+    assert_eq!(world.weight(), 2_500);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::Api;
 use crate::assembly::{Legacy, Store};
 use crate::cli::Run;
 use crate::config::Config;
-use crate::handover::{self, Bell};
+use crate::handover::{self, Asked, Bell};
 use crate::inherited::Inherited;
 use crate::journal::JournalError;
 use crate::traffic::Listen;
@@ -47,13 +47,24 @@ impl Beginning {
             );
         }
         let journal = config.state.path.as_deref();
-        let predecessor = if run.replace { ask(journal).await? } else { None };
-        let Some((predecessor, theirs)) = predecessor else {
-            let store = journal.map_or_else(|| Ok(Store::memory()), Store::open)?;
-            let api = Api::bind(config, &mut inherited).await?;
-            let bell = bell(journal, &mut inherited);
-            let legacy = Legacy { inherited, ..Legacy::default() };
-            return Ok(Self { legacy, store, api, bell });
+        let asked = if run.replace { ask(journal).await? } else { Asked::Nobody };
+        let (predecessor, theirs) = match asked {
+            Asked::HandsOver(predecessor, theirs) => (predecessor, theirs),
+            Asked::Gone(_) | Asked::Nobody => {
+                let store = match journal {
+                    // Whoever has just gone may not have ended yet.
+                    Some(journal) if run.replace => patiently(journal).await?,
+                    Some(journal) => Store::open(journal)?,
+                    None => Store::memory(),
+                };
+                if let Asked::Gone(gone) = &asked {
+                    gone.ends().await;
+                }
+                let api = Api::bind(config, &mut inherited).await?;
+                let bell = bell(journal, &mut inherited);
+                let legacy = Legacy { inherited, ..Legacy::default() };
+                return Ok(Self { legacy, store, api, bell });
+            }
         };
         for listen in theirs.unwanted(&wanted) {
             tracing::warn!(%listen, "nothing listens there any more");
@@ -70,18 +81,19 @@ impl Beginning {
     }
 }
 
-async fn ask(journal: Option<&Path>) -> anyhow::Result<Option<(handover::Predecessor, Inherited)>> {
+async fn ask(journal: Option<&Path>) -> anyhow::Result<Asked> {
     let journal = journal.context(
         "--replace: a journal in memory cannot change hands; keep it with [state] path or --state",
     )?;
-    let found = handover::ask(journal).await?;
-    let other = found.as_ref().map(|(predecessor, _)| predecessor.process());
-    if let Some(process) = other {
-        tracing::info!("taking over from process {process}");
-    } else {
-        tracing::info!("no weir runs that could be replaced; starting");
+    let asked = handover::ask(journal).await?;
+    match &asked {
+        Asked::HandsOver(predecessor, _) => {
+            tracing::info!("taking over from process {}", predecessor.process());
+        }
+        Asked::Gone(_) => tracing::warn!("the weir that ran has gone; starting"),
+        Asked::Nobody => tracing::info!("no weir runs that could be replaced; starting"),
     }
-    Ok(found)
+    Ok(asked)
 }
 
 /// Opens a journal that is about to be free.

@@ -22,8 +22,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long an answer may take; the program itself gives up on its journal after 10 s.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
-/// How long a program may say that another one takes over from it: it takes less than a second.
-const HANDOVER_MAX: Duration = Duration::from_secs(3);
+/// How long a program may say that another one takes over from it: it takes less than a second,
+/// and some on a machine that is busy or has a large journal to read.
+const HANDOVER_MAX: Duration = Duration::from_secs(10);
 
 /// Pause between two tries then.
 const HANDOVER_PAUSE: Duration = Duration::from_millis(100);

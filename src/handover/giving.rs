@@ -79,6 +79,7 @@ impl From<io::Error> for Failed {
 /// The socket cannot be used.
 pub async fn keep(mut bell: Bell, estate: Arc<Estate>) -> io::Result<Succession> {
     let listener = UnixListener::from_std(bell.listener.try_clone()?)?;
+    bell.own = true;
     // The one that is being handed over to.
     let mut heir: Option<(u32, Giving)> = None;
     loop {

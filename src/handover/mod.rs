@@ -36,7 +36,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::inherited::Inherited;
 pub use giving::{Estate, Succession, keep};
-pub use taking::{Predecessor, TakeError, ask};
+pub use taking::{Asked, Gone, Predecessor, TakeError, ask};
 
 /// The version of what is said. Fields may be added to it, and are ignored where they are unknown.
 pub const PROTOCOL: u32 = 1;
@@ -70,7 +70,8 @@ impl Bell {
         if let Some(listener) = inherited.take_handover(&path) {
             // Whoever asks is told the process that listens: from now on this one.
             SockRef::from(&listener).listen(BACKLOG)?;
-            return Ok(Self { listener, path, own: true });
+            // Should this process not come to serve, the other one goes on to listen there.
+            return Ok(Self { listener, path, own: false });
         }
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::geteuid;
+use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 use thiserror::Error;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -21,6 +23,10 @@ use crate::traffic::Board;
 /// How long the process that drains may take to follow a table. It is answered before the control
 /// wing loses its patience, which is a second.
 const FOLLOW_MAX: Duration = Duration::from_millis(500);
+
+/// How long a process that has let go of its journal may still have other files: it is about to end,
+/// and the system closes one after the other.
+const END_MAX: Duration = Duration::from_secs(1);
 
 /// Why this process does not take over.
 #[derive(Debug, Error)]
@@ -57,21 +63,52 @@ pub struct Predecessor {
     process: u32,
 }
 
-/// Asks the Weir that owns `journal` to hand over; gives its listeners. None if there is none.
+/// What came of asking.
+#[derive(Debug)]
+pub enum Asked {
+    /// Nobody is there.
+    Nobody,
+    /// Somebody was, and has gone before its listeners came.
+    Gone(Gone),
+    /// It hands over: its listeners.
+    HandsOver(Predecessor, Inherited),
+}
+
+/// A process that has gone, or is just about to.
+#[derive(Debug)]
+pub struct Gone {
+    process: Option<i32>,
+}
+
+impl Gone {
+    /// Waits until the system has closed all that the process had, its listeners above all. To be
+    /// called when its journal is free.
+    pub async fn ends(&self) {
+        let Some(process) = self.process.and_then(Pid::from_raw) else { return };
+        // An error says that it has ended already, or that this system cannot tell.
+        let Ok(file) = pidfd_open(process, PidfdFlags::NONBLOCK) else { return };
+        if let Ok(file) = AsyncFd::with_interest(file, Interest::READABLE) {
+            _ = tokio::time::timeout(END_MAX, file.readable()).await;
+        }
+    }
+}
+
+/// Asks the Weir that owns `journal` to hand over.
 ///
 /// # Errors
 /// It refuses, or cannot be asked.
-pub async fn ask(journal: &Path) -> Result<Option<(Predecessor, Inherited)>, TakeError> {
+pub async fn ask(journal: &Path) -> Result<Asked, TakeError> {
     let connected = place(journal).and_then(|path| Link::to(&path));
     let link = match connected {
         Err(error)
             if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) =>
         {
-            return Ok(None);
+            return Ok(Asked::Nobody);
         }
         connected => connected?,
     };
-    let (_, user) = link.peer()?;
+    let (process, user) = link.peer()?;
+    let gone = Gone { process };
     if user != geteuid().as_raw() && user != 0 {
         return Err(TakeError::Stranger(user));
     }
@@ -81,8 +118,8 @@ pub async fn ask(journal: &Path) -> Result<Option<(Predecessor, Inherited)>, Tak
     let mut sockets = Vec::new();
     loop {
         let Some((message, handed)) = link.receive_within(STEP_MAX).await? else {
-            // It went away, and its listeners with it; what was handed over already is no use.
-            return Ok(None);
+            // Its listeners went with it; what was handed over already is no use.
+            return Ok(Asked::Gone(gone));
         };
         let ToHeir::Sockets { process, more } = message else {
             return Err(unexpected(message));
@@ -91,7 +128,7 @@ pub async fn ask(journal: &Path) -> Result<Option<(Predecessor, Inherited)>, Tak
         if !more {
             let named = |socket| (socket, format!("of process {process}"));
             let inherited = Inherited::new(sockets.into_iter().map(named))?;
-            return Ok(Some((Predecessor { link, process }, inherited)));
+            return Ok(Asked::HandsOver(Predecessor { link, process }, inherited));
         }
     }
 }

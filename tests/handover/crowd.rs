@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Users of one thread.
 const USERS: usize = 40;
+
+/// Good answers of each version that are seen before anything is said of them.
+const ANSWERS_SEEN: usize = 20;
+
+/// How long those may take.
+const SEEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the users met.
 #[derive(Debug, Default)]
@@ -30,24 +36,42 @@ pub struct Met {
 
 /// Users until they are told to go.
 pub struct Crowd {
-    stop: Arc<AtomicBool>,
+    now: Arc<Now>,
     threads: Vec<JoinHandle<Met>>,
+}
+
+/// What all of them see of each other.
+#[derive(Debug, Default)]
+struct Now {
+    stop: AtomicBool,
+    stable: AtomicUsize,
+    canary: AtomicUsize,
 }
 
 impl Crowd {
     /// Four threads of users: two connect anew for each request, two keep their connections.
     pub fn enter(door: SocketAddr) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let now = Arc::<Now>::default();
         let user = |thread: usize| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || visits(door, thread, &stop))
+            let now = Arc::clone(&now);
+            std::thread::spawn(move || visits(door, thread, &now))
         };
-        Self { threads: (0..4).map(user).collect(), stop }
+        Self { threads: (0..4).map(user).collect(), now }
+    }
+
+    /// Waits until both versions have answered some more requests, from here on.
+    pub fn is_served(&self) {
+        let seen = || [&self.now.stable, &self.now.canary].map(|seen| seen.load(Ordering::Relaxed));
+        let (before, since) = (seen(), Instant::now());
+        while seen().iter().zip(before).any(|(now, before)| now - before < ANSWERS_SEEN) {
+            assert!(since.elapsed() < SEEN_WITHIN, "{:?} of both versions", seen());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// What they met.
     pub fn leave(mut self) -> Met {
-        self.stop.store(true, Ordering::Relaxed);
+        self.now.stop.store(true, Ordering::Relaxed);
         let mut all = Met::default();
         for thread in self.threads.drain(..) {
             let met = thread.join().expect("a user");
@@ -64,7 +88,7 @@ impl Crowd {
 
 impl Drop for Crowd {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.now.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -75,11 +99,11 @@ impl Met {
     }
 }
 
-fn visits(door: SocketAddr, thread: usize, stop: &AtomicBool) -> Met {
+fn visits(door: SocketAddr, thread: usize, now: &Now) -> Met {
     let (mut met, mut kept) = (Met::default(), None);
     let keeps = thread % 2 == 1;
     for turn in 0.. {
-        if stop.load(Ordering::Relaxed) {
+        if now.stop.load(Ordering::Relaxed) {
             return met;
         }
         let user = thread * 1_000 + turn % USERS;
@@ -88,7 +112,10 @@ fn visits(door: SocketAddr, thread: usize, stop: &AtomicBool) -> Met {
             Ok(version) => {
                 met.answers += 1;
                 met.kept += usize::from(again);
-                met.canary += usize::from(version == "1.1.0");
+                let canary = version == "1.1.0";
+                met.canary += usize::from(canary);
+                let seen = if canary { &now.canary } else { &now.stable };
+                seen.fetch_add(1, Ordering::Relaxed);
                 let versions = met.versions.entry(user).or_default();
                 if versions.last() != Some(&version) {
                     versions.push(version);
@@ -118,7 +145,7 @@ fn visit(
     let connect = || {
         let stream = TcpStream::connect(door)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(15)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         Ok::<_, std::io::Error>(stream)
     };
     let mut stream = kept.take().map_or_else(connect, Ok)?;

@@ -52,14 +52,14 @@ impl Relay {
 
     /// Puts the socket back, and tells what was said. A message that is held is lost.
     pub fn end(mut self) -> Vec<String> {
-        _ = self.go.send(false);
-        let said = self.thread.take().expect("once").join().expect("no panic");
         let real = self.path.with_extension("real");
-        // Whoever serves after the death of the other may have made a new one.
+        // While the message is held: an heir that learns of the death of the other makes a socket
+        // of its own there, which is not to be replaced by the dead one.
         if real.exists() {
             _ = std::fs::rename(real, &self.path);
         }
-        said
+        _ = self.go.send(false);
+        self.thread.take().expect("once").join().expect("no panic")
     }
 }
 
