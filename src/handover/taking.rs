@@ -5,10 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 use thiserror::Error;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -87,9 +86,11 @@ impl Gone {
         let Some(process) = self.process.and_then(Pid::from_raw) else { return };
         // An error says that it has ended already, or that this system cannot tell.
         let Ok(file) = pidfd_open(process, PidfdFlags::NONBLOCK) else { return };
-        if let Ok(file) = AsyncFd::with_interest(file, Interest::READABLE) {
-            _ = tokio::time::timeout(END_MAX, file.readable()).await;
-        }
+        let ends = move || {
+            let most = Timespec::try_from(END_MAX).ok();
+            poll(&mut [PollFd::new(&file, PollFlags::IN)], most.as_ref())
+        };
+        _ = tokio::task::spawn_blocking(ends).await;
     }
 }
 

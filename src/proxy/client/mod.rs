@@ -59,6 +59,7 @@ pub enum Connection {
 
 /// An answer on its way.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would cost each request a piece of the heap")]
 pub enum Calling {
     /// By our own HTTP/1.1.
     Http1(http1::Calling<RequestBody>),
