@@ -164,8 +164,7 @@ async fn attempt(
             continue;
         }
         let elsewhere = place.track == Track::Canary || place.release.upstreams.len() > 1;
-        let comes_back = link.connection.gives_back();
-        let copies = !comes_back && (reused || elsewhere) && repeats(&request);
+        let copies = !link.connection.gives_back() && (reused || elsewhere) && repeats(&request);
         let spare = copies.then(|| Spare::of(&request));
         address(&mut request, place, &upstream, exchange);
         let now = if reused { now } else { Instant::now() };

@@ -132,27 +132,18 @@ impl Framing {
 
     /// A field of the head: there is one Content-Length or one Transfer-Encoding, and never both.
     fn field(&mut self, field: &[u8]) -> Result<(), Doubtful> {
+        let is_framed = self.chunked || self.length.is_some();
         match field[0] | 0x20 {
             b'c' => {
-                let Some(value) = value(field, b"content-length") else {
-                    return Ok(());
-                };
-                if self.chunked || self.length.is_some() {
-                    return Err(Doubtful);
+                if let Some(value) = value(field, b"content-length") {
+                    self.length = Some(number(value).filter(|_| !is_framed).ok_or(Doubtful)?);
                 }
-                self.length = Some(number(value)?);
             }
             b't' => {
-                let Some(value) = value(field, b"transfer-encoding") else {
-                    return Ok(());
-                };
-                if self.chunked || self.length.is_some() {
-                    return Err(Doubtful);
+                if let Some(value) = value(field, b"transfer-encoding") {
+                    self.chunked = !is_framed && value.eq_ignore_ascii_case(b"chunked");
+                    return if self.chunked { Ok(()) } else { Err(Doubtful) };
                 }
-                if !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(Doubtful);
-                }
-                self.chunked = true;
             }
             _ => {}
         }
@@ -169,13 +160,13 @@ fn value<'a>(field: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     start.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
 }
 
-fn number(text: &[u8]) -> Result<u64, Doubtful> {
+/// The number that `text` is: digits and nothing else (RFC 9110, section 8.6).
+pub fn number(text: &[u8]) -> Option<u64> {
     let digit = |number: u64, byte: &u8| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
     };
-    let number = text.iter().try_fold(0, digit).filter(|_| !text.is_empty());
-    number.ok_or(Doubtful)
+    text.iter().try_fold(0, digit).filter(|_| !text.is_empty())
 }
 
 /// The size of a chunk; extensions may follow.

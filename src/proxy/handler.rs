@@ -205,7 +205,6 @@ impl<'a> Passage<'a> {
         let tally = Tally::new(&self.worker.error_keys, place, judged, is_long);
         let tier = Rc::clone(self.tier);
         let exchange = Exchange::new(self.begun, tally, tier, self.client, self.line);
-        exchange.is_long.set(is_long);
         let exchange = Rc::new(exchange);
         self.line.begins(&exchange);
         exchange

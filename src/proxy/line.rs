@@ -422,8 +422,6 @@ pub struct Exchange {
     pub host: RefCell<Option<HeaderValue>>,
     /// Whether the answer may go on for ever: an event stream, or a call of gRPC.
     pub is_stream: Cell<bool>,
-    /// Whether its answer may be long in coming: a long poll.
-    pub is_long: Cell<bool>,
     /// Whether it is a call of gRPC.
     pub is_grpc: Cell<bool>,
     /// What the client did wrong.
@@ -472,7 +470,6 @@ impl Exchange {
             asks_upgrade: Cell::new(false),
             host: RefCell::default(),
             is_stream: Cell::new(false),
-            is_long: Cell::new(false),
             is_grpc: Cell::new(false),
             fault: Cell::new(None),
             close_at: Cell::new(None),
@@ -571,7 +568,8 @@ impl Exchange {
                 }
                 let owing = if self.upstream_owes.get() { Cut::Upstream } else { Cut::Client };
                 // Silence is the nature of some answers; of dead peers the kernel knows.
-                let rests = owing == Cut::Upstream && (self.is_stream.get() || self.is_long.get());
+                let rests =
+                    owing == Cut::Upstream && (self.is_stream.get() || self.tally.is_long());
                 (still > timeouts.body_idle && !rests).then_some(owing)
             }
         };
@@ -593,7 +591,7 @@ impl Exchange {
             let still = now.saturating_duration_since(self.since.get());
             return (still > self.tier.table.tier.timeouts.body_idle).then_some(owing);
         };
-        if self.is_long.get() {
+        if self.tally.is_long() {
             return None;
         }
         let waiting = now.saturating_duration_since(handed);

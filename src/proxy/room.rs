@@ -5,13 +5,13 @@
 //! at connections, and no connection costs anything until the limit is reached.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::line::{Line, Waste};
 use crate::metrics::Displaced;
 use crate::traffic::Listen;
+use crate::traffic::affinity::address_key;
 use crate::traffic::matching::Network;
 
 /// One in so many connections is found by one look.
@@ -83,9 +83,9 @@ impl Room {
         let crowd = |line: &Line| {
             let peer = line.peer.get();
             let speaks_for_many = proxies.iter().any(|network| network.contains(peer));
-            (!speaks_for_many).then(|| neighbourhood(peer))
+            (!speaks_for_many).then(|| address_key(peer))
         };
-        let mut crowds: HashMap<IpAddr, u32> = HashMap::new();
+        let mut crowds: HashMap<[u8; 8], u32> = HashMap::new();
         here().filter_map(|line| crowd(line)).for_each(|at| *crowds.entry(at).or_default() += 1);
         let most = (here().count() / FOUND_SHARE).clamp(1, FOUND_MAX);
         let found = here().filter_map(|line| {
@@ -101,13 +101,5 @@ impl Room {
         }
         found.sort_by(|a, b| a.score.total_cmp(&b.score));
         self.found = found;
-    }
-}
-
-/// Who is taken for one client: an address, or a network of IPv6 such as a household gets.
-fn neighbourhood(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(peer) => Ipv6Addr::from_bits(peer.to_bits() >> 64 << 64).into(),
-        peer @ IpAddr::V4(_) => peer,
     }
 }

@@ -245,6 +245,11 @@ impl Tally {
         self.state.borrow().release.release.slot
     }
 
+    /// Whether it is a long poll.
+    pub const fn is_long(&self) -> bool {
+        self.long
+    }
+
     /// Whether a tester asked for it.
     pub const fn is_preview(&self) -> bool {
         self.preview

@@ -13,6 +13,7 @@ use hyper::ext::ReasonPhrase;
 use thiserror::Error;
 
 use super::desk::{Kind, Names};
+use crate::proxy::framing;
 
 /// Fields that are read without memory from the heap; more are rare, and allowed by
 /// `limits.headers` only.
@@ -208,17 +209,9 @@ impl Lines {
     }
 }
 
-/// Digits and nothing else.
+/// A length that hyper would take, too.
 fn number(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    let mut number = 0_u64;
-    for byte in text {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number = number.checked_mul(10)?.checked_add(digit)?;
-    }
-    (number <= LENGTH_MAX).then_some(number)
+    framing::number(text).filter(|number| *number <= LENGTH_MAX)
 }
 
 const fn said(error: httparse::Error) -> &'static str {

@@ -88,12 +88,16 @@ impl Exchange {
         let slow = self.awaits_client()?;
         self.owed.set(self.owed.get() + passed);
         let owed = self.owed.get().checked_sub(self.tier.table.tier.timeouts.rate_grace)?;
+        (self.carried.get() < bytes(self.rate(slow)?, owed)).then_some(Cut::Client)
+    }
+
+    /// The bytes a second that its client must move.
+    fn rate(&self, slow: Slow) -> Option<u64> {
         let limits = &self.tier.table.tier.limits;
-        let rate = match slow {
+        match slow {
             Slow::Body => limits.body_rate,
             Slow::Head | Slow::Read => limits.read_rate,
-        };
-        (self.carried.get() < bytes(rate?, owed)).then_some(Cut::Client)
+        }
     }
 
     /// For what its client was too slow, if it was cut for that.
@@ -103,14 +107,13 @@ impl Exchange {
     }
 
     fn wastes(&self, now: Instant) -> Option<Waste> {
-        let was = match self.awaits_client()? {
+        let slow = self.awaits_client()?;
+        let was = match slow {
             Slow::Body => Displaced::Body,
             Slow::Head | Slow::Read => Displaced::Read,
         };
-        let limits = &self.tier.table.tier.limits;
-        let rate = if was == Displaced::Body { limits.body_rate } else { limits.read_rate };
         let still = now.saturating_duration_since(self.since.get());
-        let earned = rate.map_or(Duration::ZERO, |rate| span(self.carried.get(), rate));
+        let earned = self.rate(slow).map_or(Duration::ZERO, |rate| span(self.carried.get(), rate));
         let behind = self.owed.get().max(still).saturating_sub(earned);
         let moves = self.moved.get() || still < PAUSE;
         let span = if moves { behind } else { behind.max(still) };
