@@ -328,7 +328,7 @@ fn configured(run: &Run) -> Result<Config, String> {
     if let Some(listen) = run.admin {
         config.admin.listen = listen;
     }
-    config.workers = run.workers.map(usize::from).or(config.workers);
+    config.proxy.workers = run.workers.map(usize::from).or(config.proxy.workers);
     config::may_be_asked_there(&config).map_err(|error| error.to_string())?;
     Ok(config)
 }

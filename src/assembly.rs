@@ -11,11 +11,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, MemoryLimit};
 use crate::control::{self, Control, Handle};
 use crate::handover::Predecessor;
 use crate::inherited::Inherited;
 use crate::journal::{self, Journal, Kept};
+use crate::machine;
 use crate::metrics::Register;
 use crate::proxy::{self, Proxy};
 use crate::rollout::Event;
@@ -298,9 +299,19 @@ pub fn tls_settings(config: &Config) -> TlsSettings {
 /// What the data wing needs of the file beside the table. `workers`: threads where the file does
 /// not say; 0: one a core.
 pub fn proxy_settings(config: &Config, workers: usize) -> proxy::Settings {
-    let workers = config.workers.unwrap_or(workers);
-    let (client, resolve_every) = (config.upstream_client, config.resolve_every);
-    proxy::Settings { workers, client, resolve_every, ..proxy::Settings::default() }
+    let config::ProxyConfig { workers: written, upstream_client, resolve_every, memory } =
+        config.proxy;
+    proxy::Settings {
+        workers: written.unwrap_or(workers),
+        client: upstream_client,
+        resolve_every,
+        memory: match memory {
+            MemoryLimit::Auto => machine::memory().map(machine::Memory::usual),
+            MemoryLimit::Bytes(bytes) => Some(bytes),
+            MemoryLimit::None => None,
+        },
+        ..proxy::Settings::default()
+    }
 }
 
 /// What the control wing needs of the file.

@@ -22,7 +22,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("tls", &["clock", "time", "traffic"]),
     // Data wing: moves bytes, knows weights and no phases.
     ("cache", &["clock", "metrics", "time", "traffic"]),
-    ("proxy", &["cache", "clock", "inherited", "metrics", "time", "tls", "traffic"]),
+    ("proxy", &["cache", "clock", "inherited", "machine", "metrics", "time", "tls", "traffic"]),
     // Control wing: moves weights.
     ("control", &["analysis", "clock", "journal", "metrics", "rollout", "time", "traffic"]),
     // Roof.
@@ -49,6 +49,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "handover",
             "inherited",
             "journal",
+            "machine",
             "metrics",
             "proxy",
             "rollout",

@@ -4,6 +4,7 @@ mod attacks;
 mod lingering;
 mod patience;
 mod room;
+mod shortage;
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::difference::Class;
 use super::keys::{self, Keys};
 use super::values::{duration_text, hundredfold, size_text};
-use super::{AcmeConfig, Config, LogFormat, RolloutConfig, TierConfig};
+use super::{AcmeConfig, Config, LogFormat, MemoryLimit, RolloutConfig, TierConfig};
 use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
 use crate::proxy::UpstreamClient;
 use crate::rollout::{Stage, Stages};
@@ -51,15 +51,23 @@ pub(super) fn entries(config: &Config) -> Entries {
     page.turn(&keys::STATE, "state");
     page.put_some("path", config.state.path.as_ref().map(|path| path.display()));
     page.turn(&keys::PROXY, "proxy");
-    page.put_some("workers", config.workers);
+    page.put_some("workers", config.proxy.workers);
     page.put(
         "upstream_client",
-        match config.upstream_client {
+        match config.proxy.upstream_client {
             UpstreamClient::Hyper => "hyper",
             UpstreamClient::Weir => "weir",
         },
     );
-    page.put_duration("resolve_every", config.resolve_every);
+    page.put_duration("resolve_every", config.proxy.resolve_every);
+    page.put(
+        "memory",
+        match config.proxy.memory {
+            MemoryLimit::Auto => "auto".to_owned(),
+            MemoryLimit::Bytes(bytes) => size_text(bytes),
+            MemoryLimit::None => "none".to_owned(),
+        },
+    );
     page.turn(&keys::LOG, "log");
     page.put(
         "format",

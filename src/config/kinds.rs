@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::MemoryLimit;
 use super::keys;
 use super::section::{Section, not_a, set, shown};
 use super::values::{self, Mistake, quoted};
@@ -99,6 +100,24 @@ impl Section<'_> {
         let read = self.read(key, |value| match value.as_str() {
             Some("none") => Ok(None),
             _ => size_of(value, &range).map(Some).map_err(or_none),
+        });
+        set(into, read);
+    }
+
+    /// Reads a size within `range`, "auto" or "none".
+    pub(super) fn memory(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        into: &mut MemoryLimit,
+    ) {
+        let read = self.read(key, |value| match value.as_str() {
+            Some("auto") => Ok(MemoryLimit::Auto),
+            Some("none") => Ok(MemoryLimit::None),
+            _ => size_of(value, &range).map(MemoryLimit::Bytes).map_err(|mistake| {
+                let help = format!("{}; or \"auto\" or \"none\"", mistake.help);
+                Mistake { help, ..mistake }
+            }),
         });
         set(into, read);
     }

@@ -43,7 +43,7 @@ pub use tls::AcmeConfig;
 pub use without_file::{ArgumentError, may_be_asked_there, without_file};
 
 use crate::analysis;
-use crate::proxy::UpstreamClient;
+use crate::proxy::{RESOLVE_EVERY, UpstreamClient};
 use crate::rollout::Stages;
 use crate::traffic::{Address, ClientTls, Tier, Version};
 use diagnostic::Source;
@@ -69,12 +69,8 @@ pub struct Config {
     pub admin: AdminSettings,
     /// What Weir remembers.
     pub state: StateSettings,
-    /// Threads that move bytes; none: one for each processor.
-    pub workers: Option<usize>,
-    /// Whose HTTP/1.1 is spoken with upstreams.
-    pub upstream_client: UpstreamClient,
-    /// How often names of upstreams are looked up.
-    pub resolve_every: Duration,
+    /// How bytes are moved.
+    pub proxy: ProxyConfig,
     /// What is written to standard error.
     pub log: LogSettings,
     /// From whom certificates are ordered; there where a listener orders some.
@@ -85,6 +81,41 @@ pub struct Config {
     pub rollout: RolloutConfig,
     /// What is allowed and rarely meant, in the order of the lines.
     pub warnings: Vec<Diagnostic>,
+}
+
+/// How bytes are moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// Threads that move bytes; none: one for each processor.
+    pub workers: Option<usize>,
+    /// Whose HTTP/1.1 is spoken with upstreams.
+    pub upstream_client: UpstreamClient,
+    /// How often names of upstreams are looked up.
+    pub resolve_every: Duration,
+    /// Memory above which new requests are refused.
+    pub memory: MemoryLimit,
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            upstream_client: UpstreamClient::default(),
+            resolve_every: RESOLVE_EVERY,
+            memory: MemoryLimit::Auto,
+        }
+    }
+}
+
+/// Memory that the process may have before it refuses new requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// A share of what there is.
+    Auto,
+    /// So many bytes.
+    Bytes(u64),
+    /// As much as there is.
+    None,
 }
 
 /// Where Weir is asked and ordered.
@@ -249,7 +280,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let mut root = Section::new(reader, &keys::ROOT, String::new(), Some(table), 0..0);
     let (admin, admin_span) = program::admin(&mut root, base);
     let state = program::state(&mut root, base);
-    let (workers, upstream_client, resolve_every) = program::proxy(&mut root);
+    let proxy = program::proxy(&mut root);
     let log = program::log(&mut root);
     let rollout = program::rollout(&mut root);
     let judging = judging::global(&mut root, rollout.bake);
@@ -278,16 +309,5 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         return None;
     }
     let warnings = Vec::new();
-    Some(Config {
-        admin,
-        state,
-        workers,
-        upstream_client,
-        resolve_every,
-        log,
-        acme,
-        tiers,
-        rollout,
-        warnings,
-    })
+    Some(Config { admin, state, proxy, log, acme, tiers, rollout, warnings })
 }

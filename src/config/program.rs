@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::keys;
 use super::section::{At, Section, set};
 use super::values::{self, Mistake, quoted};
-use super::{AdminSettings, LogFormat, LogSettings, RolloutConfig, StateSettings};
-use crate::proxy::{RESOLVE_EVERY, UpstreamClient};
+use super::{AdminSettings, LogFormat, LogSettings, ProxyConfig, RolloutConfig, StateSettings};
+use crate::proxy::UpstreamClient;
 use crate::rollout::{Plan, STAGES_MAX, Stage, Stages};
 use crate::traffic::Weight;
 
@@ -17,6 +17,10 @@ const HOSTS_MAX: usize = 32;
 
 /// Workers: threads that each hold their own connections.
 const WORKERS_MAX: u64 = 256;
+
+/// Least memory to be content with: a Weir that does nothing has some 20 MiB, and each connection
+/// wants its own.
+const MEMORY_MIN: u64 = 64 << 20;
 
 /// A stage may bake for a month.
 pub(super) const BAKE_MAX: Duration = Duration::from_hours(30 * 24);
@@ -70,17 +74,18 @@ pub(super) fn state(root: &mut Section<'_>, base: &Path) -> StateSettings {
 }
 
 /// Reads `[proxy]`.
-pub(super) fn proxy(root: &mut Section<'_>) -> (Option<usize>, UpstreamClient, Duration) {
+pub(super) fn proxy(root: &mut Section<'_>) -> ProxyConfig {
     let mut section = root.table("proxy", &keys::PROXY);
-    let (mut workers, mut client) = (0, UpstreamClient::default());
-    let mut resolve_every = RESOLVE_EVERY;
+    let (mut workers, mut config) = (0, ProxyConfig::default());
     section.integer("workers", 1..=WORKERS_MAX, &mut workers);
+    config.workers = (workers > 0).then_some(workers);
     let clients = [("hyper", UpstreamClient::Hyper), ("weir", UpstreamClient::Weir)];
-    section.word("upstream_client", &clients, &mut client);
+    section.word("upstream_client", &clients, &mut config.upstream_client);
     let range = Duration::from_millis(100)..=Duration::from_hours(1);
-    section.duration("resolve_every", range, &mut resolve_every);
+    section.duration("resolve_every", range, &mut config.resolve_every);
+    section.memory("memory", MEMORY_MIN..=1 << 50, &mut config.memory);
     section.finish();
-    ((workers > 0).then_some(workers), client, resolve_every)
+    config
 }
 
 /// Reads `[log]`.

@@ -7,11 +7,10 @@ use thiserror::Error;
 
 use super::values::{self, Mistake, quoted};
 use super::{
-    AdminSettings, Config, LogSettings, ReleaseConfig, RolloutConfig, StateSettings, TierConfig,
-    TierLines,
+    AdminSettings, Config, LogSettings, ProxyConfig, ReleaseConfig, RolloutConfig, StateSettings,
+    TierConfig, TierLines,
 };
 use crate::analysis;
-use crate::proxy::{RESOLVE_EVERY, UpstreamClient};
 use crate::rollout::Stages;
 use crate::traffic::matching::Network;
 use crate::traffic::{
@@ -99,9 +98,7 @@ pub fn without_file(
     Ok(Config {
         admin: AdminSettings::default(),
         state: StateSettings::default(),
-        workers: None,
-        upstream_client: UpstreamClient::default(),
-        resolve_every: RESOLVE_EVERY,
+        proxy: ProxyConfig::default(),
         log: LogSettings::default(),
         acme: None,
         tiers: vec![tier],

@@ -1,6 +1,7 @@
 //! From state, file and counters to the published view.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::settings::{ReleaseSettings, TierSettings};
@@ -144,6 +145,24 @@ impl Control {
         }
     }
 
+    /// What was refused to clients of the tier `name` for want of memory.
+    fn shortage(&self, name: &TierName) -> Option<String> {
+        let memory = self.register.memory();
+        let shed = self.register.tier(name).shed.load(Ordering::Relaxed);
+        let used = mebibytes(memory.used());
+        let limit = memory.limit().map_or_else(|| "what there is".to_owned(), mebibytes);
+        if memory.is_short() {
+            Some(format!(
+                "memory is short ({used} of {limit}): new requests get 503, {shed} so far; give it \
+                 more ([proxy] memory), or lower limits.connections"
+            ))
+        } else if shed > 0 {
+            Some(format!("{shed} requests got 503 since the start for want of memory ({limit})"))
+        } else {
+            None
+        }
+    }
+
     fn remarks(&self, tier: &Tier, file: &TierSettings, key_share: Option<f64>) -> Vec<String> {
         let mut remarks = self.settings.remarks.clone();
         let name = &file.tier.name;
@@ -176,6 +195,7 @@ impl Control {
                 file.stable, tier.stable
             ));
         }
+        remarks.extend(self.shortage(name));
         let sticky = &file.tier.sticky;
         if let Some(was) = tier.rollout.as_ref().and_then(|open| open.other_sticky(sticky)) {
             remarks.push(format!(
@@ -198,6 +218,11 @@ impl Control {
         }
         remarks
     }
+}
+
+/// Bytes as people say them.
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 /// How a tier stands, as one sentence.

@@ -122,7 +122,7 @@ pub fn render(scene: &Scene<'_>, register: &Register) -> String {
     let mut latency = Histogram::default();
     with_local_recorder(&recorder, || {
         describe();
-        program(scene);
+        program(scene, register);
         for tier in &scene.tiers {
             self::tier(tier, register);
             for release in &tier.releases {
@@ -154,13 +154,18 @@ fn tracks<'s>(release: &ReleaseScene<'_>, shown: &'s Shown) -> Vec<(Track, &'s T
     [stable, canary].into_iter().filter(is_shown).collect()
 }
 
-fn program(scene: &Scene<'_>) {
+fn program(scene: &Scene<'_>, register: &Register) {
     gauge!("weir_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!("weir_start_timestamp_seconds").set(seconds(scene.started.millis()));
     gauge!("weir_journal_trouble").set(flag(scene.journal_trouble));
     for (name, not_after) in &scene.certificates {
         gauge!("weir_certificate_expires_timestamp_seconds", "name" => name.clone())
             .set(seconds(not_after.millis()));
+    }
+    let memory = register.memory();
+    gauge!("weir_memory_bytes").set(memory.used() as f64);
+    if let Some(limit) = memory.limit() {
+        gauge!("weir_memory_limit_bytes").set(limit as f64);
     }
     let reloads = scene.reloads;
     gauge!("weir_config_last_reload_success_timestamp_seconds")
@@ -176,6 +181,8 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
         .set(cells.connections.load(Ordering::Relaxed) as f64);
     counter!("weir_refused_connections_total", "tier" => name.clone())
         .absolute(cells.refused_connections.load(Ordering::Relaxed));
+    counter!("weir_shed_requests_total", "tier" => name.clone())
+        .absolute(cells.shed.load(Ordering::Relaxed));
     for was in Displaced::ALL {
         let labels = [("tier", name.clone()), ("was", was.name().to_owned())];
         counter!("weir_displaced_connections_total", &labels).absolute(cells.displaced(was));
@@ -308,6 +315,10 @@ fn describe_clients() {
         "Connections of clients closed at once, because there were too many"
     );
     describe_counter!(
+        "weir_shed_requests_total",
+        "Requests answered with 503, because memory was short"
+    );
+    describe_counter!(
         "weir_displaced_connections_total",
         "Connections of clients closed to make room for others, by what they were doing"
     );
@@ -331,6 +342,8 @@ fn describe() {
     describe_clients();
     describe_gauge!("weir_build_info", "1, with the version of Weir");
     describe_gauge!("weir_start_timestamp_seconds", "When the program started");
+    describe_gauge!("weir_memory_bytes", "Memory in use");
+    describe_gauge!("weir_memory_limit_bytes", "Memory above which new requests are refused");
     describe_gauge!("weir_journal_trouble", "1 while the journal cannot be written");
     describe_gauge!(
         "weir_config_last_reload_success_timestamp_seconds",

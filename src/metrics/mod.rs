@@ -3,11 +3,13 @@
 pub mod exposition;
 pub mod keys;
 pub mod latency;
+mod memory;
 pub mod recorder;
 mod tiers;
 mod upstream;
 
 pub use latency::{BUCKETS, bucket_edges};
+pub use memory::MemoryCells;
 pub use recorder::{Attempts, Outcome, Register, Shown, Totals, TrackShown, WATCHES_MAX, Writer};
 pub use tiers::{Displaced, Flood, Handshake, Slow, TierCells};
 pub use upstream::{Health, HealthState, UpstreamCells, UpstreamShown};

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::keys::Sketch;
 use super::latency::{BUCKETS, bucket};
+use super::memory::MemoryCells;
 use super::tiers::TierCells;
 use super::upstream::{Health, UpstreamCells, UpstreamShown};
 use crate::traffic::{Address, TierName, Track, Version};
@@ -331,6 +332,7 @@ pub struct Shown {
 #[derive(Debug)]
 pub struct Register {
     workers: usize,
+    memory: MemoryCells,
     slots: RwLock<Slots>,
 }
 
@@ -352,7 +354,12 @@ struct ReleaseSlot {
 impl Register {
     /// An empty register for `workers` workers.
     pub fn new(workers: usize) -> Self {
-        Self { workers, slots: RwLock::default() }
+        Self { workers, memory: MemoryCells::default(), slots: RwLock::default() }
+    }
+
+    /// Memory of the process.
+    pub const fn memory(&self) -> &MemoryCells {
+        &self.memory
     }
 
     /// The slot of `version` of `tier`; the same for ever.

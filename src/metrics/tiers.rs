@@ -149,6 +149,8 @@ pub struct TierCells {
     pub streams: AtomicUsize,
     /// Requests by HTTP/2 refused because there were too many.
     pub refused_streams: AtomicU64,
+    /// Requests refused because memory was short.
+    pub shed: AtomicU64,
     displaced: [AtomicU64; Displaced::ALL.len()],
     floods: [AtomicU64; Flood::ALL.len()],
     handshakes: [AtomicU64; Handshake::ALL.len()],
@@ -163,6 +165,7 @@ impl TierCells {
             refused_connections: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
             refused_streams: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
             displaced: Default::default(),
             floods: Default::default(),
             handshakes: Default::default(),

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use http::header::{LOCATION, RETRY_AFTER, SEC_WEBSOCKET_KEY};
@@ -33,6 +34,9 @@ const PROOFS: &str = "/.well-known/acme-challenge/";
 /// seldom full for long.
 const RETRY_WHEN_FULL: HeaderValue = HeaderValue::from_static("1");
 
+/// The same for want of memory, which the answers under way have to give back first.
+const RETRY_WHEN_SHORT: HeaderValue = HeaderValue::from_static("5");
+
 /// Answers one request: refuses what no proxy may pass on, places the rest by the table, forwards
 /// it, counts it.
 pub async fn answer(
@@ -56,6 +60,14 @@ pub async fn answer(
     let Some(tier) = listener.tier(host, request.uri().path()) else {
         return Ok(nobody(&line, &request, StatusCode::NOT_FOUND, After::KeepAlive));
     };
+    if worker.register.memory().is_short() {
+        tier.cells.shed.fetch_add(1, Ordering::Relaxed);
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let refusal = headers::refuse(status, "there is no memory for more requests");
+        let mut response = refuse(&line, &request, refusal);
+        response.headers_mut().insert(RETRY_AFTER, RETRY_WHEN_SHORT);
+        return Ok(response);
+    }
     if line.is_crowded(&tier.table.tier.limits) {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         return Ok(refuse(&line, &request, headers::refuse(status, "there are too many requests")));

@@ -45,6 +45,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::inherited::Inherited;
+use crate::machine;
 use crate::metrics::Register;
 use crate::tls::{Keyring, Protocols};
 use crate::traffic::{Board, Listen, Table, TierName};
@@ -58,6 +59,9 @@ pub use names::{LookUp, Resolver};
 
 /// Pause between two tries to listen at an address that somebody else has.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often it is looked how much memory is in use: a burst of requests fills some MiB meanwhile.
+const WEIGH: Duration = Duration::from_millis(100);
 
 /// How often names of upstreams are looked up where nothing else is said: as often as a name that
 /// moves in a fail-over is usually allowed to be kept.
@@ -78,12 +82,15 @@ pub struct Settings {
     pub resolve_every: Duration,
     /// Where.
     pub resolver: Resolver,
+    /// Memory in bytes above which new requests are refused; none: as much as there is.
+    pub memory: Option<u64>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let client = UpstreamClient::default();
-        Self { workers: 0, client, resolve_every: RESOLVE_EVERY, resolver: Resolver::System }
+        let resolver = Resolver::System;
+        Self { workers: 0, client, resolve_every: RESOLVE_EVERY, resolver, memory: None }
     }
 }
 
@@ -170,6 +177,7 @@ pub fn start_at(
 ) -> Result<Proxy, Error> {
     let count = settings.worker_count().min(board.workers());
     let (epoch, table) = board.current();
+    register.memory().may_have(settings.memory);
     let mut ports = Ports::new(inherited);
     let (opened, unbound) = ports.follow(&table, count);
     ports.forgo();
@@ -389,7 +397,7 @@ impl Keeper {
             checks.follow(table, (&keeper.register, &keeper.keyring, &keeper.names));
         };
         follow(&self.board.current().1, self);
-        let mut tried = Instant::now();
+        let (mut tried, mut weighed) = (Instant::now(), Instant::now());
         while stopped.try_recv() == Err(channel::TryRecvError::Empty) {
             let moved = self.board.epoch() != self.epoch;
             if moved {
@@ -402,7 +410,23 @@ impl Keeper {
                 tried = Instant::now();
                 self.listen();
             }
+            if weighed.elapsed() >= WEIGH {
+                weighed = Instant::now();
+                self.weigh();
+            }
             tokio::time::sleep(health::FOLLOW).await;
+        }
+    }
+
+    /// Looks how much memory is in use, and says when that begins to be too much, or ceases.
+    fn weigh(&self) {
+        let memory = self.register.memory();
+        let Some(told) = machine::resident().and_then(|used| memory.uses(used)) else { return };
+        let (used, limit) = (memory.used(), memory.limit().unwrap_or(u64::MAX));
+        if told {
+            tracing::warn!(used, limit, "memory is short, new requests are refused; proxy.memory");
+        } else {
+            tracing::info!(used, limit, "memory is not short any more");
         }
     }
 

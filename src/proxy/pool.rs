@@ -266,6 +266,11 @@ impl Pool {
         Rc::new(Self { worker, shares: Cell::new(shares), ..Self::default() })
     }
 
+    /// Connections that are open.
+    pub const fn open(&self) -> usize {
+        self.open.get()
+    }
+
     /// Whether somebody waits for a connection, who came first.
     pub fn has_line(&self) -> bool {
         !self.line.borrow().is_empty()

@@ -183,14 +183,6 @@ impl View {
     pub fn tier(&self, name: &TierName) -> Option<&Rc<TierView>> {
         self.tiers.iter().find(|tier| tier.table.tier.name == *name)
     }
-
-    /// Every upstream, some of them twice.
-    pub fn upstreams(&self) -> impl Iterator<Item = (&Rc<TierView>, &Rc<UpstreamView>)> {
-        self.tiers.iter().flat_map(|tier| {
-            let upstreams = tier.releases().flat_map(|release| &release.upstreams);
-            upstreams.map(move |upstream| (tier, upstream))
-        })
-    }
 }
 
 impl ListenerView {
@@ -234,6 +226,21 @@ impl TierView {
     /// The release of `version`.
     pub fn version(&self, version: &Version) -> Option<&Rc<ReleaseView>> {
         self.releases().find(|release| release.release.version == *version)
+    }
+
+    /// Connections that stay open to each upstream of `release` however long they are idle: as many
+    /// as those need who would come with a rollback. More are not opened, since there are apps that
+    /// a silent connection keeps from all others.
+    pub fn warmth(&self, release: &Rc<ReleaseView>) -> usize {
+        let is = |other: &Rc<ReleaseView>| Rc::ptr_eq(other, release);
+        let from = match &self.canary {
+            Some(canary) if is(canary) => return 0,
+            Some(canary) if is(&self.stable) => canary,
+            None if is(&self.stable) => return 0,
+            Some(_) | None => &self.stable,
+        };
+        let open: usize = from.upstreams.iter().map(|upstream| upstream.pool.open()).sum();
+        open.div_ceil(release.upstreams.len().max(1))
     }
 
     /// Whether the release in `slot` is stable or canary.

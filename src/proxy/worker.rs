@@ -115,7 +115,8 @@ pub struct Worker {
     pub keyring: Arc<Keyring>,
     index: usize,
     board: Arc<Board>,
-    register: Arc<Register>,
+    /// Where it counts.
+    pub register: Arc<Register>,
     names: Arc<Names>,
     view: RefCell<Rc<View>>,
     kept: RefCell<Kept>,
@@ -300,9 +301,14 @@ impl Worker {
         for tunnel in tunnels {
             tunnel.sweep(now);
         }
-        for (tier, upstream) in view.upstreams() {
+        for tier in &view.tiers {
             let limit = tier.table.tier.timeouts.upstream_idle;
-            upstream.pool.sweep(now, limit, 0, &upstream.dial);
+            for release in tier.releases() {
+                let floor = tier.warmth(release);
+                for upstream in &release.upstreams {
+                    upstream.pool.sweep(now, limit, floor, &upstream.dial);
+                }
+            }
         }
     }
 

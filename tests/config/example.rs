@@ -39,7 +39,7 @@ fn the_file_of_the_first_page_works_as_it_stands() {
 fn the_smallest_file_has_the_defaults_of_the_modules() {
     let config = good(SMALLEST);
     let tier = &config.tiers[0];
-    assert_eq!(config.workers, None);
+    assert_eq!(config.proxy.workers, None);
     assert_eq!(config.rollout.stages, Stages::Auto);
     assert_eq!(tier.tier.health, HealthCheck::default());
     assert_eq!(tier.tier.timeouts, Timeouts::default());
@@ -161,7 +161,7 @@ fn the_commented_example_works_with_and_without_its_comments() {
         let config =
             parse("weir.toml", &text, place.path()).unwrap_or_else(|report| panic!("{report}"));
         assert!(config.tiers[0].tier.preview.is_some());
-        assert_eq!(config.workers, Some(2));
+        assert_eq!(config.proxy.workers, Some(2));
         assert_eq!(config.tiers[0].tier.timeouts, Timeouts::default());
         assert_eq!(config.tiers[0].tier.limits, Limits::default());
         assert_eq!(config.tiers[0].tier.health, HealthCheck::default());

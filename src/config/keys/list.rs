@@ -121,6 +121,13 @@ pub const PROXY: Keys = Keys {
             Restart,
             "How often names of upstreams are looked up; the last good answer stays in use while the resolver fails.",
         ),
+        key(
+            "memory",
+            "size from `64MiB`, `\"auto\"` or `\"none\"`",
+            "\"auto\"",
+            Restart,
+            "Memory that Weir may have; above it new requests get 503 with `Retry-After`, before memory runs out. `auto` is 80 % of what the control group may have (`MemoryMax=` of systemd, a container's limit), or half of the machine where there is no such limit.",
+        ),
     ],
 };
 
@@ -479,7 +486,7 @@ pub const TIMEOUTS: Keys = Keys {
             "duration, 0s to 1h",
             "\"30s\"",
             Live,
-            "An idle connection to an upstream.",
+            "An idle connection to an upstream. As many as a roll back would need stay open for longer, to the version that it leads back to.",
         ),
         key(
             "reuse_idle",

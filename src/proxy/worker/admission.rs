@@ -22,6 +22,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// some, since it is long requests that there are too many of.
 const ROOM_WAIT: Duration = Duration::from_secs(2);
 
+/// Where memory is short, one in so many connections goes at each sweep, if it wastes its place.
+const GIVEN_SHARE: usize = 16;
+
 /// A connection that was accepted.
 #[derive(Debug)]
 pub(super) struct Newcomer {
@@ -95,6 +98,10 @@ impl Worker {
             cells.connections.fetch_sub(1, Ordering::Relaxed);
             return Some(newcomer);
         }
+        if self.register.memory().is_short() {
+            // Whether or not anybody goes: it has to be told that it came in vain.
+            self.displace(listener);
+        }
         let Newcomer { listen, socket, peer } = newcomer;
         let io = Io::new(socket);
         let line = Rc::new(Line::new(listen, peer, Arc::clone(&io.pulse), cells));
@@ -154,15 +161,22 @@ impl Worker {
         // At 1, 2, 4, 8 ..: seen at once, and never a flood.
         if displaced.is_power_of_two() {
             let was = was.name();
-            tracing::warn!(%listen, displaced, was, "a connection made way; limits.connections");
+            let why = "a connection made way; limits.connections or proxy.memory";
+            tracing::warn!(%listen, displaced, was, why);
         }
         line.makes_way(was);
         true
     }
 
-    /// Gives way to other workers that had less than their share.
+    /// Gives way to other workers that had less than their share, and to requests that there is no
+    /// memory for.
     pub(super) fn give_way(&self, view: &View) {
+        let is_short = self.register.memory().is_short();
         for listener in &view.listeners {
+            if is_short {
+                let share = self.own(listener).div_ceil(GIVEN_SHARE);
+                _ = (0..share).take_while(|_| self.displace(listener)).count();
+            }
             let open = listener.first.cells.connections.load(Ordering::Relaxed);
             let excess = open.saturating_sub(listener.first.table.tier.limits.connections);
             if excess > 0 {
