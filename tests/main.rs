@@ -15,6 +15,7 @@ mod recovery;
 mod reload;
 mod rollouts;
 mod simulation;
+mod strictness;
 mod support;
 mod tls;
 mod trouble;

@@ -1,12 +1,13 @@
 //! What is refused of a request's head, what is removed, and what is added on the way.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST,
     HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 use super::line::Line;
@@ -93,9 +94,6 @@ pub fn check<B>(request: &mut Request<B>, instance: &str) -> Result<Checked, Ref
         return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "this method is not served here"));
     }
     let seen = Seen::of(request.headers());
-    if request.uri().authority().is_some() {
-        from_absolute(request)?;
-    }
     let headers = request.headers();
     if seen.has(Field::Imitation) {
         return bad("a field seems to frame the body and does not");
@@ -103,18 +101,23 @@ pub fn check<B>(request: &mut Request<B>, instance: &str) -> Result<Checked, Ref
     if seen.has(Field::TransferEncoding) && !is_chunked(headers) {
         return bad("Transfer-Encoding must be \"chunked\", once");
     }
-    let host = headers.get(HOST).cloned();
     if seen.has(Field::Expect) && headers.get_all(EXPECT).iter().any(is_unmet) {
         return Err(refuse(StatusCode::EXPECTATION_FAILED, "Expect must be \"100-continue\""));
     }
-    match &host {
+    // All of it beside an absolute target, too (RFC 9112, section 3.2).
+    match headers.get(HOST) {
         Some(_) if seen.has(Field::SecondHost) => return bad("there must be one Host"),
         Some(host) if !is_host(host.as_bytes()) => return bad("Host is no host"),
-        // Beside an absolute target, too (RFC 9112, section 3.2).
-        Some(_) | None if request.version() >= Version::HTTP_11 && !seen.has(Field::Host) => {
-            return bad("Host is missing");
-        }
+        None if request.version() >= Version::HTTP_11 => return bad("Host is missing"),
         Some(_) | None => {}
+    }
+    if request.uri().authority().is_some() {
+        from_absolute(request)?;
+    }
+    let headers = request.headers();
+    let target = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    if !target.is_ascii() {
+        return bad("the target must be written in ASCII, other bytes as %XX");
     }
     let path = request.uri().path();
     let asterisk = path == "*" && *request.method() == Method::OPTIONS;
@@ -125,7 +128,7 @@ pub fn check<B>(request: &mut Request<B>, instance: &str) -> Result<Checked, Ref
         let reason = "the request has come back to where it was sent from";
         return Err(refuse(StatusCode::LOOP_DETECTED, reason));
     }
-    Ok(Checked { seen, host })
+    Ok(Checked { seen, host: headers.get(HOST).cloned() })
 }
 
 fn is_chunked(headers: &HeaderMap) -> bool {
@@ -142,7 +145,11 @@ fn is_unmet(expectation: &HeaderValue) -> bool {
 fn from_absolute<B>(request: &mut Request<B>) -> Result<(), Refusal> {
     let wrong = || refuse(StatusCode::BAD_REQUEST, "the target is not allowed");
     let parts = request.uri().clone().into_parts();
-    let authority = parts.authority.ok_or_else(wrong)?;
+    if !parts.scheme.is_some_and(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(&scheme)) {
+        return Err(wrong());
+    }
+    let authority = parts.authority.filter(|authority| is_host(authority.as_str().as_bytes()));
+    let authority = authority.ok_or_else(wrong)?;
     let path = parts.path_and_query.ok_or_else(wrong)?;
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?;
     *request.uri_mut() = Uri::from(path);
@@ -150,10 +157,10 @@ fn from_absolute<B>(request: &mut Request<B>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The bytes that may stand in a Host.
+/// The bytes that may stand in the name of a Host.
 const HOST_BYTES: [bool; 256] = {
     let bytes = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789\
-        .-_:[]~!$&'()*+;=%";
+        .-_~!$&'()*+;=%";
     let mut allowed = [false; 256];
     let mut place = 0;
     while place < bytes.len() {
@@ -163,8 +170,28 @@ const HOST_BYTES: [bool; 256] = {
     allowed
 };
 
+/// Whether it is a name or an address, with a port or without (RFC 9112, section 3.2). With
+/// anything else apps differ in what they take for the name.
 fn is_host(host: &[u8]) -> bool {
-    !host.is_empty() && host.iter().all(|byte| HOST_BYTES[usize::from(*byte)])
+    let (is_named, port) = match host {
+        [b'[', rest @ ..] => {
+            let end = rest.iter().position(|byte| *byte == b']').unwrap_or(rest.len());
+            let address = std::str::from_utf8(&rest[..end]);
+            let is_address = address.is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+            (is_address, rest.get(end + 1..))
+        }
+        name => {
+            let end = name.iter().position(|byte| !HOST_BYTES[usize::from(*byte)]);
+            let end = end.unwrap_or(name.len());
+            (end > 0, name.get(end..))
+        }
+    };
+    let is_port = |port: &[u8]| match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    is_named && port.is_some_and(is_port)
 }
 
 /// Whether the request has been here before, or in too many places.
@@ -473,6 +500,53 @@ mod tests {
         assert!(refused(&[("host", "a"), ("transfer-encoding", "chunked, chunked")]));
         assert!(refused(&[("host", "a"), ("transfer-encoding", "gzip, chunked")]));
         assert!(!refused(&[("host", "[::1]:80"), ("transfer-encoding", "Chunked")]));
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_a_port() {
+        for host in ["a", "a.", "a_b.c-d:80", "a:", "127.0.0.1:1", "[::1]", "[::1]:", "[::1]:80"] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "",
+            ":",
+            ":80",
+            "a:b",
+            "a:b:c",
+            "a:80:80",
+            "a:+80",
+            "::1",
+            "[::1",
+            "::1]",
+            "[::1]a",
+            "[::1]a:80",
+            "[::1]:b",
+            "[]",
+            "[a]",
+            "a[::1]",
+            "a b",
+            "a,b",
+            "me@a",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a\\b",
+            "\u{e4}",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_path_in_ascii_or_has_a_host_of_its_own() {
+        let refused = |target| check(&mut request(target, &[("host", "a")]), "me").is_err();
+        assert!(!refused("/%c3%a4?b=%zz") && !refused("http://b/") && !refused("https://b:1"));
+        for target in ["/\u{e4}", "/?\u{e4}", "ftp://a/", "http://a:b/", "http://me@a/", "a:80"] {
+            assert!(refused(target), "{target}");
+        }
+        let wrong_beside =
+            |host| check(&mut request("http://a/", &[("host", host)]), "me").is_err();
+        assert!(wrong_beside("") && wrong_beside("a b") && wrong_beside("a:b"));
     }
 
     #[test]

@@ -271,6 +271,9 @@ impl Io {
     ) -> Poll<Result<()>> {
         // SAFETY: `ReadBuf` writes to this memory and never takes initialised bytes away from it.
         let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
+        if self.framing.as_ref().is_some_and(Framing::is_broken) {
+            return Poll::Ready(Err(ErrorKind::InvalidData.into()));
+        }
         if self.awaits_preface {
             ready!(self.poll_first(cx, &mut buffer))?;
         } else {

@@ -454,6 +454,9 @@ impl Keeper {
 }
 
 #[cfg(test)]
+mod mutation;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
