@@ -18,6 +18,7 @@ use super::support::client::Client;
 use super::support::disk::Disk;
 use super::support::program::{Program, free_address, get};
 use super::support::upstream::Upstream;
+use super::support::web_socket::GOODBYE;
 use crowd::{Crowd, Met};
 use relay::Relay;
 use weir::handover::wire::{FromHeir, Link, ToHeir};
@@ -550,8 +551,11 @@ fn what_is_left_on_the_old_one_follows_the_new_one() {
         "GET /tunnel HTTP/1.1\r\nhost: app\r\n{cookie}connection: upgrade\r\nupgrade: websocket\r\n\r\n"
     ));
     assert_eq!(tunnel.head().unwrap().status, 101);
-    tunnel.send("ping");
-    assert!(tunnel.fill() && tunnel.rest() == b"ping");
+    // A whole frame, which comes back; the answer to a goodbye goes the same way.
+    tunnel.send("\u{1}\u{2}hi");
+    while tunnel.rest().len() < 4 {
+        assert!(tunnel.fill());
+    }
     let heir = world.program.another(&["--replace"]);
     let old = world.program.swap(heir).unwrap();
     world.until("it drains", |world| world.program.log().contains("1 upgraded connection"));
@@ -569,6 +573,7 @@ fn what_is_left_on_the_old_one_follows_the_new_one() {
     }
     // The tunnel on the release that lost is closed at once: 1001, going away.
     while tunnel.fill() {}
+    assert_eq!(tunnel.rest()[4..], *GOODBYE);
     assert!(ends(old));
 }
 

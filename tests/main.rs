@@ -20,3 +20,4 @@ mod support;
 mod tls;
 mod trouble;
 mod upstreams;
+mod web_sockets;

@@ -678,28 +678,6 @@ fn a_change_of_track_at_login_is_counted() {
 }
 
 #[test]
-fn tunnels_pass_bytes_and_are_closed_when_their_release_loses() {
-    let site = Site::new(100);
-    let mut client = site.client();
-    let ask = "GET /tunnel HTTP/1.1\r\nhost: app\r\nconnection: Upgrade\r\nupgrade: websocket\r\n";
-    client.send(&format!("{ask}\r\n"));
-    let answer = client.head().unwrap();
-    assert_eq!((answer.status, answer.field("upgrade")), (101, Some("websocket")));
-    // An unmasked frame; the upstream sends it back.
-    client.send("\u{1}\u{2}hi");
-    while client.rest().len() < 4 {
-        assert!(client.fill());
-    }
-    site.wait_until("open", || site.shown().1.upgraded_open == 1);
-    site.expect_counts([(0, 0), (1, 0)]);
-    site.publish(|tier| (tier.canary, tier.weight) = (None, Weight::NONE));
-    assert!(client.is_closed());
-    assert_eq!(client.rest()[4..], [0x88, 2, 3, 0xe9], "going away");
-    site.wait_until("closed", || site.shown().1.upgraded_open == 0);
-    site.wait_until("closed", || site.canary.state.cancelled.load(Ordering::SeqCst) == 1);
-}
-
-#[test]
 fn events_arrive_one_by_one_and_end_when_their_release_loses() {
     let site = Site::with(100, |tier| tier.timeouts.stream_after = Duration::from_millis(200));
     let mut client = site.client();

@@ -136,7 +136,7 @@ pub struct ReleaseStatus {
     /// Its version.
     #[schema(value_type = String)]
     pub version: Version,
-    /// `stable`, `canary`, `previous` or `available`.
+    /// `stable`, `canary`, `previous`, `available`, or `gone` from the file with connections open.
     pub role: String,
     /// What became of its last rollout.
     #[schema(value_type = Option<FateShape>)]

@@ -32,8 +32,8 @@ pub(super) async fn give(give: Give) -> anyhow::Result<()> {
         Give::Reload(look) => {
             let client = client(&look.place)?;
             let answer = client.post("/api/v1/reload", String::new(), plain).await;
-            let next = "`weir status` shows how things stand";
-            show(&client, answer, look.json, |_| next.into()).map(drop)
+            let next = "next: `weir status` shows how things stand";
+            show(&client, answer, look.json, |_| vec![next.into()]).map(drop)
         }
     }
 }
@@ -41,7 +41,7 @@ pub(super) async fn give(give: Give) -> anyhow::Result<()> {
 async fn order(order: &Order, common: &Common, wait: Duration) -> anyhow::Result<()> {
     let client = client(&common.place)?;
     let answer = send(&client, order, common, wait).await;
-    show(&client, answer, common.json, |done| next(order, done)).map(drop)
+    show(&client, answer, common.json, |done| after(order, done)).map(drop)
 }
 
 async fn send(
@@ -60,12 +60,12 @@ async fn send(
     client.post(&format!("/api/v1/orders{query}"), Value::Object(body).to_string(), wait).await
 }
 
-/// Prints the answer: the journal's sentences, then what to type next.
+/// Prints the answer: the journal's sentences, and what comes `after` them.
 fn show(
     client: &Client,
     answer: Result<String, AskError>,
     json: bool,
-    next: impl FnOnce(&Done) -> String,
+    after: impl FnOnce(&Done) -> Vec<String>,
 ) -> anyhow::Result<Done> {
     if let (true, Err(AskError::Trouble { trouble, .. })) = (json, &answer) {
         print::line(&serde_json::to_string(trouble)?)?;
@@ -76,15 +76,33 @@ fn show(
         print::line(&text)?;
         return Ok(done);
     }
-    for sentence in &done.sentences {
+    for sentence in done.sentences.iter().chain(&after(&done)) {
         print::line(sentence)?;
     }
-    if done.connections_left > 0 {
-        let left = words::count(done.connections_left, "upgraded connection");
-        print::line(&format!("{left} on the release that was left: closed over the drain time"))?;
-    }
-    print::line(&format!("next: {}", next(&done)))?;
     Ok(done)
+}
+
+/// What is still under way, and what to type next.
+fn after(order: &Order, done: &Done) -> Vec<String> {
+    let next = format!("next: {}", next(order, done));
+    left_behind(order, done).into_iter().chain([next]).collect()
+}
+
+/// What becomes of the upgraded connections on releases that serve nobody any more.
+fn left_behind(order: &Order, done: &Done) -> Option<String> {
+    let end = match order {
+        Order::Rollback { now: true, .. } => "are being closed",
+        Order::Adopt { .. } | Order::Promote { .. } | Order::Rollback { now: false, .. } => {
+            "are closed over the drain time"
+        }
+        Order::Advance { .. }
+        | Order::Pause { .. }
+        | Order::Resume { .. }
+        | Order::Start { .. } => return None,
+    };
+    let left = words::count(done.connections_left, "upgraded connection");
+    let text = format!("{left} on the version that was left {end}; `weir status` counts them");
+    (done.connections_left > 0).then_some(text)
 }
 
 /// What to type next.
@@ -121,7 +139,7 @@ async fn start(start: Start) -> anyhow::Result<()> {
     if let (false, Ok(text)) = (common.json, &answer) {
         plans(&status, &client.parsed(text)?)?;
     }
-    show(&client, answer, common.json, |done| next(&order, done)).map(drop)
+    show(&client, answer, common.json, |done| after(&order, done)).map(drop)
 }
 
 /// A single name is a tier if there is one of that name, else a version.

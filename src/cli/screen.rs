@@ -97,12 +97,27 @@ fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
     if let Some(rollout) = &tier.rollout {
         self::rollout(text, tier, rollout);
     }
+    if let Some(line) = upgraded(tier) {
+        entry(text, "upgraded", &line);
+    }
     for remark in &tier.remarks {
         entry(text, "remark", &format!("{WARN}{remark}{WARN:#}"));
     }
     let (next, command) = next(tier);
     entry(text, "next", &next);
     entry(text, "type", &format!("{BOLD}{command}{BOLD:#}"));
+}
+
+/// Where upgraded connections are open, and where they are about to be closed.
+fn upgraded(tier: &TierStatus) -> Option<String> {
+    let open = tier.releases.iter().filter(|release| release.upgraded_open > 0);
+    let lines = open.map(|release| {
+        let (open, version) = (thousands(release.upgraded_open), &release.version);
+        let serves = ["stable", "canary"].contains(&release.role.as_str());
+        if serves { format!("{open} on {version}") } else { format!("{open} left on {version}") }
+    });
+    let lines: Vec<String> = lines.collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
 }
 
 fn fate(release: &ReleaseStatus, status: &Status) -> String {

@@ -17,7 +17,7 @@ mod tape;
 mod view;
 mod watched;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -202,8 +202,7 @@ impl Control {
                 self.refuse_for_heir(reply);
             }
             Ok(events) if events.is_empty() => {
-                let sentences = self.standing(&order);
-                let _ = reply.send(Ok(Answer { sentences, ..Answer::default() }));
+                let _ = reply.send(Ok(self.standing(&order)));
             }
             Ok(events) => self.record(events, Then::Answer(reply)).await,
         }
@@ -268,7 +267,6 @@ impl Control {
     }
 
     async fn lower(&mut self, events: Vec<Event>, then: Then) {
-        let lost: Vec<usize> = events.iter().filter_map(|event| self.slot_left(event)).collect();
         for event in &events {
             self.state.apply(event);
             if let Some(pending) = &mut self.pending {
@@ -278,7 +276,7 @@ impl Control {
         let everywhere = self.publish().await;
         self.settle(&events);
         self.refuse_waiting(&events);
-        let connections_left = lost.iter().map(|s| self.register.shown(*s).upgraded_open).sum();
+        let connections_left = self.left_behind(events.iter().map(|event| &event.tier));
         let batch = Batch { events: events.clone(), evidence: self.evidence() };
         let mut written = self.journal.append_surely(batch);
         let taken = self.giving.as_mut().map(|giving| giving.tell(&events));
@@ -341,12 +339,6 @@ impl Control {
         ))
     }
 
-    /// The slot of the release that `event` takes users off.
-    fn slot_left(&self, event: &Event) -> Option<usize> {
-        let Change::RolledBack { from, .. } = &event.change else { return None };
-        Some(self.register.release(&event.tier, from))
-    }
-
     fn raise(&mut self, events: Vec<Event>, then: Then) {
         if self.pending.is_some() {
             // Orders wait outside while a raise is pending; a verdict comes again next window.
@@ -382,6 +374,7 @@ impl Control {
             answer.sentences.push(LAGGING.into());
         }
         self.settle(&answer.events);
+        answer.connections_left = self.left_behind(answer.events.iter().map(|event| &event.tier));
         self.number(records);
         if let Some(reply) = reply {
             let _ = reply.send(Ok(answer));
@@ -496,7 +489,7 @@ fn sentences(events: &[Event]) -> Vec<String> {
 
 impl Control {
     /// How things stand, for an order that changes nothing.
-    fn standing(&self, order: &Order) -> Vec<String> {
+    fn standing(&self, order: &Order) -> Answer {
         let wanted = match order {
             Order::Adopt { tier, .. } => Some(tier),
             Order::Advance { tier, .. }
@@ -508,6 +501,19 @@ impl Control {
         };
         let tiers = self.state.tiers.iter();
         let chosen = tiers.filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name));
-        chosen.map(|(name, tier)| present::standing(name, tier)).collect()
+        let connections_left = self.left_behind(chosen.clone().map(|(name, _)| name));
+        let sentences = chosen.map(|(name, tier)| present::standing(name, tier)).collect();
+        Answer { sentences, events: vec![], connections_left }
+    }
+
+    /// Upgraded connections of `tiers` that are open on releases which serve nobody any more.
+    fn left_behind<'a>(&self, tiers: impl Iterator<Item = &'a TierName>) -> u64 {
+        let tiers: BTreeSet<&TierName> = tiers.collect();
+        let known = tiers.into_iter().filter_map(|name| Some((name, self.state.tiers.get(name)?)));
+        let open = known.flat_map(|(name, tier)| {
+            let upgraded = self.register.upgraded(name).into_iter();
+            upgraded.filter(|(version, _)| !tier.serves(version)).map(|(_, open)| open)
+        });
+        open.sum()
     }
 }

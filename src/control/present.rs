@@ -94,9 +94,12 @@ impl Control {
     fn release_views(&self, tier: &Tier, file: &TierSettings) -> Vec<ReleaseView> {
         let in_use = [Some(&tier.stable), tier.canary()].into_iter().flatten();
         let mut versions: Vec<&Version> = in_use.collect();
-        for release in &file.releases {
-            if !versions.contains(&&release.version) {
-                versions.push(&release.version);
+        // One that has left the file is shown for as long as somebody is connected with it.
+        let connected = self.register.upgraded(&file.tier.name);
+        let listed = file.releases.iter().map(|release| &release.version);
+        for version in listed.chain(connected.iter().map(|(version, _)| version)) {
+            if !versions.contains(&version) {
+                versions.push(version);
             }
         }
         versions.into_iter().map(|version| self.release_view(version, tier, file)).collect()
@@ -111,8 +114,10 @@ impl Control {
             "canary"
         } else if tier.previous.as_ref().is_some_and(|(previous, _)| previous == version) {
             "previous"
-        } else {
+        } else if file.release(version).is_some() {
             "available"
+        } else {
+            "gone"
         };
         let (addresses, _) = publish::addresses(version, tier, file);
         ReleaseView {

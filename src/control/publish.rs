@@ -23,12 +23,9 @@ fn table_tier(tier: &Tier, file: &TierSettings, register: &Register) -> TableTie
     let name = &file.tier.name;
     let stable = release(name, &tier.stable, tier, file, register);
     let canary = tier.canary().map(|version| release(name, version, tier, file, register));
-    let in_use = |version: &Version| {
-        *version == tier.stable || tier.canary().is_some_and(|canary| canary == version)
-    };
     // All of the file: what is not here is not asked for its health, and `start` goes by that.
     let others = file.releases.iter().map(|release| &release.version);
-    let others = others.filter(|version| !in_use(version));
+    let others = others.filter(|version| !tier.serves(version));
     TableTier {
         tier: Arc::clone(&file.tier),
         // A canary without an address would be an empty table: nobody goes there.

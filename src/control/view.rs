@@ -90,7 +90,7 @@ pub struct RolloutView {
 pub struct ReleaseView {
     /// Its version.
     pub version: Version,
-    /// `stable`, `canary`, `previous` or `available`.
+    /// `stable`, `canary`, `previous`, `available`, or `gone` from the file with connections open.
     pub role: &'static str,
     /// What became of its last rollout.
     pub fate: Option<Fate>,

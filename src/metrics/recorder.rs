@@ -454,6 +454,17 @@ impl Register {
         }
     }
 
+    /// The versions of `tier` with upgraded connections that are open, and how many.
+    pub fn upgraded(&self, tier: &TierName) -> Vec<(Version, u64)> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let of_tier = slots.releases.iter().filter(|slot| slot.tier == *tier);
+        let open = of_tier.map(|slot| {
+            let open = slot.workers.iter().map(|cells| cells.upgraded_open.get()).sum();
+            (slot.version.clone(), open)
+        });
+        open.filter(|(_, open)| *open > 0).collect()
+    }
+
     /// The share of the tier's requests that came from its heaviest key lately, at most 1/33 too
     /// small; none while there are too few requests to say.
     pub fn key_share(&self, tier: &TierName) -> Option<f64> {

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
+use super::ending::Ending;
 use super::http2::Stream;
 use super::io::Pulse;
-use super::random;
 use super::tally::Tally;
 use super::view::TierView;
 use crate::metrics::{Flood, Handshake, Slow, TierCells};
@@ -427,7 +427,7 @@ pub struct Exchange {
     /// What the client did wrong.
     pub fault: Cell<Option<Fault>>,
     /// When it is to end, because its release has lost.
-    pub close_at: Cell<Option<Instant>>,
+    ending: Ending,
     /// Why it was cut, if it was.
     pub cut: Cell<Option<Cut>>,
     /// How it is counted.
@@ -472,7 +472,7 @@ impl Exchange {
             is_stream: Cell::new(false),
             is_grpc: Cell::new(false),
             fault: Cell::new(None),
-            close_at: Cell::new(None),
+            ending: Ending::default(),
             cut: Cell::new(None),
             tally,
             tier,
@@ -501,16 +501,16 @@ impl Exchange {
     /// Ends it, a stream, at a random time within `span`. A call of gRPC, which most often is a
     /// plain request, has the time of one.
     pub fn end_within(&self, span: Duration, now: Instant) {
-        let mut at = now + random::part_of(span);
-        if self.is_grpc.get() {
-            at = at.max(self.begun + self.tier.table.tier.timeouts.stream_after);
-        }
-        if self.close_at.get().is_none_or(|before| at < before) {
-            self.close_at.set(Some(at));
-        }
-        if at <= now {
+        self.ending.within(span, now);
+        if self.has_parted(now) {
             self.cut.set(Some(Cut::Stream));
         }
+    }
+
+    fn has_parted(&self, now: Instant) -> bool {
+        let stream_after = self.tier.table.tier.timeouts.stream_after;
+        let call = self.is_grpc.get().then(|| self.begun + stream_after);
+        self.ending.at().is_some_and(|at| now >= at && call.is_none_or(|call| now >= call))
     }
 
     /// All of the request was given to the upstream.
@@ -575,7 +575,7 @@ impl Exchange {
         };
         let age = now.saturating_duration_since(self.begun);
         let overdue = timeouts.total.is_some_and(|total| age > total).then_some(Cut::Total);
-        let parted = self.close_at.get().is_some_and(|at| now >= at).then_some(Cut::Stream);
+        let parted = self.has_parted(now).then_some(Cut::Stream);
         let behind = self.clock(now);
         let cut = cut.or(behind).or(overdue).or(parted).filter(|_| self.cut.get().is_none());
         if cut.is_some() {

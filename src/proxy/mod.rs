@@ -10,6 +10,7 @@ mod client;
 mod connect;
 mod cookies;
 mod dial;
+mod ending;
 mod forward;
 mod framing;
 mod handler;

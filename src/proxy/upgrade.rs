@@ -1,44 +1,43 @@
 //! Upgraded connections (web sockets and the like): bytes both ways until one side ends, or the
-//! release has lost.
+//! release has lost. Then a WebSocket is told so: 1001, going away, to both sides, behind the frame
+//! that is under way.
+
+mod frames;
+mod pump;
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Upgrading;
+use super::ending::Ending;
 use super::io::{Io, Socket};
 use super::line::Line;
 use super::place::Place;
 use super::pool::{Busy, Seat};
-use super::random;
 use super::view::View;
 use super::worker::Worker;
 use crate::traffic::TierName;
-
-/// Bytes that are read at once. One such buffer serves all tunnels of a thread.
-const CHUNK_BYTES: usize = 16 * 1024;
+use pump::Pump;
+pub use pump::{Chunk, chunk};
 
 /// How long one side may go on after the other has ended.
 const HALF_OPEN_MAX: Duration = Duration::from_secs(10);
 
-/// A close frame of a WebSocket server: 1001, going away (RFC 6455, section 7.4.1).
-const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
+/// How long a frame that is under way may take to its end once the tunnel is to be closed. Whoever
+/// needs longer for one frame loses it, and is not told why: a goodbye in the middle of it would be
+/// taken for a part of it.
+const FRAME_MAX: Duration = Duration::from_secs(5);
 
-/// The memory that all tunnels of a worker read into.
-pub type Chunk = Rc<RefCell<Vec<u8>>>;
-
-/// A worker's [`Chunk`].
-pub fn chunk() -> Chunk {
-    Rc::new(RefCell::new(vec![0; CHUNK_BYTES]))
-}
+/// How long the sides have to say goodbye in turn. A client that is busy or far away must first
+/// read what was on its way to it: a connection that is closed earlier may be reset, and then it
+/// never reads why.
+const REPLY_MAX: Duration = Duration::from_secs(10);
 
 /// An upgraded connection.
 #[derive(Debug)]
@@ -47,10 +46,23 @@ pub struct Tunnel {
     release: usize,
     preview: bool,
     line: Rc<Line>,
-    close_at: Cell<Option<Instant>>,
-    closing: Cell<bool>,
+    ending: Ending,
+    stage: Cell<Stage>,
     half_since: Cell<Option<Instant>>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// How far a tunnel has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It passes bytes.
+    Open,
+    /// Since then it waits for the frames under way to end, and says goodbye.
+    Parting(Instant),
+    /// Since then both sides have been told.
+    Told(Instant),
+    /// Nobody is waited for any more.
+    Over,
 }
 
 impl Tunnel {
@@ -72,29 +84,39 @@ impl Tunnel {
 
     /// Closes it at a random time within `span`, sooner than it would otherwise be.
     pub fn close_within(&self, span: Duration, now: Instant) {
-        let at = now + random::part_of(span);
-        if self.close_at.get().is_none_or(|before| at < before) {
-            self.close_at.set(Some(at));
-        }
-        if span.is_zero() {
-            self.close();
+        if self.ending.within(span, now) <= now {
+            self.close(now);
         }
     }
 
     /// Closes it.
-    pub fn close(&self) {
-        self.closing.set(true);
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
+    pub fn close(&self, now: Instant) {
+        if self.stage.get() == Stage::Open {
+            self.enters(Stage::Parting(now));
         }
     }
 
     /// Closes it if it is time.
     pub fn sweep(&self, now: Instant) {
-        let due = self.close_at.get().is_some_and(|at| now >= at);
-        let half = |since| now.saturating_duration_since(since) > HALF_OPEN_MAX;
-        if due || self.half_since.get().is_some_and(half) {
-            self.close();
+        let is_longer = |since, limit| now.saturating_duration_since(since) > limit;
+        match self.stage.get() {
+            Stage::Open => {
+                let half = |since| is_longer(since, HALF_OPEN_MAX);
+                let due = self.ending.at().is_some_and(|at| now >= at);
+                if due || self.half_since.get().is_some_and(half) {
+                    self.close(now);
+                }
+            }
+            Stage::Parting(since) if is_longer(since, FRAME_MAX) => self.enters(Stage::Over),
+            Stage::Told(since) if is_longer(since, REPLY_MAX) => self.enters(Stage::Over),
+            Stage::Parting(_) | Stage::Told(_) | Stage::Over => {}
+        }
+    }
+
+    fn enters(&self, stage: Stage) {
+        self.stage.set(stage);
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
         }
     }
 }
@@ -115,8 +137,8 @@ pub fn start(
         release: place.release.release.slot,
         preview: place.preview,
         line: Rc::clone(line),
-        close_at: Cell::new(None),
-        closing: Cell::new(false),
+        ending: Ending::default(),
+        stage: Cell::new(Stage::Open),
         half_since: Cell::new(None),
         waker: RefCell::default(),
     });
@@ -131,9 +153,8 @@ pub fn start(
                 Ok(parts) => (parts.io.socket, parts.read_buf),
                 Err(stream) => (Socket::Stream(Box::new(TokioIo::new(stream))), Bytes::new()),
             };
-            let down = Flow::new(Rc::clone(&open.worker.chunk), &upstream.early, websocket);
-            let up = Flow::new(Rc::clone(&open.worker.chunk), &early, false);
-            let pump = Pump { client, upstream: upstream.socket, down, up };
+            let (client, upstream) = ((client, &*early), (upstream.socket, &*upstream.early));
+            let pump = Pump::new(&open.worker.chunk, client, upstream, websocket);
             pump.run(&open.tunnel).await;
         }
         drop((open, held));
@@ -154,197 +175,5 @@ impl Drop for Open {
         tunnels.retain(|tunnel| !Rc::ptr_eq(tunnel, &self.tunnel));
         let line = &self.tunnel.line;
         line.tunnels.set(line.tunnels.get().saturating_sub(1));
-    }
-}
-
-struct Pump {
-    client: Socket,
-    upstream: Socket,
-    down: Flow,
-    up: Flow,
-}
-
-impl Pump {
-    async fn run(mut self, tunnel: &Tunnel) {
-        std::future::poll_fn(|cx| self.poll(cx, tunnel)).await;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, tunnel: &Tunnel) -> Poll<()> {
-        if tunnel.closing.get() {
-            self.say_goodbye(cx);
-            return Poll::Ready(());
-        }
-        *tunnel.waker.borrow_mut() = Some(cx.waker().clone());
-        let down = self.down.poll(cx, &mut self.upstream, &mut self.client);
-        let up = self.up.poll(cx, &mut self.client, &mut self.upstream);
-        let broken = |flow: &Poll<io::Result<()>>| matches!(flow, Poll::Ready(Err(_)));
-        if broken(&down) || broken(&up) || (down.is_ready() && up.is_ready()) {
-            return Poll::Ready(());
-        }
-        if (down.is_ready() || up.is_ready()) && tunnel.half_since.get().is_none() {
-            tunnel.half_since.set(Some(Instant::now()));
-        }
-        Poll::Pending
-    }
-
-    /// Tells the client of a WebSocket, unless a frame is just half sent.
-    fn say_goodbye(&mut self, cx: &mut Context<'_>) {
-        if self.down.frames.as_ref().is_some_and(Frames::is_between) && self.down.left.is_empty() {
-            _ = Pin::new(&mut self.client).poll_write(cx, &GOING_AWAY);
-        }
-        _ = Pin::new(&mut self.client).poll_shutdown(cx);
-    }
-}
-
-/// One direction.
-struct Flow {
-    chunk: Chunk,
-    left: Vec<u8>,
-    sent: usize,
-    ended: bool,
-    closed: bool,
-    frames: Option<Frames>,
-}
-
-impl Flow {
-    fn new(chunk: Chunk, early: &[u8], websocket: bool) -> Self {
-        let mut frames = websocket.then(Frames::default);
-        if let Some(frames) = &mut frames {
-            frames.pass(early);
-        }
-        Self { chunk, left: early.to_vec(), sent: 0, ended: false, closed: false, frames }
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut Socket,
-        to: &mut Socket,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            while self.sent < self.left.len() {
-                match ready!(Pin::new(&mut *to).poll_write(cx, &self.left[self.sent..]))? {
-                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    written => self.sent += written,
-                }
-            }
-            // Memory is held only while something waits.
-            (self.left, self.sent) = (Vec::new(), 0);
-            if self.ended {
-                if !self.closed {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
-                    self.closed = true;
-                }
-                return Poll::Ready(Ok(()));
-            }
-            // What TLS could not send at once would else wait for the next byte.
-            _ = Pin::new(&mut *to).poll_flush(cx)?;
-            ready!(self.read(cx, from, to))?;
-        }
-    }
-
-    /// Reads a chunk, writes what can be written at once, and keeps the rest.
-    fn read(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut Socket,
-        to: &mut Socket,
-    ) -> Poll<io::Result<()>> {
-        let mut chunk = self.chunk.borrow_mut();
-        let mut buffer = ReadBuf::new(&mut chunk);
-        ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
-        let bytes = buffer.filled();
-        self.ended = bytes.is_empty();
-        if let Some(frames) = &mut self.frames {
-            frames.pass(bytes);
-        }
-        let written = match Pin::new(to).poll_write(cx, bytes) {
-            Poll::Ready(written) => written?,
-            Poll::Pending => 0,
-        };
-        self.left.extend_from_slice(&bytes[written..]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// Follows the frames of a WebSocket (RFC 6455, section 5.2) just far enough to know where one
-/// ends.
-#[derive(Debug, Default)]
-struct Frames {
-    head: [u8; 14],
-    have: usize,
-    payload: u64,
-}
-
-impl Frames {
-    fn is_between(&self) -> bool {
-        self.have == 0 && self.payload == 0
-    }
-
-    fn pass(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if self.payload > 0 {
-                let part = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
-                self.payload -= part as u64;
-                bytes = &bytes[part..];
-                continue;
-            }
-            self.head[self.have] = bytes[0];
-            self.have += 1;
-            bytes = &bytes[1..];
-            if self.have == self.head_bytes() {
-                self.payload = self.length();
-                self.have = 0;
-            }
-        }
-    }
-
-    /// How long the head is, as far as its first bytes say.
-    fn head_bytes(&self) -> usize {
-        if self.have < 2 {
-            return 2;
-        }
-        let mask = if self.head[1] & 0x80 == 0 { 0 } else { 4 };
-        let length = match self.head[1] & 0x7f {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        2 + length + mask
-    }
-
-    fn length(&self) -> u64 {
-        let [_, second, rest @ ..] = &self.head;
-        match second & 0x7f {
-            126 => u64::from(u16::from_be_bytes([rest[0], rest[1]])),
-            127 => {
-                let mut bytes = [0; 8];
-                bytes.copy_from_slice(&rest[..8]);
-                u64::from_be_bytes(bytes)
-            }
-            short => u64::from(short),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_a_frame_is_known_however_it_is_cut() {
-        let mut stream = vec![0x81, 0x02, b'h', b'i'];
-        stream.extend([0x82, 126, 0x01, 0x00].iter().chain(&[7; 256]));
-        stream.extend([0x81, 0x81, 1, 2, 3, 4, b'x']);
-        stream.extend([0x89, 0x00]);
-        let ends = [4, 4 + 4 + 256, 4 + 4 + 256 + 7, stream.len()];
-        for step in [1, 2, 3, 5, 100] {
-            let mut frames = Frames::default();
-            for (place, part) in stream.chunks(step).enumerate() {
-                frames.pass(part);
-                let passed = (place * step + part.len()).min(stream.len());
-                assert_eq!(frames.is_between(), ends.contains(&passed), "{step} {passed}");
-            }
-        }
     }
 }

@@ -390,7 +390,7 @@ impl Worker {
         }
         let cut = self.open();
         self.lines.borrow().iter().for_each(|line| line.shut());
-        self.tunnels.borrow().iter().for_each(|tunnel| tunnel.close());
+        self.tunnels.borrow().iter().for_each(|tunnel| tunnel.close(Instant::now()));
         // Once more around, so that the tasks can close what they hold.
         ticks.tick().await;
         cut

@@ -180,6 +180,11 @@ impl Tier {
         self.rollout.as_ref().map(|rollout| &rollout.release)
     }
 
+    /// Whether `version` has clients: it is stable, or the canary.
+    pub fn serves(&self, version: &Version) -> bool {
+        self.stable == *version || self.canary() == Some(version)
+    }
+
     /// Whether `version` was never tried in a rollout nor adopted.
     pub fn is_new(&self, version: &Version) -> bool {
         !self.versions.contains_key(version)

@@ -1,7 +1,7 @@
 //! Web sockets by extended CONNECT (RFC 8441).
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -11,9 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir::traffic::Weight;
 
 use crate::proxy::Site;
+use crate::support::http2_client;
 use crate::support::http2_client::{
-    Answer, Client, Content, END_HEADERS, Fate, GET, HEADERS, SETTINGS, Wire, block, frame, run,
+    Answer, Client, Content, END_HEADERS, Fate, GET, HEADERS, SETTINGS, Wire, block, run,
 };
+use crate::support::web_socket::{GOODBYE, frame};
 
 /// Asks for a WebSocket at `path`.
 fn connect(path: &str, protocol: &'static str) -> Request<Content> {
@@ -35,6 +37,17 @@ async fn open(
     assert_eq!(response.status(), 200);
     let upgraded = hyper::upgrade::on(&mut response).await.unwrap();
     (response, TokioIo::new(upgraded))
+}
+
+/// Hears the goodbye, answers it, and sees the end of the stream.
+async fn say_goodbye(socket: &mut TokioIo<hyper::upgrade::Upgraded>) {
+    let mut said = vec![0; GOODBYE.len()];
+    socket.read_exact(&mut said).await.unwrap();
+    assert_eq!(said, GOODBYE);
+    socket.write_all(&frame(8, &[0x03, 0xe9], Some([1, 2, 3, 4]))).await.unwrap();
+    let since = Instant::now();
+    assert_eq!(socket.read(&mut said).await.unwrap(), 0, "the end of the stream");
+    assert!(since.elapsed() < Duration::from_secs(2), "nobody waits for a reply that has come");
 }
 
 #[test]
@@ -91,9 +104,7 @@ fn a_tunnel_is_told_to_go_when_its_release_loses() {
         let mut back = [0; 4];
         socket.read_exact(&mut back).await.unwrap();
         site.publish(|tier| (tier.canary, tier.weight) = (None, Weight::NONE));
-        let mut rest = Vec::new();
-        socket.read_to_end(&mut rest).await.unwrap();
-        assert_eq!(rest, [0x88, 2, 3, 0xe9], "going away");
+        say_goodbye(&mut socket).await;
         assert!(client.get("/", &[]).await.text().starts_with("1.0"), "the connection goes on");
     });
     site.wait_until("closed", || site.shown().1.upgraded_open == 0);
@@ -108,9 +119,7 @@ fn draining_closes_tunnels() {
         let (_, mut socket) = open(&client, "/socket").await;
         let proxy = site.proxy.take().unwrap();
         let drain = tokio::task::spawn_blocking(move || proxy.drain(Duration::from_secs(2)));
-        let mut rest = Vec::new();
-        socket.read_to_end(&mut rest).await.unwrap();
-        assert_eq!(rest, [0x88, 2, 3, 0xe9], "going away");
+        say_goodbye(&mut socket).await;
         assert_eq!(drain.await.unwrap(), 0);
     });
 }
@@ -143,6 +152,6 @@ fn extended_connect_is_offered() {
     // SETTINGS_ENABLE_CONNECT_PROTOCOL
     assert!(settings.chunks(6).any(|one| one == [0, 8, 0, 0, 0, 1]), "{settings:?}");
     let fields = [(":method", "CONNECT"), (":protocol", "websocket"), GET[1], GET[2]];
-    wire.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields)));
+    wire.send(&http2_client::frame(HEADERS, END_HEADERS, 1, &block(&fields)));
     assert_eq!(wire.fate(1), Fate::Reset(1), "a path is missing");
 }

@@ -9,3 +9,4 @@ pub mod pebble;
 pub mod program;
 pub mod secure;
 pub mod upstream;
+pub mod web_socket;

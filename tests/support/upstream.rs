@@ -39,6 +39,8 @@ pub struct State {
     pub close_after: AtomicU64,
     /// Connections closed for that reason.
     pub closed: AtomicU64,
+    /// What came through tunnels, and went back.
+    pub tunnelled: Mutex<Vec<u8>>,
     /// Heads of the requests, as they came.
     pub heads: Mutex<Vec<String>>,
     stopped: AtomicBool,
@@ -215,11 +217,12 @@ impl Connection {
             "/refuse-body" => {
                 self.last("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n")
             }
-            "/tunnel" => {
-                self.write(
+            "/tunnel" | "/other-tunnel" => {
+                let protocol = if path == "/tunnel" { "websocket" } else { "other" };
+                self.write(&format!(
                     "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
-                     upgrade: websocket\r\n\r\n",
-                );
+                     upgrade: {protocol}\r\n\r\n"
+                ));
                 self.echo()
             }
             "/hang" | "/slow" | "/status" | "/close" | "/garbage" | "/cut" | "/cut-chunk" => {
@@ -374,6 +377,7 @@ impl Connection {
     fn echo(&mut self) -> bool {
         loop {
             let bytes = std::mem::take(&mut self.buffer);
+            self.state.tunnelled.lock().unwrap().extend_from_slice(&bytes);
             if self.stream.write_all(&bytes).is_err() || self.fill().is_none() {
                 self.state.cancelled.fetch_add(1, Ordering::SeqCst);
                 return false;
