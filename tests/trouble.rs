@@ -3,6 +3,7 @@
 mod attacks;
 mod lingering;
 mod patience;
+mod rest;
 mod room;
 mod shortage;
 

@@ -179,6 +179,8 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
     let cells = register.tier(tier.name);
     gauge!("weir_connections", "tier" => name.clone())
         .set(cells.connections.load(Ordering::Relaxed) as f64);
+    gauge!("weir_resting_connections", "tier" => name.clone())
+        .set(cells.resting.load(Ordering::Relaxed) as f64);
     counter!("weir_refused_connections_total", "tier" => name.clone())
         .absolute(cells.refused_connections.load(Ordering::Relaxed));
     counter!("weir_shed_requests_total", "tier" => name.clone())
@@ -310,6 +312,10 @@ fn attempts(tier: &TierName, version: &Version, track: Track, shown: &TrackShown
 
 fn describe_clients() {
     describe_gauge!("weir_connections", "Open connections of clients");
+    describe_gauge!(
+        "weir_resting_connections",
+        "Open connections of clients that are idle and hold no memory but their socket's"
+    );
     describe_counter!(
         "weir_refused_connections_total",
         "Connections of clients closed at once, because there were too many"

@@ -143,6 +143,8 @@ impl Slow {
 pub struct TierCells {
     /// Client connections that are open, over all workers.
     pub connections: AtomicUsize,
+    /// Those of them on which nothing happens, and which keep no more than their socket.
+    pub resting: AtomicUsize,
     /// Client connections closed at once because there were too many.
     pub refused_connections: AtomicU64,
     /// Requests on their way that came by HTTP/2, over all workers.
@@ -162,6 +164,7 @@ impl TierCells {
     pub(super) fn new(workers: usize) -> Self {
         Self {
             connections: AtomicUsize::new(0),
+            resting: AtomicUsize::new(0),
             refused_connections: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
             refused_streams: AtomicU64::new(0),

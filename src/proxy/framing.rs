@@ -109,6 +109,11 @@ impl Framing {
         };
     }
 
+    /// Whether what came in ends where a request ends.
+    pub fn is_between(&self) -> bool {
+        self.stage == Stage::Start && self.part.is_empty()
+    }
+
     /// Passes one line or a part of it: how many bytes, or where a line ends that is in doubt.
     fn pass_line(&mut self, bytes: &[u8]) -> Result<usize, usize> {
         let Some(end) = memchr(b'\n', bytes) else {

@@ -94,6 +94,16 @@ impl Socket {
         }
     }
 
+    /// Waits until something has come in, or the other side is gone.
+    pub fn poll_comes(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Stream(_) => Poll::Ready(()),
+            Self::Tcp(socket) => socket.poll_read_ready(cx).map(|_| ()),
+            Self::Tls(stream) => stream.get_ref().0.poll_comes(cx),
+            Self::Unix(socket) => socket.poll_read_ready(cx).map(|_| ()),
+        }
+    }
+
     /// The same, as the kernel says.
     pub fn is_quiet_now(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
@@ -210,6 +220,10 @@ pub struct Pulse {
     written: AtomicBool,
     doubtful: AtomicBool,
     tunnel: AtomicBool,
+    /// Whether a part of a request has come in.
+    within: AtomicBool,
+    /// Whether something waits to be written.
+    stalled: AtomicBool,
 }
 
 impl Pulse {
@@ -230,6 +244,11 @@ impl Pulse {
         let written = self.written.load(Ordering::Relaxed);
         self.written.store(false, Ordering::Relaxed);
         written
+    }
+
+    /// Whether nothing is under way in either direction, where requests are followed.
+    pub fn is_still(&self) -> bool {
+        !self.within.load(Ordering::Relaxed) && !self.stalled.load(Ordering::Relaxed)
     }
 
     /// What comes in from here on is no HTTP. Returns false if something has come in already that
@@ -290,14 +309,24 @@ impl Io {
         Poll::Ready(Ok(()))
     }
 
+    fn wrote(&self, written: Poll<Result<usize>>) -> Poll<Result<usize>> {
+        self.pulse.stalled.store(written.is_pending(), Ordering::Relaxed);
+        let written = ready!(written);
+        self.pulse.written.store(true, Ordering::Relaxed);
+        Poll::Ready(written)
+    }
+
     fn follow(&mut self, bytes: &mut [u8]) {
         let Some(framing) = &mut self.framing else {
             return;
         };
         if self.pulse.tunnel.load(Ordering::Relaxed) {
             self.framing = None;
-        } else if !framing.follow(bytes) {
-            self.pulse.doubtful.store(true, Ordering::Relaxed);
+        } else {
+            if !framing.follow(bytes) {
+                self.pulse.doubtful.store(true, Ordering::Relaxed);
+            }
+            self.pulse.within.store(!framing.is_between(), Ordering::Relaxed);
         }
     }
 
@@ -336,13 +365,14 @@ impl hyper::rt::Write for Io {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<Result<usize>> {
-        let written = ready!(self.socket.poll_send(cx, bytes));
-        self.pulse.written.store(true, Ordering::Relaxed);
-        Poll::Ready(written)
+        let written = self.socket.poll_send(cx, bytes);
+        self.wrote(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        self.pulse.stalled.store(flushed.is_pending(), Ordering::Relaxed);
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -371,8 +401,7 @@ impl hyper::rt::Write for Io {
             // SAFETY: the loop has written the first `length` bytes.
             return self.poll_write(cx, unsafe { joined[..length].assume_init_ref() });
         }
-        let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, slices));
-        self.pulse.written.store(true, Ordering::Relaxed);
-        Poll::Ready(written)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.wrote(written)
     }
 }

@@ -17,7 +17,7 @@ use http::HeaderValue;
 
 use super::ending::Ending;
 use super::http2::Stream;
-use super::io::Pulse;
+use super::io::{Pulse, Socket};
 use super::tally::Tally;
 use super::view::TierView;
 use crate::metrics::{Flood, Handshake, Slow, TierCells};
@@ -27,6 +27,10 @@ pub use standing::Waste;
 /// Requests that a client of HTTP/2 may take back, for each that may be under way at once: a browser
 /// that goes to another page takes back all of them, and at once those of the next.
 const RESETS_PER_STREAM: u32 = 2;
+
+/// How long a connection is still until it rests: waking up costs a little, and most who ask for more
+/// do so within this time.
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// So few may be under way at once, and still as many as this may be taken back.
 const STREAMS_MIN: u32 = 100;
@@ -79,6 +83,8 @@ pub struct Line {
     heading: Cell<bool>,
     since: Cell<Instant>,
     shut: Cell<bool>,
+    /// Whether it shall rest until something comes in.
+    rests: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -108,6 +114,7 @@ impl Line {
             heading: Cell::new(true),
             since: Cell::new(Instant::now()),
             shut: Cell::new(false),
+            rests: Cell::new(false),
             waker: RefCell::default(),
         };
         line.comes_from(peer);
@@ -338,17 +345,56 @@ impl Line {
             self.since.set(now);
         }
         let limit = if self.heading.get() { timeouts.request_head } else { timeouts.client_idle };
-        if now.saturating_duration_since(self.since.get()) > limit && !self.shut.get() {
+        let still = now.saturating_duration_since(self.since.get());
+        if still > limit && !self.shut.get() {
             if self.heading.get() {
                 self.cells.was_slow(Slow::Head);
             }
             self.shut();
+        } else if still > REST_AFTER && self.pulse.is_still() && !self.rests.replace(true) {
+            self.wake();
         }
+    }
+
+    /// Whether it has been still for so long that all it holds but its socket can be given back.
+    pub fn rests(&self) -> bool {
+        if !self.rests.get() {
+            return false;
+        }
+        let idle = self.exchanges.borrow().is_empty() && self.tunnels.get() == 0;
+        let rests = idle && self.pulse.is_still() && !self.shut.get() && !self.last.get();
+        self.rests.set(rests);
+        rests
+    }
+
+    /// Rests until something comes in on `socket`; says whether it did.
+    pub async fn rest(&self, socket: &Socket) -> bool {
+        let _resting = Resting::new(&self.cells);
+        let comes = self.unless_closing(std::future::poll_fn(|cx| socket.poll_comes(cx)));
+        let comes = comes.await.is_some();
+        self.rests.set(false);
+        comes
     }
 
     /// Whether this was the last request that the line may carry.
     pub fn is_used_up(&self, limits: &Limits) -> bool {
         self.leaving.get() || self.requests.get() >= limits.requests_per_connection
+    }
+}
+
+/// A connection at rest, counted until it is dropped.
+struct Resting<'a>(&'a TierCells);
+
+impl<'a> Resting<'a> {
+    fn new(cells: &'a TierCells) -> Self {
+        cells.resting.fetch_add(1, Ordering::Relaxed);
+        Self(cells)
+    }
+}
+
+impl Drop for Resting<'_> {
+    fn drop(&mut self) {
+        self.0.resting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

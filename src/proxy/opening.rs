@@ -21,7 +21,7 @@ const PROXY_BYTES_MAX: usize = 4 * 1024;
 pub async fn open(worker: &Worker, line: &Rc<Line>, mut io: Io) -> Option<Io> {
     let listener = Rc::clone(worker.view().listener(&line.listen)?);
     if listener.listener.proxy_from.iter().any(|network| network.contains(line.peer.get())) {
-        match line.unless_shut(proxied(&mut io.socket)).await? {
+        match line.unless_shut(Box::pin(proxied(&mut io.socket))).await? {
             Ok(client) => client.into_iter().for_each(|client| line.comes_from(client)),
             Err(error) => {
                 let (listen, peer) = (&line.listen, line.peer.get());
@@ -33,7 +33,9 @@ pub async fn open(worker: &Worker, line: &Rc<Line>, mut io: Io) -> Option<Io> {
     match &listener.speech {
         Speech::Nothing => None,
         Speech::Plain => Some(io),
-        Speech::Tls(config) => handshake::shake(&worker.handshakes, line, config, io).await,
+        Speech::Tls(config) => {
+            Box::pin(handshake::shake(&worker.handshakes, line, config, io)).await
+        }
     }
 }
 

@@ -17,40 +17,60 @@ use super::linger::linger;
 use super::worker::Worker;
 use crate::traffic::Limits;
 
+/// What became of a connection of HTTP/1.1.
+enum Outcome {
+    /// It has ended.
+    Ended,
+    /// Nothing has happened on it for a while.
+    Rests(Io),
+    /// It turned out to speak HTTP/2, and so much was read of it.
+    Second(Io, Bytes),
+}
+
 /// Serves the requests of one connection until it ends or is ended: by the protocol that was agreed
 /// upon with TLS, else by the one that its first bytes say.
 ///
 /// A connection is taken for HTTP/1.1 until it turns out to begin with the preface of HTTP/2, so
-/// that HTTP/1.1 pays nothing for the choice. HTTP/2 is boxed for the same reason.
-pub async fn serve(worker: &Rc<Worker>, line: &Rc<Line>, io: Io, limits: &Limits) {
-    let agreed = io.socket.agreed() == Some(b"h2".as_slice());
-    let second =
-        if agreed { Some((io, Bytes::new())) } else { http1(worker, line, io, limits).await };
-    if let Some((io, early)) = second {
-        let (worker, line) = (Rc::clone(worker), Rc::clone(line));
-        Box::pin(http2::serve(worker, line, io, early, limits)).await;
+/// that HTTP/1.1 pays nothing for the choice. What serves is boxed, and a connection on which
+/// nothing happens keeps no more than its socket, until something does.
+pub async fn serve(worker: &Rc<Worker>, line: &Rc<Line>, mut io: Io, limits: &Limits) {
+    let agreed = io.socket.agreed();
+    if agreed == Some(b"h2".as_slice()) {
+        return second(worker, line, io, Bytes::new(), limits).await;
+    }
+    io.awaits_preface = agreed.is_none();
+    io.framing = Some(Framing::default());
+    loop {
+        match Box::pin(http1(worker, line, io, limits)).await {
+            Outcome::Ended => return,
+            Outcome::Rests(resting) if line.rest(&resting.socket).await => io = resting,
+            Outcome::Rests(_) => return,
+            Outcome::Second(io, early) => return second(worker, line, io, early, limits).await,
+        }
     }
 }
 
-/// Serves HTTP/1.1. Returns a connection that turned out to speak HTTP/2, with what was read of it.
-async fn http1(
-    worker: &Rc<Worker>,
-    line: &Rc<Line>,
-    mut io: Io,
-    limits: &Limits,
-) -> Option<(Io, Bytes)> {
-    let agreed = io.socket.agreed().is_some();
-    io.awaits_preface = !agreed;
-    io.framing = Some(Framing::default());
+async fn second(worker: &Rc<Worker>, line: &Rc<Line>, io: Io, early: Bytes, limits: &Limits) {
+    let (worker, line) = (Rc::clone(worker), Rc::clone(line));
+    Box::pin(http2::serve(worker, line, io, early, limits)).await;
+}
+
+/// Serves HTTP/1.1.
+async fn http1(worker: &Rc<Worker>, line: &Rc<Line>, io: Io, limits: &Limits) -> Outcome {
+    let may_be_second = io.awaits_preface;
     let service =
         service_fn(|request| handler::answer(Rc::clone(worker), Rc::clone(line), request));
     let mut connection = builder(limits).serve_connection(io, service).with_upgrades();
     let finish = http1::UpgradeableConnection::graceful_shutdown;
-    let ended = attend(line, &mut connection, finish).await?;
+    let Some(ended) = attend(line, &mut connection, finish).await else {
+        let parts = if line.rests() { connection.into_parts() } else { None };
+        return parts.map_or(Outcome::Ended, |parts| Outcome::Rests(parts.io));
+    };
     let error = ended.err();
     let is_preface = error.as_ref().is_some_and(hyper::Error::is_parse_version_h2);
-    if is_preface && !agreed && line.requests.get() == 0 {
-        return connection.into_parts().map(|parts| (parts.io, parts.read_buf));
+    if is_preface && may_be_second && line.requests.get() == 0 {
+        let parts = connection.into_parts();
+        return parts.map_or(Outcome::Ended, |parts| Outcome::Second(parts.io, parts.read_buf));
     }
     // hyper answers by itself what it cannot read.
     let refused = error.is_some_and(|error| error.is_parse() || error.is_parse_too_large());
@@ -59,11 +79,11 @@ async fn http1(
     {
         Box::pin(linger(line, parts.io.socket)).await;
     }
-    None
+    Outcome::Ended
 }
 
-/// Drives `connection` until it ends, or `line` is shut; has `finish` end it once the request under
-/// way is to be the last.
+/// Drives `connection` until it ends, or `line` is shut or rests; has `finish` end it once the request
+/// under way is to be the last.
 pub async fn attend<C: Future + Unpin>(
     line: &Line,
     connection: &mut C,
@@ -78,6 +98,9 @@ pub async fn attend<C: Future + Unpin>(
         // First what has come in already: a request that was sent in time is answered.
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
             return Poll::Ready(Some(ended));
+        }
+        if line.rests() {
+            return Poll::Ready(None);
         }
         if !line.last.get() || told {
             return Poll::Pending;
