@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -74,7 +75,7 @@ impl Seeker<'_> {
         }
         let waiting = Waiting::at(self.upstream, self.limits()).ok_or(Unreached::Full)?;
         loop {
-            let turn = self.turn(&waiting, kind, fresh);
+            let turn = pin!(self.turn(&waiting, kind, fresh));
             match self.exchange.unless_cut(turn).await.map_err(late)? {
                 Turn::Kept(found) => {
                     if let Some((link, reused)) = self.usable(found).await? {
@@ -84,7 +85,9 @@ impl Seeker<'_> {
                 }
                 Turn::New(seat) => {
                     waiting.advance();
-                    let opened = self.exchange.unless_cut(self.open(seat, kind)).await;
+                    // Boxed, since few requests need it, and none shall carry its weight.
+                    let opened = Box::pin(self.open(seat, kind));
+                    let opened = self.exchange.unless_cut(opened).await;
                     return Ok((opened.map_err(late)??, false));
                 }
             }
@@ -111,7 +114,7 @@ impl Seeker<'_> {
         let connection = &mut found.link.connection;
         let open = (!doubtful || connection.look().await)
             && (connection.is_ready()
-                || self.exchange.unless_cut(connection.ready()).await.map_err(late)?);
+                || self.exchange.unless_cut(pin!(connection.ready())).await.map_err(late)?);
         if open {
             return Ok(Some((found.link, found.is_alone)));
         }

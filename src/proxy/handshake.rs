@@ -82,7 +82,7 @@ pub async fn shake(
         Some(Ok(1)) => {
             line.shook(Handshake::Plain);
             if first[0].is_ascii_uppercase() {
-                line.unless_shut(tell_off(&mut io.socket)).await;
+                line.unless_shut(Box::pin(tell_off(&mut io.socket))).await;
             }
             return None;
         }

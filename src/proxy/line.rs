@@ -7,6 +7,7 @@ mod standing;
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -564,14 +565,16 @@ impl Exchange {
         self.handed.set(Some(now));
     }
 
-    /// Waits for `future`, but not beyond a cut.
-    pub async fn unless_cut<F: Future>(&self, future: F) -> Result<F::Output, Cut> {
-        let mut future = std::pin::pin!(future);
-        std::future::poll_fn(|cx| match self.cut.get() {
+    /// Waits for `future`, but not beyond a cut. It is pinned by the caller, since an `async fn`
+    /// would hold it twice, and what holds it is moved about for each request.
+    pub fn unless_cut<F: Future + Unpin>(
+        &self,
+        mut future: F,
+    ) -> impl Future<Output = Result<F::Output, Cut>> {
+        std::future::poll_fn(move |cx| match self.cut.get() {
             Some(cut) => Poll::Ready(Err(cut)),
-            None => future.as_mut().poll(cx).map(Ok),
+            None => Pin::new(&mut future).poll(cx).map(Ok),
         })
-        .await
     }
 
     /// It is sent once more.
