@@ -1,8 +1,10 @@
 //! HTTP/2 with clients, between real sockets: what becomes of requests and answers, how long they
 //! may take, what a client may not do, and what real clients see.
 
+mod answers;
 mod floods;
 mod life;
 mod mapping;
+mod requests;
 mod tools;
 mod tunnels;

@@ -4,4 +4,4 @@ mod http2;
 mod limits;
 mod names;
 mod proxied;
-mod scene;
+pub mod scene;

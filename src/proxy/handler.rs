@@ -30,8 +30,8 @@ use crate::traffic::Track;
 /// goes to the app.
 const PROOFS: &str = "/.well-known/acme-challenge/";
 
-/// When who was sent away for want of connections may come again, in seconds: what is full now is
-/// seldom full for long.
+/// When who was sent away for want of connections, or because there were too many requests, may come
+/// again, in seconds: what is full now is seldom full for long.
 const RETRY_WHEN_FULL: HeaderValue = HeaderValue::from_static("1");
 
 /// The same for want of memory, which the answers under way have to give back first.
@@ -70,7 +70,10 @@ pub async fn answer(
     }
     if line.is_crowded(&tier.table.tier.limits) {
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        return Ok(refuse(&line, &request, headers::refuse(status, "there are too many requests")));
+        let refusal = headers::refuse(status, "there are too many requests");
+        let mut response = refuse(&line, &request, refusal);
+        response.headers_mut().insert(RETRY_AFTER, RETRY_WHEN_FULL);
+        return Ok(response);
     }
     let passage = Passage::new(&worker, &line, tier, &request, &checked, begun);
     let (mut place, plan) = passage.place(&request);

@@ -10,6 +10,7 @@ use http::header::{
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
+use super::framing;
 use super::line::Line;
 use super::random;
 use super::seen::{Field, Seen};
@@ -459,11 +460,23 @@ pub fn to_client(headers: &mut HeaderMap, upgrade: bool) -> Option<Seen> {
         // The body is framed anew; a length beside the coding would contradict it.
         headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
+    } else if seen.has(Field::DoubtfulLength) {
+        let length = one_length(headers)?;
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     if seen.has(Field::HopByHop) {
         strip(headers, upgrade);
     }
     Some(seen)
+}
+
+/// The length that all lines say, and all parts of a line (RFC 9110, section 8.6).
+fn one_length(headers: &HeaderMap) -> Option<u64> {
+    let lines = headers.get_all(CONTENT_LENGTH).iter();
+    let parts = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut lengths = parts.map(|part| framing::number(part.trim_ascii()));
+    let first = lengths.next()??;
+    lengths.all(|length| length == Some(first)).then_some(first)
 }
 
 #[cfg(test)]

@@ -199,6 +199,9 @@ impl Line {
 
     /// The client floods it: it ends, and that is counted.
     pub fn flooded(&self, flood: Flood) {
+        if self.shut.get() {
+            return;
+        }
         let count = self.cells.flooded(flood);
         let (listen, peer, with) = (&self.listen, self.peer.get(), flood.name());
         // At 1, 2, 4, 8 ..: seen at once, and never a flood of its own.
@@ -291,13 +294,18 @@ impl Line {
             return;
         }
         self.cells.streams.fetch_sub(1, Ordering::Relaxed);
-        if !taken_back {
+        if taken_back {
+            self.is_taken_back();
+        } else {
             self.resets.set(self.resets.get().saturating_sub(1));
-        } else if !self.shut.get() {
-            self.resets.set(self.resets.get() + 1);
-            if self.resets.get() > self.resets_most.get() {
-                self.flooded(Flood::Resets);
-            }
+        }
+    }
+
+    /// One more request was taken back, with HTTP/2.
+    pub fn is_taken_back(&self) {
+        self.resets.set(self.resets.get() + 1);
+        if self.resets.get() > self.resets_most.get() {
+            self.flooded(Flood::Resets);
         }
     }
 

@@ -1,11 +1,12 @@
 //! Which fields a head has. One walk says it, and costs less than three lookups.
 
 use http::header::{
-    CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, LOCATION, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, LOCATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::framing;
 use super::headers::{
     FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, KEEP_ALIVE, REAL_IP, REQUEST_ID,
 };
@@ -15,6 +16,8 @@ use super::headers::{
 pub enum Field {
     /// Cookie.
     Cookie,
+    /// A Content-Length that is no number, or not the first.
+    DoubtfulLength,
     /// A Content-Type of server-sent events.
     EventStream,
     /// Expect.
@@ -37,6 +40,8 @@ pub enum Field {
     Host,
     /// What an app that cannot tell `_` from `-` takes for the length or the coding of a body.
     Imitation,
+    /// Content-Length.
+    Length,
     /// Location.
     Location,
     /// Weir's own.
@@ -81,6 +86,11 @@ impl Seen {
                 self.note(Field::HopByHop, *name == CONNECTION);
                 self.note(Field::Cookie, *name == COOKIE);
                 self.note(Field::Imitation, text == b"content_length");
+                if *name == CONTENT_LENGTH {
+                    let number = framing::number(value.as_bytes());
+                    self.note(Field::DoubtfulLength, self.has(Field::Length) || number.is_none());
+                    self.note(Field::Length, true);
+                }
                 if *name == CONTENT_TYPE {
                     let kind = value.as_bytes();
                     self.note(Field::EventStream, kind.starts_with(b"text/event-stream"));
@@ -149,6 +159,7 @@ mod tests {
         let cases: &[(&'static str, &[Field])] = &[
             ("connection", &[Field::HopByHop]),
             ("content-type", &[Field::EventStream]),
+            ("content-length", &[Field::DoubtfulLength, Field::Length]),
             ("content_length", &[Field::Imitation]),
             ("cookie", &[Field::Cookie]),
             ("expect", &[Field::Expect]),
@@ -172,7 +183,6 @@ mod tests {
             ("x-request-id", &[Field::RequestId]),
             ("x-weir-hop", &[Field::Ours]),
             ("accept", &[]),
-            ("content-length", &[]),
             ("user-agent", &[]),
             ("x-requested-with", &[]),
         ];
@@ -193,6 +203,23 @@ mod tests {
         assert!(seen("application/grpc") && seen("application/grpc+proto"));
         assert!(seen("application/grpc;charset=utf-8"));
         assert!(!seen("application/grpc-web+proto") && !seen("application/json"));
+    }
+
+    #[test]
+    fn a_length_is_one_number() {
+        let seen = |values: &[&'static str]| {
+            let field = |value: &&'static str| (CONTENT_LENGTH, HeaderValue::from_static(value));
+            let mut headers = HeaderMap::new();
+            for (name, value) in values.iter().map(field) {
+                headers.append(name, value);
+            }
+            let seen = Seen::of(&headers);
+            (seen.has(Field::Length), seen.has(Field::DoubtfulLength))
+        };
+        assert_eq!(seen(&["12"]), (true, false));
+        for doubtful in [&["12", "12"][..], &["12, 12"], &[""], &["+1"]] {
+            assert_eq!(seen(doubtful), (true, true), "{doubtful:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use weir::metrics::Flood;
 
 use crate::proxy::Site;
 use crate::support::http2_client::{
-    CONTINUATION, Client, Content, DATA, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, PING,
+    CONTINUATION, Client, Content, DATA, END_HEADERS, END_STREAM, Fate, GET, GOAWAY, HEADERS, PING,
     PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, Wire, block, frame, get, request, run,
 };
 
@@ -16,7 +16,9 @@ use crate::support::http2_client::{
 const CUT_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long offenders come back at once, each time they are cut off.
-const SIEGE: Duration = Duration::from_secs(2);
+fn siege() -> Duration {
+    Duration::from_millis(if std::env::var_os("WEIR_LONG").is_some() { 3_000 } else { 600 })
+}
 
 /// Offenders at a time.
 const OFFENDERS: usize = 3;
@@ -100,13 +102,6 @@ fn floods() -> Vec<(&'static str, Flood, fn() -> Offence)> {
             let pair = |stream| [get(stream), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
             (vec![], Box::new(each(pair)))
         }),
-        ("made you reset, by windows of nought", Flood::Resets, || {
-            let pair = |stream| {
-                let window = frame(WINDOW_UPDATE, 0, stream, &0_u32.to_be_bytes());
-                [upload(stream), window].concat()
-            };
-            (vec![], Box::new(each(pair)))
-        }),
         ("made you reset, by windows too large", Flood::Resets, || {
             let pair = |stream| {
                 let window = frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes());
@@ -126,7 +121,6 @@ fn floods() -> Vec<(&'static str, Flood, fn() -> Offence)> {
 }
 
 #[test]
-#[ignore = "fails, and why is not understood yet"]
 fn an_offender_is_cut_off_and_counted_by_its_offence() {
     for (what, kind, offence) in floods() {
         let site = Site::of(1, 0, |_| {});
@@ -142,6 +136,18 @@ fn an_offender_is_cut_off_and_counted_by_its_offence() {
         site.wait_until("free", || cells.connections.load(Ordering::SeqCst) == 0);
         site.wait_until("free", || cells.streams.load(Ordering::SeqCst) == 0);
     }
+}
+
+/// A way to have Weir reset a stream that it does not go along with even once.
+#[test]
+fn a_window_of_nought_ends_the_connection() {
+    let site = Site::of(1, 0, |_| {});
+    let mut wire = Wire::to(site.address);
+    wire.send(&[upload(1), frame(WINDOW_UPDATE, 0, 1, &0_u32.to_be_bytes())].concat());
+    // PROTOCOL_ERROR
+    assert_eq!(wire.fate(1), Fate::GoneAway(1));
+    let cells = site.register.tier(&"web".parse().unwrap());
+    site.wait_until("free", || cells.connections.load(Ordering::SeqCst) == 0);
 }
 
 /// Requests that are each looked at before they are taken back: what hyper does not bound.
@@ -163,6 +169,21 @@ fn a_rapid_reset_that_takes_its_time_is_cut_off_too() {
     }
     assert!((150..600).contains(&asked), "after {asked}");
     while wire.read().is_some_and(|got| got.kind != GOAWAY) {}
+}
+
+/// What comes together with its own reset reaches no upstream.
+#[test]
+fn a_rapid_reset_costs_no_upstream_anything() {
+    let site = Site::of(1, 0, |_| {});
+    for _ in 0..20 {
+        let mut wire = Wire::to(site.address);
+        let pair = |stream| [get(stream), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
+        let many: Vec<u8> = (0..50).flat_map(|count| pair(2 * count + 1)).collect();
+        wire.send(&[many, get(201)].concat());
+        assert_eq!(wire.fate(201), Fate::Answered(200));
+    }
+    assert_eq!(site.stable.requests(), 20);
+    site.expect_counts([(20, 0), (0, 0)]);
 }
 
 /// What honest clients do now and then, and what must not be taken for a flood.
@@ -201,7 +222,7 @@ fn ask(site: &Site, stop: &AtomicBool) -> Vec<Duration> {
     while !stop.load(Ordering::SeqCst) {
         let start = Instant::now();
         assert!(wire.send(&get(stream)), "cut off after {} answers", times.len());
-        assert_eq!(wire.fate(stream), crate::support::http2_client::Fate::Answered(200));
+        assert_eq!(wire.fate(stream), Fate::Answered(200));
         times.push(start.elapsed());
         stream += 2;
         std::thread::sleep(Duration::from_millis(1));
@@ -211,7 +232,6 @@ fn ask(site: &Site, stop: &AtomicBool) -> Vec<Duration> {
 }
 
 #[test]
-#[ignore = "fails, and why is not understood yet"]
 fn honest_clients_do_not_notice_the_offenders_beside_them() {
     if std::env::var_os("WEIR_QUICK").is_some() {
         return;
@@ -219,14 +239,15 @@ fn honest_clients_do_not_notice_the_offenders_beside_them() {
     let site = Site::of(1, 0, |_| {});
     let cells = site.register.tier(&"web".parse().unwrap());
     let middle = |times: &[Duration]| times[times.len() / 2];
-    let calm = watch(&site, || std::thread::sleep(SIEGE));
+    let late = |times: &[Duration]| times[times.len() * 95 / 100];
+    let calm = watch(&site, || std::thread::sleep(siege()));
     for (what, kind, offence) in floods() {
         let besieged = watch(&site, || {
             let start = Instant::now();
             std::thread::scope(|scope| {
                 for _ in 0..OFFENDERS {
                     scope.spawn(|| {
-                        while start.elapsed() < SIEGE {
+                        while start.elapsed() < siege() {
                             let (before, mut flood) = offence();
                             let mut wire = Wire::to(site.address);
                             wire.send(&before);
@@ -237,12 +258,11 @@ fn honest_clients_do_not_notice_the_offenders_beside_them() {
             });
         });
         assert!(cells.floods(kind) >= OFFENDERS as u64, "{what}");
-        let (calm, besieged) = (middle(&calm), middle(&besieged));
-        println!("{what}: {besieged:?}, {calm:?} in peace; {} cut off", cells.floods(kind));
-        assert!(
-            besieged < calm * 20 + Duration::from_millis(100),
-            "{what}: {besieged:?}, {calm:?}"
-        );
+        let times = [middle(&besieged), middle(&calm), late(&besieged), late(&calm)];
+        println!("{what}: {times:?}; {} cut off", cells.floods(kind));
+        let [middle, in_peace, late, late_in_peace] = times;
+        assert!(middle < in_peace * 20 + Duration::from_millis(100), "{what}: {times:?}");
+        assert!(late < late_in_peace * 20 + Duration::from_millis(500), "{what}: {times:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The life of streams and connections: who is where, what is counted, what ends when.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -158,7 +158,6 @@ fn a_connection_that_dies_takes_all_its_requests_back() {
 }
 
 #[test]
-#[ignore = "fails, and why is not understood yet"]
 fn a_client_that_does_not_read_holds_up_nobody_but_itself() {
     let site = Site::with(0, |tier| tier.timeouts.body_idle = Duration::from_millis(600));
     // SETTINGS_INITIAL_WINDOW_SIZE: the client has room for no more than so much of each answer.
@@ -171,9 +170,9 @@ fn a_client_that_does_not_read_holds_up_nobody_but_itself() {
     assert!(sent < 10 << 20, "the upstream waits for the client, it has sent {sent}");
     let start = Instant::now();
     let mut stream = 3;
+    wire.send(&get(stream));
     // INTERNAL_ERROR or CANCEL: the stuck one ends, and nobody else.
     loop {
-        wire.send(&get(stream));
         let got = wire.read().unwrap();
         assert_ne!(got.kind, GOAWAY);
         if got.kind == RST_STREAM && got.stream == 1 {
@@ -182,6 +181,7 @@ fn a_client_that_does_not_read_holds_up_nobody_but_itself() {
         if got.kind == HEADERS && got.stream == stream {
             stream += 2;
             std::thread::sleep(Duration::from_millis(20));
+            wire.send(&get(stream));
         }
         assert!(start.elapsed() < Duration::from_secs(10), "it is not cut");
     }
@@ -359,9 +359,13 @@ fn requests_at_once_have_limits() {
         second.send(&hang(2 * stream + 1));
     }
     assert_eq!(second.fate(11), Fate::Answered(503), "too many at all");
+    run(async {
+        let refused = Client::to(site.address).await.get("/", &[]).await;
+        assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
+    });
     let cells = site.register.tier(&"web".parse().unwrap());
     assert_eq!(cells.streams.load(Ordering::SeqCst), 15);
-    assert_eq!(cells.refused_streams.load(Ordering::SeqCst), 1);
+    assert_eq!(cells.refused_streams.load(Ordering::SeqCst), 2);
     // CANCEL
     first.send(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes()));
     site.wait_until("free", || cells.streams.load(Ordering::SeqCst) == 14);
@@ -396,13 +400,19 @@ fn events_arrive_one_by_one_and_end_when_their_release_loses() {
 }
 
 #[test]
-#[ignore = "fails, and why is not understood yet"]
 fn calls_of_grpc_count_by_what_they_come_to() {
     let site = Site::new(0);
+    let calls = AtomicUsize::new(0);
     run(async {
         let client = Client::to(site.address).await;
         let call = async |path: &str| {
-            let fields = [("te", "trailers"), ("content-type", "application/grpc")];
+            // Few errors of one client count.
+            let uid = uid(calls.fetch_add(1, Ordering::SeqCst));
+            let fields = [
+                ("te", "trailers"),
+                ("content-type", "application/grpc"),
+                ("cookie", uid.as_str()),
+            ];
             let body = Content::of(vec![0; 5]);
             client.ask(request(Method::POST, path, &fields, body)).await.unwrap()
         };
@@ -411,7 +421,8 @@ fn calls_of_grpc_count_by_what_they_come_to() {
             (good.status, good.body.len(), &good.trailers["grpc-status"]),
             (200, 5, &"0".parse().unwrap())
         );
-        assert!(site.stable.last_head().contains("te: trailers"));
+        let head = site.stable.last_head();
+        assert!(head.contains("te: trailers"), "{head}");
         // Not found, exhausted, not permitted: what HTTP has a 4xx for.
         for code in [5, 8, 7] {
             assert_eq!(call(&format!("/grpc?{code}")).await.status, 200);

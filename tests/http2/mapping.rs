@@ -15,7 +15,6 @@ use crate::support::http2_client::{
 };
 
 #[test]
-#[ignore = "fails, and why is not understood yet"]
 fn every_kind_of_answer_passes() {
     let site = Site::new(0);
     run(async {
@@ -146,104 +145,11 @@ fn fate(address: SocketAddr, fields: &[(&str, &str)], rest: &[u8]) -> Fate {
 }
 
 /// The fields of a request by hand: those of every request, one of them changed or left out.
-fn with<'a>(name: &str, value: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
+pub fn with<'a>(name: &str, value: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
     let own = |(known, before): (&'static str, &'static str)| {
         if known == name { value.map(|value| (known, value)) } else { Some((known, before)) }
     };
     GET.into_iter().filter_map(own).collect()
-}
-
-/// Nothing that HTTP/1.1 would read differently reaches an upstream (RFC 9113, sections 8.2 and
-/// 8.3).
-#[test]
-#[allow(clippy::too_many_lines, clippy::type_complexity, reason = "a table of cases")]
-fn malformed_requests_are_refused() {
-    let site = Site::new(0);
-    let and = |more: &[(&'static str, &'static str)]| [GET.to_vec(), more.to_vec()].concat();
-    let body = frame(DATA, END_STREAM, 1, b"hello");
-    let cases: Vec<(&str, Vec<(&str, &str)>, &[u8])> = vec![
-        ("no method", with(":method", None), b""),
-        ("an empty method", with(":method", Some("")), b""),
-        ("a method with a space", with(":method", Some("GET /x HTTP/1.1")), b""),
-        ("a method with a line break", with(":method", Some("GET\r\nx: y")), b""),
-        ("no scheme", with(":scheme", None), b""),
-        ("a scheme that is none", with(":scheme", Some("http://other/?")), b""),
-        ("another scheme", with(":scheme", Some("file")), b""),
-        ("no authority and no host", with(":authority", None), b""),
-        ("an empty authority", with(":authority", Some("")), b""),
-        ("an authority with a user", with(":authority", Some("admin@app")), b""),
-        ("an authority with a path", with(":authority", Some("app/x")), b""),
-        ("an authority with a space", with(":authority", Some("app app")), b""),
-        ("an authority with a line break", with(":authority", Some("app\r\nx: y")), b""),
-        ("no path", with(":path", None), b""),
-        ("an empty path", with(":path", Some("")), b""),
-        ("a path without a slash", with(":path", Some("x")), b""),
-        ("a target in absolute form", with(":path", Some("http://app/x")), b""),
-        ("an asterisk without OPTIONS", with(":path", Some("*")), b""),
-        ("a path with a space", with(":path", Some("/ HTTP/1.1")), b""),
-        ("a path with a line break", with(":path", Some("/\r\nx: y")), b""),
-        ("a path with a zero", with(":path", Some("/\0")), b""),
-        ("two methods", and(&[(":method", "GET")]), b""),
-        ("two paths", [&[(":path", "/x")], &GET[..]].concat(), b""),
-        ("two authorities", [&[(":authority", "app")], &GET[..]].concat(), b""),
-        ("a pseudo-field behind a field", [&[("x", "y")], &GET[..]].concat(), b""),
-        ("an unknown pseudo-field", [&[(":other", "x")], &GET[..]].concat(), b""),
-        ("a pseudo-field of answers", [&[(":status", "200")], &GET[..]].concat(), b""),
-        ("a protocol without CONNECT", [&[(":protocol", "x")], &GET[..]].concat(), b""),
-        ("a name in upper case", and(&[("X-One", "1")]), b""),
-        ("a name with a space", and(&[("x one", "1")]), b""),
-        ("a name with a colon", and(&[("x:one", "1")]), b""),
-        ("a name with a line break", and(&[("x\r\none", "1")]), b""),
-        ("an empty name", and(&[("", "1")]), b""),
-        ("a value with a line feed", and(&[("x-one", "1\nx: y")]), b""),
-        ("a value with a return", and(&[("x-one", "1\rx")]), b""),
-        ("a value with a zero", and(&[("x-one", "1\0")]), b""),
-        ("a value that begins with a blank", and(&[("x-one", " 1")]), b""),
-        ("a value that ends with a tab", and(&[("x-one", "1\t")]), b""),
-        ("connection", and(&[("connection", "close")]), b""),
-        ("keep-alive", and(&[("keep-alive", "5")]), b""),
-        ("proxy-connection", and(&[("proxy-connection", "x")]), b""),
-        ("transfer-encoding", and(&[("transfer-encoding", "chunked")]), &body),
-        ("upgrade", and(&[("upgrade", "websocket")]), b""),
-        ("te", and(&[("te", "gzip")]), b""),
-        ("a host that differs", and(&[("host", "other")]), b""),
-        ("a second host", and(&[("host", "app"), ("host", "other")]), b""),
-        ("a length and no body", and(&[("content-length", "5")]), b""),
-        ("a length that is too long", and(&[("content-length", "6")]), &body),
-        ("a length that is too short", and(&[("content-length", "4")]), &body),
-        ("a length twice", and(&[("content-length", "5"), ("content-length", "5")]), &body),
-        ("two lengths", and(&[("content-length", "5"), ("content-length", "6")]), &body),
-        ("a list of lengths", and(&[("content-length", "5, 5")]), &body),
-        ("a length with a sign", and(&[("content-length", "+5")]), &body),
-        ("no length", and(&[("content-length", "")]), &body),
-        ("a huge length", and(&[("content-length", "99999999999999999999")]), &body),
-        ("CONNECT", vec![(":method", "CONNECT"), (":authority", "app:80")], b""),
-        ("TRACE", with(":method", Some("TRACE")), b""),
-    ];
-    let mut reached = Vec::new();
-    for (what, fields, rest) in &cases {
-        let fate = fate(site.address, fields, rest);
-        let refused = match fate {
-            Fate::Answered(status) => (400..500).contains(&status),
-            // PROTOCOL_ERROR, COMPRESSION_ERROR
-            Fate::Reset(code) => code == 1,
-            Fate::GoneAway(code) => code == 1 || code == 9,
-            Fate::Closed => false,
-        };
-        if !refused {
-            reached.push(format!("{what}: {fate:?}"));
-        }
-        // A body is looked at when its head has gone already; then the upstream never gets its end.
-        let heads = site.stable.state.heads.lock().unwrap().split_off(0);
-        let whole = heads.iter().any(|head| !head.contains("content-length"));
-        assert!(heads.is_empty() || (!rest.is_empty() && !whole), "{what} reached {heads:?}");
-    }
-    assert!(reached.is_empty(), "{reached:#?}");
-    let good = [&GET[..], &[("host", "app"), ("x-one", "1 2"), ("x-two", "")]].concat();
-    assert_eq!(fate(site.address, &good, b""), Fate::Answered(200));
-    let head = site.stable.last_head();
-    assert!(head.contains("\r\nx-one: 1 2\r\nx-two: \r\n"), "{head:?}");
-    assert_eq!(site.counts()[0].1, 0, "none of them was an error of the app");
 }
 
 #[test]
@@ -272,7 +178,6 @@ fn targets_come_through_in_one_form() {
 }
 
 #[test]
-#[ignore = "fails, and why is not understood yet"]
 fn heads_and_bodies_have_limits() {
     let site = Site::with(0, |tier| {
         tier.limits =
@@ -289,10 +194,8 @@ fn heads_and_bodies_have_limits() {
     assert_eq!(fate(site.address, &GET, &body), Fate::Answered(413));
     let sized = [&GET[..], &[("content-length", "12")]].concat();
     assert_eq!(fate(site.address, &sized, &body), Fate::Answered(413));
-    assert_eq!(
-        fate(site.address, &GET, &frame(DATA, END_STREAM, 1, b"hello")),
-        Fate::Answered(200)
-    );
+    let small = frame(DATA, END_STREAM, 1, b"hello");
+    assert_eq!(fate(site.address, &GET, &small), Fate::Answered(200));
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub struct State {
     pub refusing: AtomicU64,
     /// Takes its leave (GOAWAY) after the next request of each connection.
     pub leaving: AtomicU64,
+    /// Bytes of bodies that came in and were not sent back.
+    pub bytes: AtomicU64,
     /// The heads that came in.
     pub heads: Mutex<Vec<String>>,
 }
@@ -128,14 +130,14 @@ async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, s
     let streams = state.streams.fetch_add(1, Ordering::SeqCst) + 1;
     state.streams_seen.fetch_max(streams, Ordering::SeqCst);
     let number = head.uri.query().and_then(|query| query.parse().ok()).unwrap_or(0);
-    answer(head.uri.path(), number, &text, body, &mut respond).await;
+    answer(head.uri.path(), number, (&text, &state), body, &mut respond).await;
     state.streams.fetch_sub(1, Ordering::SeqCst);
 }
 
 async fn answer(
     path: &str,
     number: u64,
-    text: &str,
+    (text, state): (&str, &State),
     mut body: RecvStream,
     respond: &mut SendResponse<Bytes>,
 ) {
@@ -173,6 +175,7 @@ async fn answer(
         "/big" => whole(respond, vec![b'x'; usize::try_from(number).unwrap()].into()).await,
         _ => {
             let bytes = drain(&mut body).await;
+            state.bytes.fetch_add(bytes as u64, Ordering::SeqCst);
             whole(respond, format!("{text}\n{bytes} bytes").into()).await;
         }
     }

@@ -169,7 +169,9 @@ impl Connection {
                  x-sum: 42\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\
                  set-cookie: a=1\r\nx-weir-version: 9\r\n\r\n",
             ),
-            "/grpc" | "/grpc-head" | "/grpc-silent" | "/grpc-stream" => self.call(path, number),
+            "/grpc" | "/grpc-head" | "/grpc-silent" | "/grpc-stream" => {
+                self.body(head).is_some() && self.call(path, number)
+            }
             "/socket" => {
                 let key = field(head, "sec-websocket-key:").unwrap_or_default();
                 let accept = accepts(&key);

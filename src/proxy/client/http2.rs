@@ -14,7 +14,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
@@ -102,6 +102,8 @@ struct Sent {
 #[derive(Debug)]
 pub struct Incoming {
     receive: RecvStream,
+    /// It has no content, whatever follows: so its status says.
+    is_bodiless: bool,
     is_data_over: bool,
     _pump: Option<Pump>,
     _stream: Stream,
@@ -402,7 +404,10 @@ impl Waiting {
             }
             Ok(response) => {
                 sent.forget();
-                let incoming = |receive| Incoming::new(receive, pump, stream);
+                // RFC 9110, section 6.4.1; HTTP/1.1 would read what follows as the next answer.
+                let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+                let is_bodiless = bodiless.contains(&response.status());
+                let incoming = |receive| Incoming::new(receive, is_bodiless, pump, stream);
                 Ok(response.map(|receive| Body::Http2(incoming(receive))))
             }
             Err(error) => {
@@ -444,8 +449,8 @@ impl Sent {
 }
 
 impl Incoming {
-    fn new(receive: RecvStream, pump: Option<Pump>, stream: Stream) -> Self {
-        Self { receive, is_data_over: false, _pump: pump, _stream: stream }
+    fn new(receive: RecvStream, is_bodiless: bool, pump: Option<Pump>, stream: Stream) -> Self {
+        Self { receive, is_bodiless, is_data_over: false, _pump: pump, _stream: stream }
     }
 
     /// The next piece.
@@ -453,6 +458,9 @@ impl Incoming {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.is_bodiless {
+            return Poll::Ready(None);
+        }
         if !self.is_data_over {
             match ready!(self.receive.poll_data(cx)) {
                 Some(Ok(data)) => {
@@ -471,7 +479,7 @@ impl Incoming {
 
     /// Whether nothing more will come.
     pub fn is_end_stream(&self) -> bool {
-        self.receive.is_end_stream()
+        self.is_bodiless || self.receive.is_end_stream()
     }
 
     /// How much will come; the head says it better.

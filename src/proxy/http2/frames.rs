@@ -25,9 +25,10 @@ const CONTINUATION: u8 = 0x9;
 
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
+const PADDED: u8 = 0x8;
 
-/// Empty DATA: no client needs it but by mistake. hyper's server itself ends a connection at the
-/// 100th.
+/// DATA that is empty, or has nothing in it but padding: no client needs it but by mistake. hyper's
+/// server itself ends a connection at the 100th.
 const DATA_ALLOWED: (u32, u32) = (50, 10);
 
 /// PRIORITY and its kin: browsers send some with each request, which count for themselves.
@@ -87,7 +88,8 @@ impl Allowance {
 pub struct Frames {
     /// Bytes of the preface that are still to come.
     preface: usize,
-    head: [u8; HEAD_BYTES],
+    /// The head of a frame, and how long its padding is where that is to be known.
+    head: [u8; HEAD_BYTES + 1],
     have: usize,
     kind: u8,
     payload: usize,
@@ -108,7 +110,7 @@ impl Frames {
     pub const fn new(now: Instant) -> Self {
         Self {
             preface: PREFACE.len(),
-            head: [0; HEAD_BYTES],
+            head: [0; HEAD_BYTES + 1],
             have: 0,
             kind: SETTINGS,
             payload: 0,
@@ -136,16 +138,24 @@ impl Frames {
             self.preface -= of_preface;
             self.payload -= skipped - of_preface;
             bytes = &bytes[skipped..];
-            let part = (HEAD_BYTES - self.have).min(bytes.len());
+            let part = self.missing().min(bytes.len());
             self.head[self.have..self.have + part].copy_from_slice(&bytes[..part]);
             self.have += part;
             bytes = &bytes[part..];
-            if self.have == HEAD_BYTES {
-                self.have = 0;
+            if part > 0 && self.missing() == 0 {
                 self.begin()?;
             }
         }
         Ok(())
+    }
+
+    /// Bytes of a frame's head that have not come in yet. With DATA that is padded the length of
+    /// the padding, which comes next, is one of them.
+    fn missing(&self) -> usize {
+        let [high, middle, low, kind, flags, ..] = self.head;
+        let is_padded = kind == DATA && flags & PADDED != 0 && [high, middle, low] != [0; 3];
+        let whole = HEAD_BYTES + usize::from(self.have >= HEAD_BYTES && is_padded);
+        whole - self.have
     }
 
     /// `bytes` went out.
@@ -160,11 +170,15 @@ impl Frames {
     }
 
     fn begin(&mut self) -> Result<(), Flood> {
-        let [high, middle, low, kind, flags, ..] = self.head;
-        self.payload = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        let [high, middle, low, kind, flags, .., padding] = self.head;
+        let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        let passed = self.have - HEAD_BYTES;
+        let padding = passed * usize::from(padding);
+        self.have = 0;
+        self.payload = length - passed;
         self.kind = kind;
         let (allowance, flood) = match kind {
-            DATA if self.payload > 0 || flags & END_STREAM != 0 => return Ok(()),
+            DATA if self.payload > padding || flags & END_STREAM != 0 => return Ok(()),
             HEADERS | CONTINUATION => {
                 self.open = flags & END_HEADERS == 0;
                 if kind == HEADERS {
@@ -227,6 +241,12 @@ mod tests {
             (DATA, 0, 70_000),
             (DATA, 0, 0),
             (DATA, END_STREAM, 0),
+            // Each byte of these payloads is 7, that of the padding's length as well.
+            (DATA, PADDED, 8),
+            (DATA, PADDED, 1),
+            (DATA, PADDED, 9),
+            (DATA, PADDED | END_STREAM, 8),
+            (DATA, PADDED, 0),
             (RST_STREAM, 0, 4),
             (PING, 0, 8),
             (PING, 0, 8),
@@ -248,7 +268,7 @@ mod tests {
                 frames.windows.used,
                 frames.other.used,
             ];
-            assert_eq!(used, [1, 1, 1, 2, 1, 2], "{step}");
+            assert_eq!(used, [1, 4, 1, 2, 1, 2], "{step}");
             assert!(!frames.is_within_head());
         }
     }

@@ -3,11 +3,14 @@
 
 use aws_lc_rs::digest;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, response};
+use hyper::body::Body;
 use hyper::ext::Protocol;
 
+use crate::proxy::framing;
 use crate::proxy::headers::{Refusal, refuse};
 use crate::proxy::random;
 
@@ -24,12 +27,16 @@ const ACCEPT_SALT: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 ///
 /// # Errors
 /// What HTTP/1.1 would read differently; too many fields; a tunnel to anything but a WebSocket.
-pub fn to_http1<B>(request: &mut Request<B>, most: usize) -> Result<(), Refusal> {
+pub fn to_http1<B: Body>(request: &mut Request<B>, most: usize) -> Result<(), Refusal> {
     let bad = |reason| Err(refuse(StatusCode::BAD_REQUEST, reason));
     if request.uri().scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
         return bad("the scheme must be http or https");
     }
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let path = request.uri().path_and_query().map(http::uri::PathAndQuery::as_str);
+    if path.is_some_and(|path| path.starts_with('?')) {
+        return bad("the target must be a path");
+    }
     let headers = request.headers();
     let differs = |authority: &str| {
         let is = |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes());
@@ -43,9 +50,16 @@ pub fn to_http1<B>(request: &mut Request<B>, most: usize) -> Result<(), Refusal>
     if headers.values().any(is_padded) {
         return bad("a field begins or ends with a blank");
     }
-    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if lengths.next().is_some() {
         return bad("there must be one Content-Length");
     }
+    if length.is_some_and(|length| framing::number(length.as_bytes()).is_none()) {
+        return bad("Content-Length is no number");
+    }
+    // Or a body of GET would be taken for none.
+    let chunked = length.is_none() && !request.body().is_end_stream();
     join_cookies(request.headers_mut());
     if request.headers().len() > most {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -53,6 +67,9 @@ pub fn to_http1<B>(request: &mut Request<B>, most: usize) -> Result<(), Refusal>
     }
     if let Some(host) = host {
         request.headers_mut().insert(HOST, host);
+    }
+    if chunked {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     *request.version_mut() = Version::HTTP_11;
     if *request.method() == Method::CONNECT
@@ -100,7 +117,8 @@ fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;
     }
-    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let crumbs = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let crumbs: Vec<&[u8]> = crumbs.filter(|crumb| !crumb.is_empty()).collect();
     if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(COOKIE, whole);
     }
@@ -141,12 +159,12 @@ mod tests {
 
     const MOST: usize = 100;
 
-    fn request(lines: &[(&str, &str)]) -> Request<()> {
+    fn request(lines: &[(&str, &str)]) -> Request<String> {
         let mut request = Request::builder().version(Version::HTTP_2).uri("http://app.example/a?b");
         for (name, value) in lines {
             request = request.header(*name, *value);
         }
-        request.body(()).unwrap()
+        request.body(String::new()).unwrap()
     }
 
     fn status(lines: &[(&str, &str)]) -> Option<StatusCode> {
@@ -155,7 +173,8 @@ mod tests {
 
     #[test]
     fn a_cookie_in_crumbs_is_one_line() {
-        let mut crumbs = request(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
+        let cookies = [("cookie", ""), ("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")];
+        let mut crumbs = request(&cookies);
         to_http1(&mut crumbs, 1).unwrap();
         assert_eq!(crumbs.version(), Version::HTTP_11);
         let lines: Vec<_> = crumbs.headers().get_all(COOKIE).iter().collect();
@@ -184,6 +203,33 @@ mod tests {
         let many = [("a", "1"); MOST + 1];
         assert_eq!(status(&many), Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
         assert_eq!(status(&many[1..]), None);
+    }
+
+    #[test]
+    fn a_target_is_a_path() {
+        let mut query = request(&[]);
+        *query.uri_mut() = "http://app.example?x".parse().unwrap();
+        assert!(to_http1(&mut query, MOST).is_err());
+    }
+
+    #[test]
+    fn a_body_is_framed_as_http1_frames_it() {
+        let translated = |method: Method, lines: &[(&str, &str)], body: &str| {
+            let mut request = request(lines).map(|_| body.to_owned());
+            *request.method_mut() = method;
+            to_http1(&mut request, MOST).map(|()| request.headers().clone())
+        };
+        for method in [Method::GET, Method::HEAD, Method::POST] {
+            let whole = translated(method.clone(), &[], "hello").unwrap();
+            assert_eq!(whole[TRANSFER_ENCODING], "chunked", "{method}");
+            let sized = translated(method.clone(), &[("content-length", "5")], "hello").unwrap();
+            assert!(!sized.contains_key(TRANSFER_ENCODING), "{method}");
+            let empty = translated(method, &[], "").unwrap();
+            assert!(!empty.contains_key(TRANSFER_ENCODING) && !empty.contains_key(CONTENT_LENGTH));
+        }
+        for length in ["", "+5", "5, 5", "0x5", "5 5", "18446744073709551616"] {
+            assert!(translated(Method::POST, &[("content-length", length)], "hello").is_err());
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@ mod frames;
 mod heads;
 mod streams;
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -54,16 +56,18 @@ const MISTAKES_MAX: usize = 1024;
 pub async fn serve(worker: Rc<Worker>, line: Rc<Line>, io: Io, early: Bytes, limits: &Limits) {
     let now = Instant::now();
     line.multiplexes(limits, now);
-    let io = Followed { io, early, frames: Frames::new(now), line: Rc::clone(&line) };
+    let said = Rc::<Cell<Option<Flood>>>::default();
+    let (frames, words) = (Frames::new(now), Rc::clone(&said));
+    let io = Followed { io, early, frames, words, line: Rc::clone(&line) };
     let (fields, inner) = (limits.headers, Rc::clone(&line));
     let service =
         service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&inner), request, fields));
     let mut connection = builder(&line, limits).serve_connection(io, service);
     let ended = stack::attend(&line, &mut connection, http2::Connection::graceful_shutdown).await;
     if let Some(Err(error)) = ended
-        && let Some(flood) = flood(&error)
+        && is_flood(&error)
     {
-        line.flooded(flood);
+        line.flooded(said.get().unwrap_or(Flood::Other));
     }
 }
 
@@ -88,26 +92,59 @@ async fn answer(
     mut request: Request<Incoming>,
     fields: usize,
 ) -> std::result::Result<Response<ResponseBody>, Infallible> {
+    unless_taken_back(&line).await;
     match heads::to_http1(&mut request, fields) {
         Ok(()) => handler::answer(worker, line, request).await,
         Err(refusal) => Ok(handler::refuse(&line, &request, refusal)),
     }
 }
 
-/// What hyper's server has ended a connection for, where that is a flood: it says so in the GOAWAY
-/// (`ENHANCE_YOUR_CALM`), whose words are all that can be known of it here.
-fn flood(error: &hyper::Error) -> Option<Flood> {
-    let text = std::error::Error::source(error)?.to_string();
-    let says = |word: &str| text.contains(word);
-    if says("too_many_data_frames") {
-        Some(Flood::Data)
-    } else if says("too_many_continuations") || says("header_list_way_too_large") {
-        Some(Flood::Heads)
-    } else if says("too_many_resets") || says("too_many_internal_resets") {
-        Some(Flood::Resets)
-    } else {
-        None
+/// Lets hyper look whether the client has taken the request back already, and then comes no
+/// further: what comes with its own reset shall cost no connection to an upstream.
+async fn unless_taken_back(line: &Line) {
+    let unseen = Unseen(line);
+    let mut looked = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut looked, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+    std::mem::forget(unseen);
+}
+
+/// A request for which nothing was done so far; if it is dropped it was taken back.
+struct Unseen<'a>(&'a Line);
+
+impl Drop for Unseen<'_> {
+    fn drop(&mut self) {
+        self.0.is_taken_back();
     }
+}
+
+/// Whether hyper's server has ended a connection for a flood.
+fn is_flood(error: &hyper::Error) -> bool {
+    let cause =
+        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        cause.is_library() && cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
+    })
+}
+
+/// Which flood hyper's server ends a connection for, if that is what `written` ends with: the words
+/// of its GOAWAY are all that says it. A body may end with them as well, so they count only once
+/// the connection has ended.
+fn farewell(written: &[u8]) -> Option<Flood> {
+    let words: [(&[u8], Flood); 5] = [
+        (b"too_many_data_frames", Flood::Data),
+        (b"too_many_continuations", Flood::Heads),
+        (b"header_list_way_too_large", Flood::Heads),
+        (b"too_many_resets", Flood::Resets),
+        (b"too_many_internal_resets", Flood::Resets),
+    ];
+    words.into_iter().find(|(words, _)| written.ends_with(words)).map(|(_, flood)| flood)
 }
 
 /// A client's socket, and the frames that come in on it.
@@ -115,6 +152,8 @@ struct Followed {
     io: Io,
     early: Bytes,
     frames: Frames,
+    /// What the bytes that were written say of a flood.
+    words: Rc<Cell<Option<Flood>>>,
     line: Rc<Line>,
 }
 
@@ -135,7 +174,7 @@ impl Read for Followed {
         cx: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<Result<()>> {
-        let Self { io, early, frames, line } = &mut *self;
+        let Self { io, early, frames, line, .. } = &mut *self;
         if early.has_remaining() {
             let part = early.split_to(early.len().min(cursor.remaining()));
             cursor.put_slice(&part);
@@ -149,6 +188,12 @@ impl Read for Followed {
 }
 
 impl Followed {
+    fn listen(&self, written: &[u8]) {
+        if let Some(flood) = farewell(written) {
+            self.words.set(Some(flood));
+        }
+    }
+
     fn sent(&mut self, written: Poll<Result<usize>>) -> Poll<Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = &written {
             self.frames.sent(*bytes);
@@ -163,6 +208,7 @@ impl Write for Followed {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<Result<usize>> {
+        self.listen(bytes);
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.sent(written)
     }
@@ -184,6 +230,7 @@ impl Write for Followed {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
+        slices.last().into_iter().for_each(|last| self.listen(last));
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
         self.sent(written)
     }
