@@ -20,6 +20,8 @@ use weir::rollout::{Actor, Adoption, Change, Command, Event, Order, Outcome, Sta
 use weir::time::Timestamp;
 use weir::traffic::{Board, TierName, Version, Weight};
 
+use crate::support::skipped;
+
 /// The law says 10 ms; a machine that runs other tests beside gets a little more.
 const LOWERED_MAX: Duration = Duration::from_millis(100);
 
@@ -575,7 +577,7 @@ impl Immutable {
         let output = std::process::Command::new("chattr").arg("+i").arg(&path).output();
         let worked = output.is_ok_and(|output| output.status.success());
         if !worked {
-            eprintln!("skipped: chattr +i does not work here");
+            skipped::say("a journal that not even root may write", "chattr +i");
         }
         worked.then_some(Self(path))
     }

@@ -1,6 +1,7 @@
 //! Web sockets through Weir, and how they end when their release has lost: frame by frame, and by a
-//! real client and a real server.
+//! real client and a real server, and by a public suite of cases.
 
+mod autobahn;
 mod frames;
 mod node;
 mod real;

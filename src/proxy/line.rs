@@ -3,6 +3,7 @@
 //! No request has a timer of its own. Handler and bodies write down here what goes on; the sweep
 //! looks at every line a few times a second, and cuts what has taken too long.
 
+mod parting;
 mod standing;
 
 use std::cell::{Cell, RefCell};
@@ -551,21 +552,6 @@ impl Exchange {
     pub fn carries(&self, bytes: usize) {
         self.moved.set(true);
         self.carried.set(self.carried.get().saturating_add(bytes as u64));
-    }
-
-    /// Ends it, a stream, at a random time within `span`. A call of gRPC, which most often is a
-    /// plain request, has the time of one.
-    pub fn end_within(&self, span: Duration, now: Instant) {
-        self.ending.within(span, now);
-        if self.has_parted(now) {
-            self.cut.set(Some(Cut::Stream));
-        }
-    }
-
-    fn has_parted(&self, now: Instant) -> bool {
-        let stream_after = self.tier.table.tier.timeouts.stream_after;
-        let call = self.is_grpc.get().then(|| self.begun + stream_after);
-        self.ending.at().is_some_and(|at| now >= at && call.is_none_or(|call| now >= call))
     }
 
     /// All of the request was given to the upstream.

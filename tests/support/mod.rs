@@ -9,5 +9,6 @@ pub mod pebble;
 pub mod program;
 pub mod scripted;
 pub mod secure;
+pub mod skipped;
 pub mod upstream;
 pub mod web_socket;

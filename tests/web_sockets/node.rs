@@ -70,9 +70,14 @@ impl Node {
         Self { child, lines }
     }
 
-    /// A server that calls itself `version`, and its address.
+    /// The app that calls itself `version`, and its address.
     pub fn serve(version: &str) -> (Self, SocketAddr) {
-        let server = Self::start("server.mjs", &[version]);
+        Self::listen("server.mjs", version)
+    }
+
+    /// A script that listens, and its address.
+    pub fn listen(script: &str, argument: &str) -> (Self, SocketAddr) {
+        let server = Self::start(script, &[argument]);
         let port = server.wait_for(1, |line| line["port"].is_u64())[0]["port"].as_u64();
         (server, format!("127.0.0.1:{}", port.expect("a port")).parse().expect("an address"))
     }

@@ -61,18 +61,25 @@ sticky   = {{ header = "x-user" }}
         Self { program: Program::start(&file), file, door, stable, canary }
     }
 
-    /// Half of the users are to be on the canary, and a crowd of users comes by `scheme`.
-    fn with_crowd(more: &str, scheme: &str) -> (Self, Crowd) {
+    /// Half of the users are to be on the canary, and a crowd of users comes.
+    fn with_crowd(more: &str, way: Way) -> (Self, Crowd) {
         let stage = Self::open(more);
         stage.program.say(&["start", "web", "1.1", "--wait", "30s"]);
-        let url = format!("{scheme}://{}", stage.door);
+        let (bridge, url) = match way {
+            Way::Plain => (None, format!("ws://{}", stage.door)),
+            Way::Tls => (None, format!("wss://{}", stage.door)),
+            Way::Http2 => {
+                let (bridge, address) = Node::listen("bridge.mjs", &stage.door.to_string());
+                (Some(bridge), format!("ws://{address}"))
+            }
+        };
         let node = Node::start("crowd.mjs", &[&url, &USERS.to_string()]);
         let lines = node.wait_for(USERS, |line| line["version"].is_string());
         let on = |version: &str| {
             let theirs = lines.iter().filter(|line| line["version"] == version);
             theirs.map(|line| line["user"].clone()).collect()
         };
-        let crowd = Crowd { node, stable: on("1.0"), canary: on("1.1") };
+        let crowd = Crowd { node, _bridge: bridge, stable: on("1.0"), canary: on("1.1") };
         let least = USERS / 5;
         assert!(crowd.canary.len() >= least && crowd.stable.len() >= least, "{lines:?}");
         stage.until("all are counted", || {
@@ -134,9 +141,21 @@ sticky   = {{ header = "x-user" }}
     }
 }
 
+/// How the clients come.
+#[derive(Clone, Copy)]
+enum Way {
+    /// By Upgrade.
+    Plain,
+    /// By Upgrade, within TLS.
+    Tls,
+    /// By extended CONNECT, by means of a bridge.
+    Http2,
+}
+
 /// Users with a socket each.
 struct Crowd {
     node: Node,
+    _bridge: Option<Node>,
     stable: Vec<Value>,
     canary: Vec<Value>,
 }
@@ -147,8 +166,11 @@ fn messages_of_every_kind_go_through() {
         return;
     }
     let stage = Stage::open("");
-    let said = node::run("client.mjs", &[&format!("ws://{}", stage.door)]);
-    assert_eq!(said.lines().filter(|line| line.ends_with(": ok")).count(), 7, "{said}");
+    let (_bridge, bridge) = Node::listen("bridge.mjs", &stage.door.to_string());
+    for address in [stage.door, bridge] {
+        let said = node::run("client.mjs", &[&format!("ws://{address}")]);
+        assert_eq!(said.lines().filter(|line| line.ends_with(": ok")).count(), 7, "{said}");
+    }
     let errors = |line: &Value| line["error"].is_string();
     assert!(!stage.stable.lines().iter().any(errors), "{:?}", stage.stable.lines());
 }
@@ -158,7 +180,7 @@ fn a_rollback_closes_those_of_the_canary_over_the_drain_time() {
     if is_quick() {
         return;
     }
-    let (stage, mut crowd) = Stage::with_crowd("timeouts = { drain = \"5s\" }\n", "ws");
+    let (stage, mut crowd) = Stage::with_crowd("timeouts = { drain = \"5s\" }\n", Way::Plain);
     let (stable, canary) = (crowd.stable.len(), crowd.canary.len());
     assert_eq!(stage.line(), format!("{stable} on 1.0, {canary} on 1.1"));
     let said = stage.program.say(&["rollback"]);
@@ -196,7 +218,7 @@ fn a_rollback_now_closes_them_at_once_through_tls() {
         "timeouts = {{ drain = \"1h\" }}\n\n[[listener]]\nlisten = \"DOOR\"\n\
          tls = {{ certificates = [{tls}] }}\n"
     );
-    let (stage, mut crowd) = Stage::with_crowd(&more, "wss");
+    let (stage, mut crowd) = Stage::with_crowd(&more, Way::Tls);
     let canary = crowd.canary.len();
     let said = stage.program.say(&["rollback"]);
     assert!(
@@ -225,4 +247,17 @@ fn a_rollback_now_closes_them_at_once_through_tls() {
     stage.expect_the_others(&mut crowd);
     let said = stage.program.say(&["rollback", "--now"]);
     assert!(!said.contains("upgraded"), "{said}");
+}
+
+#[test]
+fn a_rollback_now_closes_those_of_http_2_at_once() {
+    if is_quick() {
+        return;
+    }
+    let (stage, mut crowd) = Stage::with_crowd("timeouts = { drain = \"1h\" }\n", Way::Http2);
+    let left = crowd.canary.len();
+    let said = stage.program.say(&["rollback", "--now"]);
+    assert!(said.contains(&format!("{left} upgraded connections on the version")), "{said}");
+    stage.expect_goodbyes(&crowd);
+    stage.expect_the_others(&mut crowd);
 }

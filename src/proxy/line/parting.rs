@@ -1,0 +1,23 @@
+//! How what would go on for ever comes to its end, once its release has lost.
+
+use std::time::{Duration, Instant};
+
+use super::{Cut, Exchange};
+
+impl Exchange {
+    /// Ends it, a stream, at a random time within `span`. A call of gRPC, which most often is a
+    /// plain request, has the time of one.
+    pub fn end_within(&self, span: Duration, now: Instant) {
+        self.ending.within(span, now);
+        if self.has_parted(now) {
+            self.cut.set(Some(Cut::Stream));
+        }
+    }
+
+    /// Whether it is time.
+    pub(super) fn has_parted(&self, now: Instant) -> bool {
+        let stream_after = self.tier.table.tier.timeouts.stream_after;
+        let call = self.is_grpc.get().then(|| self.begun + stream_after);
+        self.ending.at().is_some_and(|at| now >= at && call.is_none_or(|call| now >= call))
+    }
+}
