@@ -42,9 +42,8 @@ pub async fn serve(worker: &Rc<Worker>, line: &Rc<Line>, mut io: Io, limits: &Li
     io.framing = Some(Framing::default());
     loop {
         match Box::pin(http1(worker, line, io, limits)).await {
-            Outcome::Ended => return,
             Outcome::Rests(resting) if line.rest(&resting.socket).await => io = resting,
-            Outcome::Rests(_) => return,
+            Outcome::Ended | Outcome::Rests(_) => return,
             Outcome::Second(io, early) => return second(worker, line, io, early, limits).await,
         }
     }
