@@ -5,6 +5,7 @@ mod answers;
 mod floods;
 mod life;
 mod mapping;
+mod onward;
 mod requests;
 mod tools;
 mod tunnels;

@@ -281,12 +281,13 @@ impl Io {
         Self { socket, pulse, awaits_preface: false, framing: None, held }
     }
 
-    /// Reads into `cursor`, and shows to `see` what was read.
+    /// Reads into `cursor`, and shows to `see` what was read; the first so many bytes as it says are
+    /// kept.
     pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
-        see: impl FnOnce(&[u8]),
+        see: impl FnOnce(&mut [u8]) -> usize,
     ) -> Poll<Result<()>> {
         // SAFETY: `ReadBuf` writes to this memory and never takes initialised bytes away from it.
         let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
@@ -303,9 +304,9 @@ impl Io {
             self.pulse.read.store(true, Ordering::Relaxed);
         }
         self.follow(buffer.filled_mut());
-        see(buffer.filled());
+        let kept = see(buffer.filled_mut()).min(read);
         // SAFETY: `ReadBuf` says that the first `read` bytes are filled, thus initialised.
-        unsafe { cursor.advance(read) };
+        unsafe { cursor.advance(kept) };
         Poll::Ready(Ok(()))
     }
 
@@ -355,7 +356,7 @@ impl hyper::rt::Read for Io {
         cx: &mut Context<'_>,
         cursor: ReadBufCursor<'_>,
     ) -> Poll<Result<()>> {
-        self.poll_fill(cx, cursor, |_| {})
+        self.poll_fill(cx, cursor, |bytes| bytes.len())
     }
 }
 

@@ -20,6 +20,12 @@ fn siege() -> Duration {
     Duration::from_millis(if std::env::var_os("WEIR_LONG").is_some() { 3_000 } else { 600 })
 }
 
+/// What an honest client may wait for longer, whatever it waited for before.
+const SLACK: Duration = Duration::from_millis(100);
+
+/// How often a siege is looked at before it counts.
+const ATTEMPTS_MAX: u32 = 3;
+
 /// Offenders at a time.
 const OFFENDERS: usize = 3;
 
@@ -171,19 +177,23 @@ fn a_rapid_reset_that_takes_its_time_is_cut_off_too() {
     while wire.read().is_some_and(|got| got.kind != GOAWAY) {}
 }
 
-/// What comes together with its own reset reaches no upstream.
+/// What comes together with its own reset reaches no upstream, whoever resets it.
 #[test]
 fn a_rapid_reset_costs_no_upstream_anything() {
-    let site = Site::of(1, 0, |_| {});
-    for _ in 0..20 {
-        let mut wire = Wire::to(site.address);
-        let pair = |stream| [get(stream), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
-        let many: Vec<u8> = (0..50).flat_map(|count| pair(2 * count + 1)).collect();
-        wire.send(&[many, get(201)].concat());
-        assert_eq!(wire.fate(201), Fate::Answered(200));
+    let reset = |stream| frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]);
+    let window = |stream| frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes());
+    for behind in [reset, window] {
+        let site = Site::of(1, 0, |_| {});
+        for _ in 0..20 {
+            let mut wire = Wire::to(site.address);
+            let pair = |stream| [get(stream), behind(stream)].concat();
+            let many: Vec<u8> = (0..50).flat_map(|count| pair(2 * count + 1)).collect();
+            wire.send(&[many, get(201)].concat());
+            assert_eq!(wire.fate(201), Fate::Answered(200));
+        }
+        assert_eq!(site.stable.requests(), 20);
+        site.expect_counts([(20, 0), (0, 0)]);
     }
-    assert_eq!(site.stable.requests(), 20);
-    site.expect_counts([(20, 0), (0, 0)]);
 }
 
 /// What honest clients do now and then, and what must not be taken for a flood.
@@ -215,6 +225,33 @@ fn who_takes_back_what_it_does_not_need_is_no_offender() {
     assert!(Flood::ALL.iter().all(|kind| cells.floods(*kind) == 0));
 }
 
+/// A stream of small messages is what gRPC is made for.
+#[test]
+fn who_sends_many_small_messages_at_once_is_no_offender() {
+    let site = Site::of(1, 0, |_| {});
+    let cells = site.register.tier(&"web".parse().unwrap());
+    // As many as fit in the window that there is at first, of one stream or of ten in turn.
+    for (size, count, streams) in [(1, 60_000, 1), (20, 3_000, 1), (200, 300, 1), (20, 300, 10)] {
+        let mut wire = Wire::to(site.address);
+        let streams = || (0..streams).map(|stream| 2 * stream + 1);
+        let message = |stream| frame(DATA, 0, stream, &vec![b'x'; size]);
+        let ends: Vec<u8> =
+            streams().flat_map(|stream| frame(DATA, END_STREAM, stream, b"")).collect();
+        let messages = streams().flat_map(message).collect::<Vec<u8>>().repeat(count);
+        let before = site.stable.requests();
+        wire.send(&streams().flat_map(upload).collect::<Vec<u8>>());
+        if streams().count() > 1 {
+            // Of several that take turns none can be joined; they go on as fast as they come.
+            let there = before + streams().count() as u64;
+            site.wait_until("there", || site.stable.requests() == there);
+        }
+        wire.send(&[messages, ends].concat());
+        let last = streams().next_back().unwrap();
+        assert_eq!(wire.fate(last), Fate::Answered(200), "{count} messages of {size} bytes");
+    }
+    assert!(Flood::ALL.iter().all(|kind| cells.floods(*kind) == 0));
+}
+
 /// Asks over and over; gives how long each answer took.
 fn ask(site: &Site, stop: &AtomicBool) -> Vec<Duration> {
     let mut wire = Wire::to(site.address);
@@ -241,8 +278,8 @@ fn honest_clients_do_not_notice_the_offenders_beside_them() {
     let middle = |times: &[Duration]| times[times.len() / 2];
     let late = |times: &[Duration]| times[times.len() * 95 / 100];
     let calm = watch(&site, || std::thread::sleep(siege()));
-    for (what, kind, offence) in floods() {
-        let besieged = watch(&site, || {
+    let siege_by = |what: &str, offence: fn() -> Offence| {
+        watch(&site, || {
             let start = Instant::now();
             std::thread::scope(|scope| {
                 for _ in 0..OFFENDERS {
@@ -256,13 +293,22 @@ fn honest_clients_do_not_notice_the_offenders_beside_them() {
                     });
                 }
             });
-        });
+        })
+    };
+    let most = [middle(&calm) * 20 + SLACK, late(&calm) * 20 + SLACK * 5];
+    for (what, kind, offence) in floods() {
+        // A busy machine stumbles now and then; what an offender does to others it does each time.
+        for attempt in 1.. {
+            let besieged = siege_by(what, offence);
+            let times = [middle(&besieged), late(&besieged)];
+            let count = cells.floods(kind);
+            println!("{what}: {times:?} of {most:?}; {count} cut off");
+            if times[0] < most[0] && times[1] < most[1] {
+                break;
+            }
+            assert!(attempt < ATTEMPTS_MAX, "{what}: {times:?} of {most:?}");
+        }
         assert!(cells.floods(kind) >= OFFENDERS as u64, "{what}");
-        let times = [middle(&besieged), middle(&calm), late(&besieged), late(&calm)];
-        println!("{what}: {times:?}; {} cut off", cells.floods(kind));
-        let [middle, in_peace, late, late_in_peace] = times;
-        assert!(middle < in_peace * 20 + Duration::from_millis(100), "{what}: {times:?}");
-        assert!(late < late_in_peace * 20 + Duration::from_millis(500), "{what}: {times:?}");
     }
 }
 

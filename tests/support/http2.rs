@@ -45,6 +45,8 @@ pub struct State {
     pub leaving: AtomicU64,
     /// Bytes of bodies that came in and were not sent back.
     pub bytes: AtomicU64,
+    /// Bodies of these that came to their end.
+    pub whole: AtomicU64,
     /// The heads that came in.
     pub heads: Mutex<Vec<String>>,
 }
@@ -170,27 +172,30 @@ async fn answer(
         }
         "/slow" => {
             tokio::time::sleep(Duration::from_millis(number)).await;
-            whole(respond, Bytes::from_static(b"slow")).await;
+            answer_whole(respond, Bytes::from_static(b"slow")).await;
         }
-        "/big" => whole(respond, vec![b'x'; usize::try_from(number).unwrap()].into()).await,
+        "/big" => answer_whole(respond, vec![b'x'; usize::try_from(number).unwrap()].into()).await,
         _ => {
-            let bytes = drain(&mut body).await;
+            let (bytes, whole) = drain(&mut body).await;
             state.bytes.fetch_add(bytes as u64, Ordering::SeqCst);
-            whole(respond, format!("{text}\n{bytes} bytes").into()).await;
+            state.whole.fetch_add(u64::from(whole), Ordering::SeqCst);
+            answer_whole(respond, format!("{text}\n{bytes} bytes").into()).await;
         }
     }
 }
 
-async fn drain(body: &mut RecvStream) -> usize {
+/// Reads a body; gives how long it was and whether it came to its end.
+async fn drain(body: &mut RecvStream) -> (usize, bool) {
     let mut bytes = 0;
-    while let Some(Ok(data)) = body.data().await {
+    while let Some(data) = body.data().await {
+        let Ok(data) = data else { return (bytes, false) };
         bytes += data.len();
         _ = body.flow_control().release_capacity(data.len());
     }
-    bytes
+    (bytes, true)
 }
 
-async fn whole(respond: &mut SendResponse<Bytes>, bytes: Bytes) {
+async fn answer_whole(respond: &mut SendResponse<Bytes>, bytes: Bytes) {
     let response = Response::builder().header("content-length", bytes.len()).body(()).unwrap();
     if let Ok(mut send) = respond.send_response(response, false) {
         write(&mut send, bytes, true).await;

@@ -4,6 +4,9 @@
 //! What only costs memory is bounded by hyper's server. What costs time and carries nothing has an
 //! allowance here: so many at once, and so many a second. It is looked at while the frames are
 //! read, so that a flood ends before the worker has spent a turn on it.
+//!
+//! A stream of small messages is no flood, but looks like one to hyper's server if they come faster
+//! than they go on. Where frames end means nothing (RFC 9113, section 6.1), so they are joined.
 
 use std::time::{Duration, Instant};
 
@@ -52,6 +55,12 @@ const BYTES_PER_EXCUSE: usize = 64;
 /// Frames of other kinds that a request excuses.
 const FRAMES_PER_REQUEST: u32 = 3;
 
+/// A frame of a body that is no larger than most messages are small.
+const SMALL_BYTES: usize = 256;
+
+/// As long as frames may become that are joined: no longer than all may be (RFC 9113, section 4.2).
+const JOINED_BYTES_MAX: usize = 16 * 1024;
+
 /// Time between two looks at the clock's share of the allowances.
 const REST: Duration = Duration::from_millis(100);
 
@@ -83,6 +92,31 @@ impl Allowance {
     }
 }
 
+/// A frame of DATA among the bytes that are passed just now.
+#[derive(Clone, Copy, Debug)]
+struct Joint {
+    place: usize,
+    stream: [u8; 4],
+    length: usize,
+    ends: bool,
+}
+
+impl Joint {
+    /// Both in one frame, where `next` follows.
+    fn with(self, next: Self) -> Option<Self> {
+        let length = self.length + next.length;
+        let fits = !self.ends && self.stream == next.stream && length <= JOINED_BYTES_MAX;
+        fits.then_some(Self { length, ends: next.ends, ..self })
+    }
+
+    /// Writes the length and the end to the head.
+    fn write(self, bytes: &mut [u8]) {
+        let length = u32::try_from(self.length).unwrap_or_default().to_be_bytes();
+        bytes[self.place..self.place + 3].copy_from_slice(&length[1..]);
+        bytes[self.place + 4] |= if self.ends { END_STREAM } else { 0 };
+    }
+}
+
 /// Where the bytes of a connection stand between two frames, and what came in so far.
 #[derive(Debug)]
 pub struct Frames {
@@ -95,6 +129,8 @@ pub struct Frames {
     payload: usize,
     /// Whether a head has begun whose last frame has not.
     open: bool,
+    /// Small frames of bodies since somebody looked.
+    small: usize,
     rested: Instant,
     sent: usize,
     data: Allowance,
@@ -115,6 +151,7 @@ impl Frames {
             kind: SETTINGS,
             payload: 0,
             open: false,
+            small: 0,
             rested: now,
             sent: 0,
             data: Allowance::new(DATA_ALLOWED),
@@ -126,27 +163,58 @@ impl Frames {
         }
     }
 
-    /// Follows `bytes` that came in.
+    /// Follows `bytes` that came in, and joins small frames of one body that come together. Returns
+    /// how many bytes are left of them; those are the first.
     ///
     /// # Errors
     /// What there is too much of.
-    pub fn pass(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Flood> {
+    pub fn pass(&mut self, bytes: &mut [u8], now: Instant) -> Result<usize, Flood> {
         self.rest(now);
-        while !bytes.is_empty() {
-            let skipped = (self.preface + self.payload).min(bytes.len());
+        let (mut from, mut to, mut joint) = (0, 0, None);
+        while from < bytes.len() {
+            let skipped = (self.preface + self.payload).min(bytes.len() - from);
             let of_preface = self.preface.min(skipped);
             self.preface -= of_preface;
             self.payload -= skipped - of_preface;
-            bytes = &bytes[skipped..];
-            let part = self.missing().min(bytes.len());
-            self.head[self.have..self.have + part].copy_from_slice(&bytes[..part]);
+            let part = self.missing().min(bytes.len() - from - skipped);
+            let head = from + skipped..from + skipped + part;
+            self.head[self.have..self.have + part].copy_from_slice(&bytes[head]);
             self.have += part;
-            bytes = &bytes[part..];
+            if from != to {
+                bytes.copy_within(from..from + skipped + part, to);
+            }
+            from += skipped + part;
+            to += skipped + part;
             if part > 0 && self.missing() == 0 {
+                // A head that began before these bytes cannot be taken out of them.
+                let place = to.checked_sub(self.have);
                 self.begin()?;
+                let before = std::mem::replace(&mut joint, place.and_then(|at| self.joint(at)));
+                if let (Some(before), Some(this)) = (before, joint)
+                    && let Some(both) = before.with(this)
+                {
+                    to = this.place;
+                    both.write(bytes);
+                    joint = Some(both).filter(|both| !both.ends);
+                } else if self.kind == DATA && self.payload < SMALL_BYTES {
+                    self.small += 1;
+                }
             }
         }
-        Ok(())
+        Ok(to)
+    }
+
+    /// Small frames of bodies since the last look.
+    pub const fn take_small(&mut self) -> usize {
+        std::mem::replace(&mut self.small, 0)
+    }
+
+    /// The frame that has just begun, with its head at `place`, if others may be joined to it.
+    fn joint(&self, place: usize) -> Option<Joint> {
+        let [_, _, _, kind, flags, stream @ .., _] = self.head;
+        let (length, ends) = (self.payload, flags & END_STREAM != 0);
+        let joins = kind == DATA && flags & PADDED == 0 && (length > 0 || ends);
+        joins.then_some(Joint { place, stream, length, ends })
     }
 
     /// Bytes of a frame's head that have not come in yet. With DATA that is padded the length of
@@ -259,7 +327,7 @@ mod tests {
         for step in [1, 2, 8, 9, 10, 4096, stream.len()] {
             let now = Instant::now();
             let mut frames = Frames::new(now);
-            stream.chunks(step).for_each(|bytes| frames.pass(bytes, now).unwrap());
+            stream.clone().chunks_mut(step).for_each(|bytes| _ = frames.pass(bytes, now).unwrap());
             let used = [
                 frames.settings.used,
                 frames.data.used,
@@ -285,18 +353,19 @@ mod tests {
         ] {
             let start = Instant::now();
             let mut frames = Frames::new(start);
-            frames.pass(PREFACE, start).unwrap();
-            let mut send = |now| frames.pass(&frame(kind, 0, 0), now);
+            frames.pass(&mut PREFACE.clone(), start).unwrap();
+            let mut send = |now| frames.pass(&mut frame(kind, 0, 0), now).map(|_| ());
             for _ in 0..at_once {
                 assert_eq!(send(start), Ok(()));
             }
             assert_eq!(send(start), Err(flood));
             // At nine tenths of what is allowed a second it may go on for ever.
             let mut frames = Frames::new(start);
-            frames.pass(PREFACE, start).unwrap();
+            frames.pass(&mut PREFACE.clone(), start).unwrap();
             let pause = Duration::from_secs(1) * 10 / (a_second * 9);
             for count in 0..3 * at_once {
-                assert_eq!(frames.pass(&frame(kind, 0, 0), start + pause * count), Ok(()));
+                let now = start + pause * count;
+                assert_eq!(frames.pass(&mut frame(kind, 0, 0), now), Ok(HEAD_BYTES));
             }
         }
     }
@@ -305,17 +374,84 @@ mod tests {
     fn what_was_sent_and_asked_excuses_what_it_brings_about() {
         let now = Instant::now();
         let mut frames = Frames::new(now);
-        frames.pass(PREFACE, now).unwrap();
+        frames.pass(&mut PREFACE.clone(), now).unwrap();
         for _ in 0..100_000 {
-            frames.pass(&frame(HEADERS, END_HEADERS | END_STREAM, 30), now).unwrap();
-            frames.pass(&frame(0x2, 0, 5), now).unwrap();
+            frames.pass(&mut frame(HEADERS, END_HEADERS | END_STREAM, 30), now).unwrap();
+            frames.pass(&mut frame(0x2, 0, 5), now).unwrap();
             frames.sent(1_000);
             for _ in 0..2 {
-                frames.pass(&frame(WINDOW_UPDATE, 0, 4), now).unwrap();
+                frames.pass(&mut frame(WINDOW_UPDATE, 0, 4), now).unwrap();
             }
-            frames.pass(&frame(PING, 0, 8), now).unwrap();
-            frames.pass(&frame(RST_STREAM, 0, 4), now).unwrap();
+            frames.pass(&mut frame(PING, 0, 8), now).unwrap();
+            frames.pass(&mut frame(RST_STREAM, 0, 4), now).unwrap();
         }
+    }
+
+    /// What frames say, whatever frames say it: of the bodies only what is in them and where they end.
+    fn said(mut bytes: &[u8]) -> Vec<(u8, u8, u8, Vec<u8>)> {
+        let mut said: Vec<(u8, u8, u8, Vec<u8>)> = Vec::new();
+        while let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let (payload, rest) = rest.split_at(length);
+            bytes = rest;
+            let (kind, flags, stream) = (head[3], head[4], head[8]);
+            assert!(kind != DATA || flags & PADDED != 0 || length <= JOINED_BYTES_MAX);
+            match said.last_mut() {
+                Some((DATA, before, same, whole))
+                    if kind == DATA && *same == stream && (*before | flags) & PADDED == 0 =>
+                {
+                    assert_eq!(*before & END_STREAM, 0, "nothing is joined to what has ended");
+                    *before |= flags;
+                    whole.extend(payload);
+                }
+                Some(_) | None => said.push((kind, flags, stream, payload.to_vec())),
+            }
+        }
+        assert!(bytes.is_empty());
+        said
+    }
+
+    #[test]
+    fn small_frames_of_one_body_become_one_and_nothing_else_changes() {
+        let mut sent = Vec::new();
+        let mut number = 7_u32;
+        let mut next = |most: u32| {
+            number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (number >> 8) % most
+        };
+        for stream in 1..200 {
+            for _ in 0..next(40) {
+                let kind = if next(12) == 0 { WINDOW_UPDATE } else { DATA };
+                let flags = if next(12) == 0 { PADDED } else { 0 };
+                // What is padded has more in it than padding.
+                let shortest = if flags == PADDED { 20 } else { 1 };
+                let length = [shortest, 20, 300, 9_000][next(4) as usize];
+                let mut one = frame(kind, flags, length);
+                one[8] = if next(9) == 0 { 0 } else { stream };
+                sent.extend(one);
+            }
+            let mut last = frame(DATA, END_STREAM, next(2) as usize);
+            last[8] = stream;
+            sent.extend(last);
+        }
+        for step in [1, 8, 9, 10, 100, 5_000, sent.len()] {
+            let now = Instant::now();
+            let mut frames = Frames::new(now);
+            frames.pass(&mut PREFACE.clone(), now).unwrap();
+            let mut passed = Vec::new();
+            for piece in sent.clone().chunks_mut(step) {
+                let kept = frames.pass(piece, now).unwrap();
+                passed.extend(&piece[..kept]);
+            }
+            assert!(said(&passed) == said(&sent), "in pieces of {step}");
+            assert!(!frames.is_within_head());
+            assert!(step < 5_000 || passed.len() < sent.len(), "in pieces of {step}");
+        }
+        let many = frame(DATA, 0, 10).repeat(1_000);
+        let mut frames = Frames::new(Instant::now());
+        frames.pass(&mut PREFACE.clone(), Instant::now()).unwrap();
+        assert_eq!(frames.pass(&mut many.clone(), Instant::now()), Ok(HEAD_BYTES + 10_000));
+        assert_eq!(frames.take_small(), 1);
     }
 
     #[test]
@@ -323,7 +459,7 @@ mod tests {
         let now = Instant::now();
         let mut frames = Frames::new(now);
         let mut within = |bytes: &[u8]| {
-            frames.pass(bytes, now).unwrap();
+            frames.pass(&mut bytes.to_vec(), now).unwrap();
             frames.is_within_head()
         };
         assert!(within(&PREFACE[..10]) && !within(&PREFACE[10..]));
