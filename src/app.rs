@@ -18,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Program, Reload, ReloadError, TokenFile, Tokens};
 use crate::assembly::{Certificates, Weir, control_settings, proxy_settings, tls_settings};
+use crate::cache::Caches;
 use crate::cli::{self, Run};
 use crate::config::{self, Config, LogFormat};
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError, Settings};
@@ -109,7 +110,8 @@ async fn program(
         begun = Beginning::make(run, &config, inherited) => begun?,
         () = signals.stop() => return Ok(()),
     };
-    let Beginning { legacy, store, api, bell } = begun;
+    let Beginning { legacy, store, api, caches, bell } = begun;
+    let caches = Arc::new(caches);
     let mut weir = Weir::succeed(
         legacy,
         settings(run, &config),
@@ -117,8 +119,9 @@ async fn program(
         store,
         &proxy_settings(&config, 0),
     )?;
-    let reloading = Arc::new(Reloading::new(run.clone(), config.clone(), level, &weir));
-    let estate = api.estate(&weir);
+    let reloading =
+        Arc::new(Reloading::new(run.clone(), config.clone(), level, &weir, Arc::clone(&caches)));
+    let estate = api.estate(&weir, &caches);
     let api = api.serve(&config, &weir, &reloading);
     announce(&config);
     service::attend(weir.handle(), weir.pulse());
@@ -141,7 +144,11 @@ async fn program(
         },
     };
     giver.abort();
-    end.come(weir, api, drain(&reloading.config())).await
+    let drain = drain(&reloading.config());
+    // Caches last: requests that may finish ask them.
+    let outcome = end.come(weir, api, drain).await;
+    drop(caches);
+    outcome
 }
 
 /// The signals that the program heeds.
@@ -247,12 +254,13 @@ impl Api {
     }
 
     /// What can be handed over.
-    fn estate(&self, weir: &Weir) -> Estate {
+    fn estate(&self, weir: &Weir, caches: &Arc<Caches>) -> Estate {
         let admin = self.listener.as_fd().try_clone_to_owned();
         let admin = admin.inspect_err(|error| tracing::warn!(%error, "no copy of a socket")).ok();
-        let lender = weir.lender();
+        let (lender, caches) = (weir.lender(), Arc::clone(caches));
         let lend = move || {
             let mut sockets = lender()?;
+            sockets.extend(caches.lend()?);
             if let Some(admin) = &admin {
                 sockets.push(admin.try_clone()?);
             }
@@ -275,6 +283,7 @@ impl Api {
             }),
             reloads: Arc::clone(&reloading.reloads),
             keyring: Arc::clone(weir.certificates().keyring()),
+            caches: Arc::clone(reloading.caches.ledger()),
             not_ready: weir.unbound(),
         };
         let settings = admin::Settings {
@@ -447,19 +456,21 @@ struct Reloading {
     turn: tokio::sync::Mutex<()>,
     handle: Handle,
     certificates: Arc<Certificates>,
+    caches: Arc<Caches>,
     level: Level,
     unbound: watch::Receiver<Vec<String>>,
     reloads: Arc<Reloads>,
 }
 
 impl Reloading {
-    fn new(run: Run, config: Config, level: Level, weir: &Weir) -> Self {
+    fn new(run: Run, config: Config, level: Level, weir: &Weir, caches: Arc<Caches>) -> Self {
         Self {
             run,
             config: Mutex::new(Arc::new(config)),
             turn: tokio::sync::Mutex::default(),
             handle: weir.handle().clone(),
             certificates: Arc::clone(weir.certificates()),
+            caches,
             level,
             unbound: weir.unbound(),
             reloads: Arc::new(Reloads::new(clock::wall())),
@@ -515,7 +526,10 @@ impl Reloading {
         self.may_change(&changes).map_err(ReloadError::File)?;
         let tls = tls_settings(&wanted);
         self.certificates.prepare(&tls).map_err(|error| ReloadError::File(error.to_string()))?;
+        let doors = self.caches.prepare(&wanted.caches);
+        let doors = doors.map_err(|error| ReloadError::File(error.to_string()))?;
         let mut answer = self.handle.reload(settings(&self.run, &wanted)).await?;
+        self.caches.follow(&wanted.caches, doors);
         self.certificates.follow(tls);
         if level_of_environment().is_none()
             && let Err(error) = (self.level)(&wanted.log.level)

@@ -299,12 +299,18 @@ pub fn tls_settings(config: &Config) -> TlsSettings {
 /// What the data wing needs of the file beside the table. `workers`: threads where the file does
 /// not say; 0: one a core.
 pub fn proxy_settings(config: &Config, workers: usize) -> proxy::Settings {
-    let config::ProxyConfig { workers: written, upstream_client, resolve_every, memory } =
-        config.proxy;
+    let config::ProxyConfig {
+        workers: written,
+        upstream_client,
+        resolve_every,
+        memory,
+        environment,
+    } = config.proxy.clone();
     proxy::Settings {
         workers: written.unwrap_or(workers),
         client: upstream_client,
         resolve_every,
+        environment,
         memory: match memory {
             MemoryLimit::Auto => machine::memory().map(machine::Memory::usual),
             MemoryLimit::Bytes(bytes) => Some(bytes),
@@ -312,6 +318,11 @@ pub fn proxy_settings(config: &Config, workers: usize) -> proxy::Settings {
         },
         ..proxy::Settings::default()
     }
+}
+
+/// Threads that serve caches: as many as the proxy has.
+pub fn cache_workers(config: &Config) -> usize {
+    proxy_settings(config, 0).worker_count()
 }
 
 /// What the control wing needs of the file.

@@ -6,6 +6,7 @@
 pub mod time;
 
 pub mod analysis;
+pub mod namespace;
 pub mod rollout;
 pub mod traffic;
 
@@ -17,6 +18,7 @@ pub mod metrics;
 pub mod systemd;
 pub mod tls;
 
+pub mod cache;
 pub mod proxy;
 
 pub mod control;

@@ -15,7 +15,7 @@ use weir::assembly::control_settings;
 use weir::control::{Answer, Control};
 use weir::journal::{Journal, Kept};
 use weir::metrics::exposition::Reloads;
-use weir::metrics::{Outcome, Register};
+use weir::metrics::{CacheEntry, CacheLedger, Outcome, Register};
 use weir::time::Timestamp;
 use weir::tls::Keyring;
 use weir::traffic::{Board, Track};
@@ -34,6 +34,20 @@ struct Api {
     reloads: Arc<AtomicU32>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// One port of a cache, at which nobody has asked anything yet.
+fn caches() -> Arc<CacheLedger> {
+    let ledger = CacheLedger::default();
+    ledger.set(vec![CacheEntry {
+        cache: "pages".into(),
+        version: "1.0.0".parse().unwrap(),
+        namespace: Some("1.0.0".into()),
+        mode: "prefix",
+        listen: "127.0.0.1:16379".parse().unwrap(),
+        counts: Arc::default(),
+    }]);
+    Arc::new(ledger)
 }
 
 const FILE: &str = r#"
@@ -109,6 +123,7 @@ impl Api {
                     reload,
                     reloads: Arc::new(Reloads::new(Timestamp::from_millis(1_000))),
                     keyring: Keyring::new(weir::proxy::PROTOCOLS).unwrap(),
+                    caches: caches(),
                     not_ready: is_not_ready,
                 };
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();

@@ -10,19 +10,33 @@ const PLAN: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("traffic", &["time"]),
     ("analysis", &["time"]),
+    ("namespace", &[]),
     ("rollout", &["analysis", "time", "traffic"]),
     // First floor: one outside thing each.
     ("alloc", &[]),
     ("clock", &["time"]),
     ("journal", &["rollout", "time", "traffic"]),
     ("machine", &[]),
-    ("metrics", &["analysis", "time", "traffic"]),
+    ("metrics", &["analysis", "namespace", "time", "traffic"]),
     ("inherited", &["traffic"]),
     ("systemd", &["inherited"]),
     ("tls", &["clock", "time", "traffic"]),
     // Data wing: moves bytes, knows weights and no phases.
-    ("cache", &["clock", "metrics", "time", "traffic"]),
-    ("proxy", &["cache", "clock", "inherited", "machine", "metrics", "time", "tls", "traffic"]),
+    ("cache", &["inherited", "metrics", "namespace", "traffic"]),
+    (
+        "proxy",
+        &[
+            "cache",
+            "clock",
+            "inherited",
+            "machine",
+            "metrics",
+            "namespace",
+            "time",
+            "tls",
+            "traffic",
+        ],
+    ),
     // Control wing: moves weights.
     ("control", &["analysis", "clock", "journal", "metrics", "rollout", "time", "traffic"]),
     // Roof.
@@ -35,7 +49,19 @@ const PLAN: &[(&str, &[&str])] = &[
     ),
     (
         "config",
-        &["admin", "analysis", "clock", "control", "proxy", "rollout", "time", "tls", "traffic"],
+        &[
+            "admin",
+            "analysis",
+            "cache",
+            "clock",
+            "control",
+            "namespace",
+            "proxy",
+            "rollout",
+            "time",
+            "tls",
+            "traffic",
+        ],
     ),
     ("cli", &["admin", "analysis", "config", "control", "machine", "rollout", "time", "traffic"]),
     ("handover", &["control", "inherited", "rollout", "traffic"]),
@@ -64,6 +90,7 @@ const PLAN: &[(&str, &[&str])] = &[
         &[
             "admin",
             "assembly",
+            "cache",
             "cli",
             "clock",
             "config",
@@ -85,7 +112,7 @@ const PLAN: &[(&str, &[&str])] = &[
 ];
 
 /// The pure modules.
-const GROUND: &[&str] = &["time", "traffic", "analysis", "rollout"];
+const GROUND: &[&str] = &["time", "traffic", "analysis", "namespace", "rollout"];
 
 /// What the ground floor never says: it touches no clock, network, disk or chance, and its order
 /// is the same in every run.

@@ -12,6 +12,7 @@ mod judge;
 mod proxy;
 mod real_app;
 mod recovery;
+mod redis;
 mod reload;
 mod rollouts;
 mod simulation;

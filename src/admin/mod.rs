@@ -26,8 +26,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError};
-use crate::metrics::Register;
 use crate::metrics::exposition::Reloads;
+use crate::metrics::{CacheLedger, Register};
 use crate::tls::Keyring;
 pub use routes::openapi;
 pub use tokens::{Login, Role, Secret, SecretError, Token, TokenError, TokenFile, Tokens};
@@ -73,6 +73,8 @@ pub struct Program {
     pub reloads: Arc<Reloads>,
     /// The certificates that are served.
     pub keyring: Arc<Keyring>,
+    /// The ports of caches.
+    pub caches: Arc<CacheLedger>,
     /// What keeps the program from serving, such as a listener that is not bound; empty: nothing.
     pub not_ready: watch::Receiver<Vec<String>>,
 }
@@ -125,6 +127,7 @@ struct Admin {
     reload: Reload,
     reloads: Arc<Reloads>,
     keyring: Arc<Keyring>,
+    caches: Arc<CacheLedger>,
     not_ready: watch::Receiver<Vec<String>>,
     /// The last text of `/metrics`, and when it was made.
     scraped: Mutex<Option<(Instant, String)>>,
@@ -132,9 +135,10 @@ struct Admin {
 
 impl Admin {
     fn new(program: Program) -> (Self, Tokens) {
-        let Program { handle, register, tokens, reload, reloads, keyring, not_ready } = program;
+        let Program { handle, register, tokens, reload, reloads, keyring, caches, not_ready } =
+            program;
         let scraped = Mutex::default();
-        (Self { handle, register, reload, reloads, keyring, not_ready, scraped }, tokens)
+        (Self { handle, register, reload, reloads, keyring, caches, not_ready, scraped }, tokens)
     }
 }
 

@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::control::{ReleaseView, TierView, View};
+use crate::metrics::CacheLedger;
 use crate::metrics::exposition::{ReleaseScene, Reloads, Scene, TierScene};
 use crate::time::Timestamp;
 use crate::tls::Keyring;
 
-pub(super) fn of<'a>(view: &'a View, reloads: &'a Reloads, keyring: &Keyring) -> Scene<'a> {
+pub(super) fn of<'a>(
+    view: &'a View,
+    reloads: &'a Reloads,
+    keyring: &Keyring,
+    caches: &CacheLedger,
+) -> Scene<'a> {
     let mut certificates = BTreeMap::new();
     for standing in keyring.certificates() {
         let Some(not_after) = standing.not_after else { continue };
@@ -20,6 +26,7 @@ pub(super) fn of<'a>(view: &'a View, reloads: &'a Reloads, keyring: &Keyring) ->
         started: view.started,
         journal_trouble: view.journal_trouble.is_some(),
         reloads,
+        caches: caches.entries(),
         tiers: view.tiers.iter().map(tier).collect(),
     }
 }

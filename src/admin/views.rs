@@ -66,8 +66,8 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         text.clone()
     } else {
         let view = admin.handle.view();
-        let text =
-            exposition::render(&scene::of(&view, &admin.reloads, &admin.keyring), &admin.register);
+        let scene = scene::of(&view, &admin.reloads, &admin.keyring, &admin.caches);
+        let text = exposition::render(&scene, &admin.register);
         *scraped = Some((Instant::now(), text.clone()));
         text
     };

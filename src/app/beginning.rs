@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::Api;
-use crate::assembly::{Legacy, Store};
+use crate::assembly::{Legacy, Store, cache_workers};
+use crate::cache::Caches;
 use crate::cli::Run;
 use crate::config::Config;
 use crate::handover::{self, Asked, Bell};
@@ -28,6 +29,7 @@ pub(super) struct Beginning {
     pub(super) legacy: Legacy,
     pub(super) store: Store,
     pub(super) api: Api,
+    pub(super) caches: Caches,
     pub(super) bell: Option<Bell>,
 }
 
@@ -61,9 +63,10 @@ impl Beginning {
                     gone.ends().await;
                 }
                 let api = Api::bind(config, &mut inherited).await?;
+                let caches = caches(config, &mut inherited)?;
                 let bell = bell(journal, &mut inherited);
                 let legacy = Legacy { inherited, ..Legacy::default() };
-                return Ok(Self { legacy, store, api, bell });
+                return Ok(Self { legacy, store, api, caches, bell });
             }
         };
         for listen in theirs.unwanted(&wanted) {
@@ -72,13 +75,19 @@ impl Beginning {
         inherited.extend(theirs);
         // What can fail comes before the journal.
         let api = Api::bind(config, &mut inherited).await?;
+        let caches = caches(config, &mut inherited)?;
         predecessor.releases().await?;
         let store = patiently(journal.unwrap_or(Path::new(""))).await?;
         let lowered = predecessor.lets_go().await?;
         let bell = bell(journal, &mut inherited);
         let legacy = Legacy { inherited, lowered, predecessor: Some(predecessor) };
-        Ok(Self { legacy, store, api, bell })
+        Ok(Self { legacy, store, api, caches, bell })
     }
+}
+
+/// Caches are there before the first request: an app that is asked something asks them.
+fn caches(config: &Config, inherited: &mut Inherited) -> anyhow::Result<Caches> {
+    Ok(Caches::start(&config.caches, cache_workers(config), inherited)?)
 }
 
 async fn ask(journal: Option<&Path>) -> anyhow::Result<Asked> {
@@ -125,5 +134,6 @@ fn bell(journal: Option<&Path>, inherited: &mut Inherited) -> Option<Bell> {
 /// Where the program listens for clients and for orders.
 fn listens(config: &Config) -> BTreeSet<Listen> {
     let tiers = config.tiers.iter().map(|tier| tier.tier.listener.listen.clone());
-    tiers.chain([config.admin.listen.into()]).collect()
+    let ports = config.caches.iter().flat_map(|cache| &cache.ports).map(|port| port.listen.into());
+    tiers.chain(ports).chain([config.admin.listen.into()]).collect()
 }

@@ -11,11 +11,13 @@ use super::keys::{self, Keys};
 use super::values::{duration_text, hundredfold, size_text};
 use super::{AcmeConfig, Config, LogFormat, MemoryLimit, RolloutConfig, TierConfig};
 use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
+use crate::cache::{Cache, Invalidate, Mode, Server};
+use crate::namespace::redis::Credentials;
 use crate::proxy::UpstreamClient;
 use crate::rollout::{Stage, Stages};
 use crate::tls::acme::Challenge;
 use crate::tls::day;
-use crate::traffic::{Certificate, ClientTls, Listener, Tier, TierName, Trust};
+use crate::traffic::{Certificate, ClientTls, Listener, Tier, TierName, Trust, Version};
 
 /// What stands in place of a secret.
 pub(super) const SECRET: &str = "(secret)";
@@ -68,6 +70,7 @@ pub(super) fn entries(config: &Config) -> Entries {
             MemoryLimit::None => "none".to_owned(),
         },
     );
+    page.put_some("environment", config.proxy.environment.as_ref());
     page.turn(&keys::LOG, "log");
     page.put(
         "format",
@@ -83,6 +86,9 @@ pub(super) fn entries(config: &Config) -> Entries {
     }
     if let Some(acme) = &config.acme {
         describe_acme(&mut page, acme);
+    }
+    for cache in &config.caches {
+        describe_cache(&mut page, cache);
     }
     for tier in &config.tiers {
         describe_tier(&mut page, tier);
@@ -111,6 +117,16 @@ impl Page<'_> {
             is_release: self.keys.title == keys::RELEASE.title,
         };
         self.entries.insert(format!("{}.{key}", self.path), entry);
+    }
+
+    fn put_by_version(&mut self, key: &'static str, version: &Version, value: impl Display) {
+        let entry = Entry {
+            value: value.to_string(),
+            class: self.keys.class(key),
+            tier: self.tier.clone(),
+            is_release: false,
+        };
+        self.entries.insert(format!("{}.{key}.{version}", self.path), entry);
     }
 
     fn put_some(&mut self, key: &'static str, value: Option<impl Display>) {
@@ -195,6 +211,40 @@ fn describe_listener(page: &mut Page<'_>, listener: &Listener) {
         page.put("certificates", list(tls.certificates.iter().map(|one| certificate(one))));
         page.put("acme", list(&tls.acme));
         page.put("min_version", tls.min_version.name());
+    }
+}
+
+fn describe_cache(page: &mut Page<'_>, cache: &Cache) {
+    let path = format!("cache.{}", cache.name);
+    page.turn(&keys::CACHE, path.as_str());
+    page.put("name", &cache.name);
+    page.put("mode", cache.mode.name());
+    page.put(
+        "invalidate",
+        match cache.invalidate {
+            Invalidate::All => "all",
+            Invalidate::Own => "own",
+        },
+    );
+    if cache.mode != Mode::Instance {
+        page.put_some("upstream", cache.ports.first().map(|port| server(&port.server)));
+    }
+    for port in &cache.ports {
+        page.put_by_version("ports", &port.version, port.listen);
+        if cache.mode == Mode::Instance {
+            page.put_by_version("upstreams", &port.version, server(&port.server));
+        }
+    }
+}
+
+/// A server, and a change of its password without the password.
+fn server(server: &Server) -> String {
+    match &server.credentials {
+        None => server.to_string(),
+        Some(Credentials(words)) => {
+            let digest = words.iter().fold(Sha256::new(), Sha256::chain_update);
+            format!("{server} ({:02x})", digest.finalize()[0])
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Every key of the file: its kind, default, meaning, and what a reload does with it. The reader
 //! refuses keys that are not here, the reload is classed by it, and docs/config.md prints it.
 
+mod cache;
 mod list;
 mod rollouts;
 mod tls;
 
+pub(super) use cache::CACHE;
 pub use list::SECTIONS;
 pub(super) use list::{
     ADMIN, HEALTH, LIMITS, LISTENER, LOG, PREVIEW, PROXY, RELEASE, ROOT, ROUTE, STATE, STICKY,

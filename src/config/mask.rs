@@ -12,6 +12,7 @@ const OPEN_KEYS: &[&str] = &["header", "cookie", "secret_file"];
 /// `text` with stars in place of secrets, byte for byte, so that places stay the same.
 pub(super) fn masked(text: &str, table: &DeTable<'_>) -> String {
     let mut spans = written(text);
+    spans.extend(in_urls(text));
     in_table(table, &mut spans);
     let mut bytes = text.as_bytes().to_vec();
     for span in spans {
@@ -21,6 +22,17 @@ pub(super) fn masked(text: &str, table: &DeTable<'_>) -> String {
         }
     }
     String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// What stands before the `@` of a URL.
+fn in_urls(text: &str) -> Vec<Range<usize>> {
+    let span = |(at, mark): (usize, &str)| {
+        let start = at + mark.len();
+        let end = text[start..].find(['"', '\'', '\n', '\r']).unwrap_or(text.len() - start);
+        let at = text[start..start + end].rfind('@')?;
+        Some(start..start + at)
+    };
+    text.match_indices("://").filter_map(span).collect()
 }
 
 /// Values of `secret` as far as the parser understood the file.
@@ -117,6 +129,8 @@ mod tests {
             ("secret = hunter2 }", "secret = ********}"),
             ("secret = \"\"\"hun\nter2\"\"\" y", "secret = ******\n******* y"),
             ("secret_file = \"a\"", "secret_file = \"a\""),
+            ("u = \"redis://:p@ss@h:1\"", "u = \"redis://*****@h:1\""),
+            ("u = \"redis://h:1\"", "u = \"redis://h:1\""),
             ("secret = \"pässword\"", "secret = ***********"),
         ] {
             assert_eq!(mask(text), shown);

@@ -6,6 +6,7 @@
 //! assert_eq!(report.diagnostics().last().unwrap().help(), "did you mean `name`?");
 //! ```
 
+mod cache;
 mod certificates;
 mod check;
 mod describe;
@@ -43,9 +44,11 @@ pub use tls::AcmeConfig;
 pub use without_file::{ArgumentError, may_be_asked_there, without_file};
 
 use crate::analysis;
+use crate::cache::Cache;
 use crate::proxy::{RESOLVE_EVERY, UpstreamClient};
 use crate::rollout::Stages;
 use crate::traffic::{Address, ClientTls, Tier, Version};
+use cache::CacheDraft;
 use diagnostic::Source;
 use listener::ListenerDraft;
 use reader::Reader;
@@ -62,6 +65,9 @@ pub const TIERS_MAX: usize = 64;
 /// Listeners of a file that say more than their address.
 const LISTENERS_MAX: usize = 64;
 
+/// Caches of a file.
+const CACHES_MAX: usize = 64;
+
 /// Everything a file says, valid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -77,6 +83,8 @@ pub struct Config {
     pub acme: Option<AcmeConfig>,
     /// The tiers, in the order of the file; at least one.
     pub tiers: Vec<TierConfig>,
+    /// The caches, in the order of the file.
+    pub caches: Vec<Cache>,
     /// How a rollout goes from 0 % to everybody.
     pub rollout: RolloutConfig,
     /// What is allowed and rarely meant, in the order of the lines.
@@ -94,6 +102,8 @@ pub struct ProxyConfig {
     pub resolve_every: Duration,
     /// Memory above which new requests are refused.
     pub memory: MemoryLimit,
+    /// What stands before the version in namespaces, where several installations share caches.
+    pub environment: Option<String>,
 }
 
 impl Default for ProxyConfig {
@@ -103,6 +113,7 @@ impl Default for ProxyConfig {
             upstream_client: UpstreamClient::default(),
             resolve_every: RESOLVE_EVERY,
             memory: MemoryLimit::Auto,
+            environment: None,
         }
     }
 }
@@ -300,8 +311,15 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         let help = "add [[tier]] with name, listen, stable and releases";
         reader.note_file(Code::Missing, Mistake::new("there is no tier", help));
     }
+    let sections = root.tables("cache", CACHES_MAX, &keys::CACHE);
+    let caches: Vec<CacheDraft> = sections.into_iter().map(CacheDraft::read).collect();
     root.finish();
+    cache::check(reader, &caches, &drafts, &proxy, admin.listen);
     check::tiers(reader, &drafts, admin.listen, admin_span.as_ref());
+    let caches = caches
+        .iter()
+        .map(|cache| cache.finish(proxy.environment.as_deref()))
+        .collect::<Option<Vec<_>>>()?;
     let line = |span: &std::ops::Range<usize>| reader.line(span);
     let tiers = drafts.into_iter().map(|draft| draft.finish(&listeners, line));
     let tiers = tiers.collect::<Option<Vec<_>>>()?;
@@ -309,5 +327,5 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         return None;
     }
     let warnings = Vec::new();
-    Some(Config { admin, state, proxy, log, acme, tiers, rollout, warnings })
+    Some(Config { admin, state, proxy, log, acme, tiers, caches, rollout, warnings })
 }

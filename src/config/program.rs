@@ -8,6 +8,7 @@ use super::keys;
 use super::section::{At, Section, set};
 use super::values::{self, Mistake, quoted};
 use super::{AdminSettings, LogFormat, LogSettings, ProxyConfig, RolloutConfig, StateSettings};
+use crate::namespace::Namespace;
 use crate::proxy::UpstreamClient;
 use crate::rollout::{Plan, STAGES_MAX, Stage, Stages};
 use crate::traffic::Weight;
@@ -84,8 +85,18 @@ pub(super) fn proxy(root: &mut Section<'_>) -> ProxyConfig {
     let range = Duration::from_millis(100)..=Duration::from_hours(1);
     section.duration("resolve_every", range, &mut config.resolve_every);
     section.memory("memory", MEMORY_MIN..=1 << 50, &mut config.memory);
+    let environment = section.text("environment", "write text: \"production\"", environment);
+    config.environment = environment.map(|at| at.value);
     section.finish();
     config
+}
+
+fn environment(text: &str) -> Result<String, Mistake> {
+    let fits = !text.contains(':') && text.parse::<Namespace>().is_ok();
+    let help = "it stands before every key, with the version: use letters, digits and ._-, and no \
+                more than both together can have, 32";
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| Mistake::new(format!("{} cannot stand before keys", quoted(text)), help))
 }
 
 /// Reads `[log]`.

@@ -102,6 +102,7 @@ pub fn without_file(
         log: LogSettings::default(),
         acme: None,
         tiers: vec![tier],
+        caches: Vec::new(),
         rollout,
         warnings: Vec::new(),
     })

@@ -13,8 +13,8 @@ use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recor
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::{
-    Attempts, BUCKETS, Displaced, Flood, Handshake, HealthState, Register, Shown, Slow, TrackShown,
-    UpstreamShown, bucket_edges,
+    Attempts, BUCKETS, CacheEntry, Displaced, Flood, Handshake, HealthState, Register, Shown, Slow,
+    TrackShown, UpstreamShown, bucket_edges,
 };
 use crate::analysis::{Report, Verdict};
 use crate::time::Timestamp;
@@ -78,6 +78,8 @@ pub struct Scene<'a> {
     /// The certificates that are served: the first name of each, once, and until when the first of
     /// that name is valid.
     pub certificates: Vec<(String, Timestamp)>,
+    /// The ports of caches.
+    pub caches: Vec<CacheEntry>,
     /// The tiers.
     pub tiers: Vec<TierScene<'a>>,
 }
@@ -123,6 +125,7 @@ pub fn render(scene: &Scene<'_>, register: &Register) -> String {
     with_local_recorder(&recorder, || {
         describe();
         program(scene, register);
+        scene.caches.iter().for_each(cache);
         for tier in &scene.tiers {
             self::tier(tier, register);
             for release in &tier.releases {
@@ -172,6 +175,26 @@ fn program(scene: &Scene<'_>, register: &Register) {
         .set(seconds(reloads.succeeded.load(Ordering::Relaxed)));
     gauge!("weir_config_last_reload_successful")
         .set(flag(reloads.last_worked.load(Ordering::Relaxed)));
+}
+
+fn cache(entry: &CacheEntry) {
+    let CacheEntry { cache, version, counts, .. } = entry;
+    let labels = [("cache", cache.clone()), ("version", version.to_string())];
+    gauge!("weir_cache_connections", &labels)
+        .set(counts.connections.load(Ordering::Relaxed) as f64);
+    let counters = [
+        ("weir_cache_commands_total", &counts.commands),
+        ("weir_cache_hits_total", &counts.hits),
+        ("weir_cache_misses_total", &counts.misses),
+        ("weir_cache_refused_commands_total", &counts.refused),
+        ("weir_cache_keyless_scripts_total", &counts.keyless_scripts),
+        ("weir_cache_repeats_total", &counts.repeats),
+        ("weir_cache_failed_repeats_total", &counts.failed_repeats),
+        ("weir_cache_connect_failures_total", &counts.unreached),
+    ];
+    for (name, count) in counters {
+        counter!(name, &labels).absolute(count.load(Ordering::Relaxed));
+    }
 }
 
 fn tier(tier: &TierScene<'_>, register: &Register) {
@@ -344,8 +367,30 @@ fn describe_clients() {
     describe_counter!("weir_tls_handshakes_total", "TLS handshakes of clients, by how they went");
 }
 
+fn describe_caches() {
+    describe_gauge!("weir_cache_connections", "Open connections of clients to a cache");
+    describe_counter!("weir_cache_commands_total", "Commands to a cache");
+    describe_counter!("weir_cache_hits_total", "Values asked of a cache that were there");
+    describe_counter!("weir_cache_misses_total", "Values asked of a cache that were not there");
+    describe_counter!("weir_cache_refused_commands_total", "Commands to a cache that were refused");
+    describe_counter!(
+        "weir_cache_keyless_scripts_total",
+        "Scripts without a key, which may leave the namespace"
+    );
+    describe_counter!("weir_cache_repeats_total", "Deletions repeated for the other versions");
+    describe_counter!(
+        "weir_cache_failed_repeats_total",
+        "Deletions that could not be repeated for the other versions"
+    );
+    describe_counter!(
+        "weir_cache_connect_failures_total",
+        "Connections of clients closed because the server of the cache was not reached"
+    );
+}
+
 fn describe() {
     describe_clients();
+    describe_caches();
     describe_gauge!("weir_build_info", "1, with the version of Weir");
     describe_gauge!("weir_start_timestamp_seconds", "When the program started");
     describe_gauge!("weir_memory_bytes", "Memory in use");
@@ -499,6 +544,7 @@ mod tests {
             started: Timestamp::from_millis(1_000),
             journal_trouble: false,
             reloads: &reloads,
+            caches: vec![],
             tiers: vec![tier],
         };
         render(&scene, register)

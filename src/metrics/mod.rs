@@ -1,5 +1,6 @@
 //! Counts: the data wing writes them, the control wing reads them.
 
+mod caches;
 pub mod exposition;
 pub mod keys;
 pub mod latency;
@@ -8,6 +9,7 @@ pub mod recorder;
 mod tiers;
 mod upstream;
 
+pub use caches::{CacheCounts, CacheEntry, CacheLedger};
 pub use latency::{BUCKETS, bucket_edges};
 pub use memory::MemoryCells;
 pub use recorder::{Attempts, Outcome, Register, Shown, Totals, TrackShown, WATCHES_MAX, Writer};

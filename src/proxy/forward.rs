@@ -16,7 +16,7 @@ use tower::Service;
 use super::body::{Lease, RequestBody};
 use super::client::{Body, Broken, Cause};
 use super::connect::{Seeker, Unreached};
-use super::headers::{self, WEIR_VERSION};
+use super::headers::{self, CACHE_NAMESPACE, WEIR_VERSION};
 use super::line::{Cut, Exchange, Fault, Stage};
 use super::place::Place;
 use super::pool::Busy;
@@ -270,6 +270,9 @@ fn address(
     let old = request.version() < Version::HTTP_11;
     let headers = request.headers_mut();
     headers.insert(WEIR_VERSION, place.release.version.clone());
+    if let Some(namespace) = &place.release.namespace {
+        headers.insert(CACHE_NAMESPACE, namespace.clone());
+    }
     if let Some(host) = &place.release.host {
         let before = headers.insert(HOST, host.clone());
         exchange.host.borrow_mut().get_or_insert_with(|| before.unwrap_or(host.clone()));

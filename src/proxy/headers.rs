@@ -18,6 +18,8 @@ use crate::traffic::{Preview, Tier};
 
 /// Which instances of Weir a request passed; one that comes back to us runs in a circle.
 pub const HOP: HeaderName = HeaderName::from_static("x-weir-hop");
+/// Which part of the caches is that of the version that a request goes to.
+pub const CACHE_NAMESPACE: HeaderName = HeaderName::from_static("x-weir-cache-namespace");
 /// The version that a request goes to or an answer comes from.
 pub const WEIR_VERSION: HeaderName = HeaderName::from_static("x-weir-version");
 /// The identifier of a request.

@@ -81,6 +81,8 @@ pub struct Settings {
     pub client: UpstreamClient,
     /// How often names of upstreams are looked up.
     pub resolve_every: Duration,
+    /// What stands before the version in namespaces.
+    pub environment: Option<String>,
     /// Where.
     pub resolver: Resolver,
     /// Memory in bytes above which new requests are refused; none: as much as there is.
@@ -91,7 +93,14 @@ impl Default for Settings {
     fn default() -> Self {
         let client = UpstreamClient::default();
         let resolver = Resolver::System;
-        Self { workers: 0, client, resolve_every: RESOLVE_EVERY, resolver, memory: None }
+        Self {
+            workers: 0,
+            client,
+            resolve_every: RESOLVE_EVERY,
+            environment: None,
+            resolver,
+            memory: None,
+        }
     }
 }
 
@@ -201,6 +210,7 @@ pub fn start_at(
         let birth = Birth {
             index,
             client: settings.client,
+            environment: settings.environment.clone(),
             instance: instance.clone(),
             board: Arc::clone(&board),
             register: Arc::clone(&register),

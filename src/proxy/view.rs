@@ -14,6 +14,7 @@ use super::names::Names;
 use super::pool::Pool;
 use crate::metrics::keys::Sketch;
 use crate::metrics::{Register, TierCells, UpstreamCells, Writer};
+use crate::namespace::Namespace;
 use crate::tls::Keyring;
 use crate::traffic::{
     Address, Listen, Listener, Release, Scheme, Table, TableTier, TierName, Track, Upstream,
@@ -83,6 +84,8 @@ pub struct ReleaseView {
     pub writer: Writer,
     /// Its version as a header.
     pub version: HeaderValue,
+    /// Its part of caches as a header; none: it cannot stand before keys.
+    pub namespace: Option<HeaderValue>,
     /// The Host it wants to see, if not the client's.
     pub host: Option<HeaderValue>,
     /// Its upstreams.
@@ -121,6 +124,8 @@ pub struct Shared<'a> {
     pub keyring: &'a Arc<Keyring>,
     /// What is known of names.
     pub names: &'a Names,
+    /// What stands before the version in namespaces.
+    pub environment: Option<&'a str>,
 }
 
 /// What outlives a table: connections and sketches.
@@ -147,7 +152,7 @@ impl View {
             });
             let upstreams = upstreams.collect();
             let writer = register.writer(release.slot, shared.worker);
-            Rc::new(ReleaseView::new(Arc::clone(release), writer, upstreams))
+            Rc::new(ReleaseView::new(Arc::clone(release), writer, upstreams, shared.environment))
         };
         let mut tiers = Vec::with_capacity(table.tiers.len());
         for tier in &table.tiers {
@@ -251,10 +256,17 @@ impl TierView {
 }
 
 impl ReleaseView {
-    fn new(release: Arc<Release>, writer: Writer, upstreams: Vec<Rc<UpstreamView>>) -> Self {
+    fn new(
+        release: Arc<Release>,
+        writer: Writer,
+        upstreams: Vec<Rc<UpstreamView>>,
+        environment: Option<&str>,
+    ) -> Self {
         // A version has only letters, digits and marks; the configuration checks hosts.
         let header = |text: &str| HeaderValue::from_str(text).ok();
+        let namespace = Namespace::of(environment, release.version.as_str()).ok();
         Self {
+            namespace: namespace.and_then(|namespace| header(namespace.as_str())),
             version: header(release.version.as_str()).unwrap_or(HeaderValue::from_static("?")),
             host: release.host.as_deref().and_then(header),
             release,

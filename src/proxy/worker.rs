@@ -114,6 +114,7 @@ pub struct Worker {
     /// What TLS handshakes share.
     pub keyring: Arc<Keyring>,
     index: usize,
+    environment: Option<String>,
     board: Arc<Board>,
     /// Where it counts.
     pub register: Arc<Register>,
@@ -136,6 +137,8 @@ pub struct Birth {
     pub index: usize,
     /// Whose HTTP/1.1 it speaks with upstreams.
     pub client: UpstreamClient,
+    /// What stands before the version in namespaces.
+    pub environment: Option<String>,
     /// This instance of Weir.
     pub instance: String,
     /// Where the table is published.
@@ -159,7 +162,9 @@ pub fn run(birth: Birth) -> io::Result<()> {
 
 impl Worker {
     async fn live(birth: Birth) {
-        let Birth { index, client, instance, board, register, keyring, names, mut orders } = birth;
+        let Birth { index, client, environment, instance, board, register, keyring, names, .. } =
+            birth;
+        let mut orders = birth.orders;
         let changed = Arc::new(Notify::new());
         let waker = Arc::clone(&changed);
         board.set_waker(index, Box::new(move || waker.notify_one()));
@@ -174,6 +179,7 @@ impl Worker {
             handshakes: Rc::default(),
             keyring,
             index,
+            environment,
             board,
             register,
             names,
@@ -260,6 +266,7 @@ impl Worker {
             register: &self.register,
             keyring: &self.keyring,
             names: &self.names,
+            environment: self.environment.as_deref(),
         };
         let view = View::new(&table, epoch, &shared, &mut self.kept.borrow_mut());
         *self.view.borrow_mut() = Rc::new(view);

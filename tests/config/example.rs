@@ -222,6 +222,7 @@ fn the_defaults_that_are_written_are_the_defaults() {
             "[[listener]]",
             "[listener.tls]",
             "[acme]",
+            "[[cache]]",
             "[[tier.releases]]",
             "[tier.releases.tls]",
         ];

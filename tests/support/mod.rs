@@ -7,6 +7,7 @@ pub mod http2;
 pub mod http2_client;
 pub mod pebble;
 pub mod program;
+pub mod redis;
 pub mod scripted;
 pub mod secure;
 pub mod skipped;

@@ -1,5 +1,6 @@
 //! The sections of the program and of its tiers, in the order of the reference.
 
+use super::cache::CACHE;
 use super::rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
 use super::tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
 use super::{Key, Keys};
@@ -35,6 +36,7 @@ pub const SECTIONS: &[&Keys] = &[
     &PREVIEW,
     &TIMEOUTS,
     &LIMITS,
+    &CACHE,
     &ROLLOUT,
     &STAGE,
     &ANALYSIS,
@@ -60,6 +62,7 @@ pub const ROOT: Keys = Keys {
         ),
         key("acme", "table", "", Live, "The authority that issues certificates by itself (ACME)."),
         key("tier", "list of tables", "", Live, "The tiers: layers of the product."),
+        key("cache", "list of tables", "", Live, "Caches in which each version has its own part."),
         key("rollout", "table", "", Live, "How a rollout goes from 0% to everybody."),
         key("analysis", "table", "", Live, "How the canary is judged, for all tiers."),
     ],
@@ -127,6 +130,13 @@ pub const PROXY: Keys = Keys {
             "\"auto\"",
             Restart,
             "Memory that Weir may have; above it new requests get 503 with `Retry-After`, before memory runs out. `auto` is 80 % of what the control group may have (`MemoryMax=` of systemd, a container's limit), or half of the machine where there is no such limit.",
+        ),
+        key(
+            "environment",
+            "name",
+            "",
+            Restart,
+            "Stands before the version in the namespaces of caches, where several installations share a server.",
         ),
     ],
 };

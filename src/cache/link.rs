@@ -1,0 +1,263 @@
+//! The server behind a cache, and how a connection to it is made.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use crate::namespace::redis::Credentials;
+use crate::namespace::resp::{self, LINE_MAX, Value};
+use crate::traffic::{Address, Spot};
+
+/// How long a connection may take: a server on the same network needs a thousandth.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Where a server is, and what it lets Weir in with.
+#[derive(Clone, PartialEq)]
+pub struct Server {
+    /// Where.
+    pub spot: Spot,
+    /// What Weir says there before the client does; none: the client says it itself.
+    pub credentials: Option<Credentials>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Server({self})")
+    }
+}
+
+/// Without the password.
+impl fmt::Display for Server {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden = if self.credentials.is_some() { "(hidden)@" } else { "" };
+        write!(out, "redis://{hidden}{}", self.spot)
+    }
+}
+
+/// Why a text is no server. It does not show the text, which may hold a password.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum ServerError {
+    /// TLS.
+    #[error(
+        "TLS to a cache is not spoken yet; put stunnel between, or use redis:// on a private network"
+    )]
+    Tls,
+    /// A database in the path.
+    #[error("the database belongs to the app's own URL; leave the path out")]
+    Database,
+    /// Anything else.
+    #[error(
+        "write \"redis://127.0.0.1:6379\", \"redis://:password@cache.internal:6379\" or \"redis://unix:/run/redis.sock\""
+    )]
+    Form,
+}
+
+impl FromStr for Server {
+    type Err = ServerError;
+
+    fn from_str(text: &str) -> Result<Self, ServerError> {
+        let rest = match text.split_once("://") {
+            Some(("redis", rest)) => rest,
+            Some(("rediss", _)) => return Err(ServerError::Tls),
+            Some(_) | None => return Err(ServerError::Form),
+        };
+        let (who, place) = match rest.rsplit_once('@') {
+            Some((who, place)) => (Some(who), place),
+            None => (None, rest),
+        };
+        let place = place.strip_suffix('/').unwrap_or(place);
+        if !place.starts_with("unix:") && place.contains('/') {
+            return Err(ServerError::Database);
+        }
+        let with_port = if place.starts_with("unix:")
+            || place.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        {
+            place.to_owned()
+        } else {
+            format!("{place}:6379")
+        };
+        let address: Address = with_port.parse().map_err(|_| ServerError::Form)?;
+        let credentials = who.map(|who| {
+            let (user, password) = who.split_once(':').unwrap_or(("", who));
+            let words = [user, password].map(unescaped);
+            Credentials(words.into_iter().filter(|word| !word.is_empty()).collect())
+        });
+        Ok(Self { spot: address.spot, credentials })
+    }
+}
+
+/// `%40` is `@`.
+fn unescaped(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let digit = |byte: &u8| (*byte as char).to_digit(16);
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        let code =
+            match (bytes[at], bytes.get(at + 1).and_then(digit), bytes.get(at + 2).and_then(digit))
+            {
+                (b'%', Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
+                _ => None,
+            };
+        out.push(code.unwrap_or(bytes[at]));
+        at += if code.is_some() { 3 } else { 1 };
+    }
+    out
+}
+
+/// A connection to a server.
+#[derive(Debug)]
+pub enum Link {
+    /// By TCP.
+    Tcp(TcpStream),
+    /// By a Unix socket.
+    Unix(UnixStream),
+}
+
+impl Server {
+    /// Connects, and says who Weir is if the file knows.
+    ///
+    /// # Errors
+    /// As a sentence: who refused.
+    pub async fn connect(&self) -> io::Result<Link> {
+        self.connect_as(self.credentials.as_ref()).await
+    }
+
+    /// The same with the `credentials` of somebody.
+    pub async fn connect_as(&self, credentials: Option<&Credentials>) -> io::Result<Link> {
+        let wrong = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot reach {self}: {error}"))
+        };
+        let connect = async {
+            let mut link = match &self.spot {
+                Spot::Socket(address) => Link::tcp(TcpStream::connect(address).await?)?,
+                Spot::Name(host, port) => {
+                    Link::tcp(TcpStream::connect((host.as_str(), *port)).await?)?
+                }
+                Spot::Unix(path) => Link::Unix(UnixStream::connect(path).await?),
+            };
+            if let Some(Credentials(words)) = credentials {
+                let words: Vec<&[u8]> =
+                    std::iter::once(&b"AUTH"[..]).chain(words.iter().map(Vec::as_slice)).collect();
+                if let Value::Error(error) = link.ask(&resp::command(&words)).await? {
+                    let error = String::from_utf8_lossy(&error).into_owned();
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, error));
+                }
+            }
+            Ok(link)
+        };
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it took too long");
+        timeout(CONNECT_MAX, connect).await.map_err(late).and_then(|done| done).map_err(wrong)
+    }
+}
+
+impl Link {
+    fn tcp(socket: TcpStream) -> io::Result<Self> {
+        socket.set_nodelay(true)?;
+        socket2::SockRef::from(&socket).set_keepalive(true)?;
+        Ok(Self::Tcp(socket))
+    }
+
+    /// Asks one question, whose answer is small, and waits for it.
+    pub async fn ask(&mut self, question: &[u8]) -> io::Result<Value> {
+        self.write_all(question).await?;
+        let mut answer = Vec::new();
+        loop {
+            match Value::parse(&answer) {
+                Ok(Some((value, _))) => return Ok(value),
+                Ok(None) if answer.len() <= LINE_MAX => {}
+                Ok(None) => return Err(io::Error::other("its answer is too long")),
+                Err(error) => return Err(io::Error::other(error)),
+            }
+            if self.read_buf(&mut answer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+impl AsyncRead for Link {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, into),
+        }
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_read_as_urls_and_show_no_password() {
+        let server = |text: &str| text.parse::<Server>().unwrap();
+        assert_eq!(server("redis://127.0.0.1:6379").to_string(), "redis://127.0.0.1:6379");
+        assert_eq!(server("redis://cache/").to_string(), "redis://cache:6379");
+        assert_eq!(server("redis://unix:/run/r.sock").to_string(), "redis://unix:/run/r.sock");
+        let closed = server("redis://:p%40ss@h:1");
+        assert_eq!(closed.credentials, Some(Credentials(vec![b"p@ss".to_vec()])));
+        assert_eq!(
+            format!("{closed:?} {closed}"),
+            "Server(redis://(hidden)@h:1) redis://(hidden)@h:1"
+        );
+        let named = server("redis://me:secret@h:1").credentials.unwrap();
+        assert_eq!(named.0, [b"me".to_vec(), b"secret".to_vec()]);
+        let wrong = |text: &str| text.parse::<Server>().unwrap_err();
+        assert_eq!(wrong("rediss://h:1"), ServerError::Tls);
+        assert_eq!(wrong("redis://h:1/3"), ServerError::Database);
+        for text in ["", "h:1", "http://h:1", "redis://", "redis://h:0", "redis://1.2.3:1"] {
+            assert_eq!(wrong(text), ServerError::Form, "{text}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The data wing's other half: ports at which each version finds its own part of a shared cache.
+//!
+//! A port belongs to a release for its whole life. Threads of their own serve them, so that a
+//! cache under load and the proxy under load do not wait for each other.
+
+mod door;
+mod link;
+mod prefixed;
+mod relay;
+mod repeat;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+
+use crate::inherited::Inherited;
+use crate::metrics::{CacheCounts, CacheEntry, CacheLedger};
+use crate::namespace::Namespace;
+use crate::namespace::redis::Commands;
+use crate::traffic::Version;
+use door::Door;
+pub use link::{Server, ServerError};
+use repeat::Repeats;
+use worker::Order;
+
+/// What the file says of one cache.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cache {
+    /// Its name.
+    pub name: String,
+    /// How versions are kept apart.
+    pub mode: Mode,
+    /// Which namespaces a deletion concerns.
+    pub invalidate: Invalidate,
+    /// One for each release that uses it.
+    pub ports: Vec<Port>,
+}
+
+/// Where one release finds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// The release.
+    pub version: Version,
+    /// Where Weir listens.
+    pub listen: SocketAddr,
+    /// What stands before its keys, where something does.
+    pub namespace: Namespace,
+    /// The server behind.
+    pub server: Server,
+}
+
+/// How versions are kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// By what stands before their keys.
+    Prefix,
+    /// Each has a server of its own.
+    Instance,
+    /// Not at all: they are only counted.
+    Observe,
+}
+
+impl Mode {
+    /// As the file has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Prefix => "prefix",
+            Self::Instance => "instance",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+/// Which namespaces a deletion concerns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Invalidate {
+    /// Those of all ports: or users of one version would keep what those of the other have
+    /// changed.
+    #[default]
+    All,
+    /// The one in which it was done.
+    Own,
+}
+
+/// Why a cache cannot be served.
+#[derive(Debug, Error)]
+pub enum CacheError {
+    /// Its port cannot be had.
+    #[error(
+        "cannot listen at {listen} for the cache {cache}, version {version}: {source}; choose \
+         another port, or stop the program that has it"
+    )]
+    Bind {
+        /// The address.
+        listen: SocketAddr,
+        /// The cache.
+        cache: String,
+        /// Whose port.
+        version: Version,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread cannot be had.
+    #[error("cannot start a thread for caches: {0}; raise the limit of threads or memory")]
+    Thread(io::Error),
+}
+
+/// The caches, served. They end when this is dropped.
+#[derive(Debug)]
+pub struct Caches {
+    workers: Vec<(mpsc::UnboundedSender<Order>, JoinHandle<()>)>,
+    /// By name. Which caches there are does not change, only their ports.
+    served: Mutex<BTreeMap<String, Served>>,
+    ledger: Arc<CacheLedger>,
+}
+
+/// One cache.
+#[derive(Debug)]
+struct Served {
+    shared: Arc<Shared>,
+    ports: BTreeMap<Version, Open>,
+}
+
+/// A port that is served.
+#[derive(Debug)]
+struct Open {
+    place: Arc<Place>,
+    door: Door,
+    /// Dropped, it closes the door.
+    _close: watch::Sender<()>,
+}
+
+/// What the connections of one cache share.
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    mode: Mode,
+    invalidate: Invalidate,
+    commands: Commands,
+    repeats: Repeats,
+}
+
+/// What the connections of one port share.
+#[derive(Debug)]
+struct Place {
+    shared: Arc<Shared>,
+    port: Port,
+    counts: Arc<CacheCounts>,
+}
+
+/// Ports that are bound and not yet served.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    doors: BTreeMap<SocketAddr, Door>,
+}
+
+impl Caches {
+    /// Serves `caches` by `workers` threads. Sockets that were handed over are used.
+    ///
+    /// # Errors
+    /// A port or a thread cannot be had.
+    pub fn start(
+        caches: &[Cache],
+        workers: usize,
+        inherited: &mut Inherited,
+    ) -> Result<Self, CacheError> {
+        let mut started =
+            Self { workers: Vec::new(), served: Mutex::default(), ledger: Arc::default() };
+        let prepared = started.bind(caches, inherited)?;
+        for index in 0..if caches.is_empty() { 0 } else { workers } {
+            started.workers.push(worker::start(index).map_err(CacheError::Thread)?);
+        }
+        for cache in caches {
+            started.begin(cache);
+        }
+        started.follow(caches, prepared);
+        Ok(started)
+    }
+
+    fn begin(&self, cache: &Cache) {
+        let (repeats, queue) = Repeats::new();
+        let shared = Arc::new(Shared {
+            name: cache.name.clone(),
+            mode: cache.mode,
+            invalidate: cache.invalidate,
+            commands: Commands::default(),
+            repeats,
+        });
+        if let Some((worker, _)) = self.workers.first() {
+            _ = worker.send(Order::Repeat { shared: Arc::clone(&shared), queue });
+        }
+        self.served().insert(cache.name.clone(), Served { shared, ports: BTreeMap::new() });
+    }
+
+    /// What there is, and what has been counted.
+    pub const fn ledger(&self) -> &Arc<CacheLedger> {
+        &self.ledger
+    }
+
+    /// Binds what `caches` has beyond what is served.
+    ///
+    /// # Errors
+    /// A port cannot be had. Nothing has changed.
+    pub fn prepare(&self, caches: &[Cache]) -> Result<Prepared, CacheError> {
+        self.bind(caches, &mut Inherited::default())
+    }
+
+    fn bind(&self, caches: &[Cache], inherited: &mut Inherited) -> Result<Prepared, CacheError> {
+        let served = self.served();
+        let mut doors = BTreeMap::new();
+        for cache in caches {
+            let open = |port: &Port| {
+                let mut open = served.values().flat_map(|served| served.ports.values());
+                let open = open.find(|open| open.place.port.listen == port.listen);
+                match open {
+                    Some(open) if open.place.port == *port => Ok(None),
+                    // It changes hands.
+                    Some(open) => open.door.try_clone().map(Some),
+                    None => Door::open(port.listen, inherited).map(Some),
+                }
+            };
+            let mut open = open;
+            for port in &cache.ports {
+                let door = open(port).map_err(|source| CacheError::Bind {
+                    listen: port.listen,
+                    cache: cache.name.clone(),
+                    version: port.version.clone(),
+                    source,
+                })?;
+                doors.extend(door.map(|door| (port.listen, door)));
+            }
+        }
+        Ok(Prepared { doors })
+    }
+
+    /// Serves the ports of `caches` from now on, with what was prepared for them. Where a port is
+    /// gone nobody new comes in; who is in stays.
+    pub fn follow(&self, caches: &[Cache], mut prepared: Prepared) {
+        let mut served = self.served();
+        for cache in caches {
+            let Some(Served { shared, ports }) = served.get_mut(&cache.name) else { continue };
+            let wanted = |place: &Place| cache.ports.contains(&place.port);
+            ports.retain(|_, open| wanted(&open.place));
+            for port in &cache.ports {
+                if let Some(door) = prepared.doors.remove(&port.listen) {
+                    let place = Arc::new(Place {
+                        shared: Arc::clone(shared),
+                        port: port.clone(),
+                        counts: Arc::default(),
+                    });
+                    ports.insert(port.version.clone(), self.serve(place, door));
+                }
+            }
+            shared.repeats.follow(cache.ports.iter().map(|port| port.namespace.clone()).collect());
+        }
+        let places = served.values().flat_map(|served| served.ports.values());
+        self.ledger.set(places.map(|open| entry(&open.place)).collect());
+    }
+
+    /// Lets clients in at `door`.
+    fn serve(&self, place: Arc<Place>, door: Door) -> Open {
+        let (close, closed) = watch::channel(());
+        for (worker, _) in &self.workers {
+            match door.try_clone() {
+                Ok(door) => {
+                    let (place, closed) = (Arc::clone(&place), closed.clone());
+                    _ = worker.send(Order::Serve { place, door, closed });
+                }
+                Err(error) => tracing::error!(listen = %place.port.listen, %error, "cannot listen"),
+            }
+        }
+        Open { place, door, _close: close }
+    }
+
+    /// Copies of all sockets that are listened at, for the process that takes over.
+    ///
+    /// # Errors
+    /// There are no more descriptors.
+    pub fn lend(&self) -> io::Result<Vec<OwnedFd>> {
+        let served = self.served();
+        let open = served.values().flat_map(|served| served.ports.values());
+        open.map(|open| open.door.try_clone().map(OwnedFd::from)).collect()
+    }
+
+    fn served(&self) -> MutexGuard<'_, BTreeMap<String, Served>> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn entry(place: &Place) -> CacheEntry {
+    let Place { shared, port, counts } = place;
+    CacheEntry {
+        cache: shared.name.clone(),
+        version: port.version.clone(),
+        namespace: (shared.mode == Mode::Prefix).then(|| port.namespace.to_string()),
+        mode: shared.mode.name(),
+        listen: port.listen,
+        counts: Arc::clone(counts),
+    }
+}
+
+impl Drop for Caches {
+    fn drop(&mut self) {
+        for (orders, thread) in self.workers.drain(..) {
+            drop(orders);
+            _ = thread.join();
+        }
+    }
+}

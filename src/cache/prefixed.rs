@@ -1,0 +1,214 @@
+//! One connection of a client whose keys are put into its namespace.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::link::Link;
+use super::{Invalidate, Place};
+use crate::namespace::edits::Edits;
+use crate::namespace::redis::{Purpose, Session};
+use crate::namespace::resp::Violation;
+
+/// Bytes that a read is given room for at least.
+const ROOM: usize = 16 * 1024;
+
+/// Bytes that are read and not yet understood: a line of the longest kind and some more.
+const WAITING_MAX: usize = 128 * 1024;
+
+/// How long the server may take to take in what a client has sent before it left.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// What both directions of one connection share.
+struct Between<'a> {
+    session: RefCell<Session>,
+    /// What Weir asks the server itself.
+    questions: RefCell<Vec<u8>>,
+    /// There are questions, or no more.
+    asked: Notify,
+    /// Nothing more is asked.
+    ends: Cell<bool>,
+    ended: Notify,
+    place: &'a Place,
+}
+
+/// Why a client's requests have ended.
+enum Last {
+    Left,
+    Violation(Violation),
+}
+
+/// Serves a client until either side leaves.
+pub async fn talk(mut client: TcpStream, server: Link, place: &Place) -> io::Result<()> {
+    let shared = &place.shared;
+    let purpose = match shared.invalidate {
+        Invalidate::All => Purpose::KeepAndTell,
+        Invalidate::Own => Purpose::Keep,
+    };
+    let session = Session::new(place.port.namespace.clone(), shared.commands.clone(), purpose);
+    let between = Between {
+        session: RefCell::new(session),
+        questions: RefCell::default(),
+        asked: Notify::new(),
+        ends: Cell::new(false),
+        ended: Notify::new(),
+        place,
+    };
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = tokio::io::split(server);
+    let last = {
+        let mut down = std::pin::pin!(between.down(&mut from_server, &mut to_client));
+        let up = between.up(&mut from_client, &mut to_server);
+        let last = tokio::select! {
+            last = up => last?,
+            // The server has left; so does Weir, and the client sees as much of the answer as it
+            // would without.
+            left = &mut down => return left,
+        };
+        if let Last::Violation(violation) = &last
+            && *violation != Violation::Web
+        {
+            between.ends.set(true);
+            between.ended.notify_one();
+            down.await?;
+        }
+        last
+    };
+    match last {
+        Last::Violation(Violation::Web) => {
+            tracing::warn!(cache = %shared.name, "a web request came to a cache; closed");
+        }
+        Last::Violation(violation) => {
+            to_client.write_all(format!("-ERR Protocol error: {violation}\r\n").as_bytes()).await?;
+        }
+        // At once, so that a server that was to hand out an element keeps it; and in order, so
+        // that it takes in what was sent before.
+        Last::Left => {
+            to_server.shutdown().await?;
+            let mut rest = BytesMut::with_capacity(ROOM);
+            let drained = async {
+                while from_server.read_buf(&mut rest).await? > 0 {
+                    rest.clear();
+                }
+                io::Result::Ok(())
+            };
+            _ = timeout(LINGER, drained).await;
+        }
+    }
+    Ok(())
+}
+
+impl Between<'_> {
+    /// Requests, until there are no more.
+    async fn up(
+        &self,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<Last> {
+        let (mut waiting, mut edits) = (BytesMut::with_capacity(ROOM), Edits::new());
+        loop {
+            let questions = self.questions.take();
+            if !questions.is_empty() {
+                to.write_all(&questions).await?;
+            }
+            let fed = self.session.borrow_mut().from_client(&waiting, &mut edits);
+            send(to, &edits, &waiting).await?;
+            edits.clear();
+            match fed {
+                Ok(taken) => waiting.advance(taken),
+                Err(violation) => return Ok(Last::Violation(violation)),
+            }
+            let busy = self.session.borrow().is_busy();
+            waiting.reserve(ROOM);
+            tokio::select! {
+                read = from.read_buf(&mut waiting), if !busy && waiting.len() < WAITING_MAX => {
+                    if read? == 0 {
+                        return Ok(Last::Left);
+                    }
+                }
+                () = self.asked.notified() => {}
+            }
+        }
+    }
+
+    /// Answers, until the server leaves or all is answered that was asked.
+    async fn down(
+        &self,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        let mut waiting = BytesMut::with_capacity(ROOM);
+        let (mut edits, mut questions) = (Edits::new(), Edits::copying());
+        loop {
+            let idle = self.session.borrow().is_idle();
+            if idle && self.ends.get() {
+                return Ok(());
+            }
+            waiting.reserve(ROOM);
+            let read = tokio::select! {
+                read = from.read_buf(&mut waiting) => read?,
+                () = self.ended.notified() => continue,
+            };
+            let was_busy = self.session.borrow().is_busy();
+            let fed = self.session.borrow_mut().from_server(&waiting, &mut edits, &mut questions);
+            self.account(&mut self.session.borrow_mut());
+            let is_busy = self.session.borrow().is_busy();
+            send(to, &edits, &waiting).await?;
+            edits.clear();
+            if was_busy {
+                self.questions.borrow_mut().extend_from_slice(questions.made());
+                questions.clear();
+            }
+            if was_busy && (!is_busy || !self.questions.borrow().is_empty()) {
+                self.asked.notify_one();
+            }
+            match fed {
+                _ if read == 0 => return Ok(()),
+                Ok(taken) => waiting.advance(taken),
+                Err(violation) => return Err(io::Error::other(violation)),
+            }
+            if waiting.len() > WAITING_MAX {
+                return Err(io::Error::other(Violation::Answer));
+            }
+        }
+    }
+
+    /// Takes over what the session has counted and what was deleted.
+    fn account(&self, session: &mut Session) {
+        self.place.counts.add(session.counts());
+        let deleted = session.deleted();
+        if !deleted.is_empty() {
+            self.place.shared.repeats.push(self.place, deleted, session.credentials());
+        }
+    }
+}
+
+impl Drop for Between<'_> {
+    fn drop(&mut self) {
+        let counted = self.session.borrow_mut().counts();
+        self.place.counts.add(counted);
+    }
+}
+
+/// Writes what became of `input`.
+async fn send(to: &mut (impl AsyncWrite + Unpin), edits: &Edits, input: &[u8]) -> io::Result<()> {
+    let mut slices = edits.slices(input);
+    let mut left = &mut slices[..];
+    while !left.is_empty() {
+        let written = match &*left {
+            [one] => to.write(one).await?,
+            more => to.write_vectored(more).await?,
+        };
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        io::IoSlice::advance_slices(&mut left, written);
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! One connection of a client that passes as it is; where versions share a server it is watched,
+//! to count what each does.
+
+use std::cell::RefCell;
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::Place;
+use super::link::Link;
+use crate::namespace::Namespace;
+use crate::namespace::edits::Edits;
+use crate::namespace::redis::{Purpose, Session};
+use crate::namespace::resp::Violation;
+
+/// Bytes that are passed on in one piece.
+const PIECE: usize = 64 * 1024;
+
+/// Bytes that are seen and not yet understood: a line of the longest kind and some more.
+const WAITING_MAX: usize = 128 * 1024;
+
+/// Passes everything on, both ways, until both sides have left.
+pub async fn pass(mut client: TcpStream, server: Link, place: &Place) -> io::Result<()> {
+    let watch = RefCell::new(Some(Watch::new(place)));
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = tokio::io::split(server);
+    let up = copy(&mut from_client, &mut to_server, |seen| watched(&watch, Watch::asked, seen));
+    let down =
+        copy(&mut from_server, &mut to_client, |seen| watched(&watch, Watch::answered, seen));
+    tokio::try_join!(up, down).map(|_| ())
+}
+
+async fn copy(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    mut seen: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        let length = from.read(&mut piece).await?;
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        seen(&piece[..length]);
+        to.write_all(&piece[..length]).await?;
+    }
+}
+
+/// Reads along.
+struct Watch<'a> {
+    session: Session,
+    requests: Vec<u8>,
+    answers: Vec<u8>,
+    place: &'a Place,
+}
+
+impl<'a> Watch<'a> {
+    fn new(place: &'a Place) -> Self {
+        let commands = place.shared.commands.clone();
+        let session = Session::new(Namespace::nothing(), commands, Purpose::Watch);
+        Self { session, requests: Vec::new(), answers: Vec::new(), place }
+    }
+
+    fn asked(&mut self, seen: &[u8]) -> Result<(), Violation> {
+        self.requests.extend_from_slice(seen);
+        let taken = self.session.from_client(&self.requests, &mut Edits::new())?;
+        self.requests.drain(..taken);
+        Ok(())
+    }
+
+    fn answered(&mut self, seen: &[u8]) -> Result<(), Violation> {
+        self.answers.extend_from_slice(seen);
+        let (mut client, mut server) = (Edits::new(), Edits::new());
+        let taken = self.session.from_server(&self.answers, &mut client, &mut server)?;
+        self.answers.drain(..taken);
+        self.place.counts.add(self.session.counts());
+        Ok(())
+    }
+}
+
+/// Looks at what passes; gives up for good where it is not understood, and lets it pass.
+fn watched<'a>(
+    watch: &RefCell<Option<Watch<'a>>>,
+    look: fn(&mut Watch<'a>, &[u8]) -> Result<(), Violation>,
+    seen: &[u8],
+) {
+    let mut place = watch.borrow_mut();
+    let Some(inside) = place.as_mut() else { return };
+    let waits = |watch: &Watch<'_>| watch.requests.len().max(watch.answers.len());
+    if look(inside, seen).is_err() || waits(inside) > WAITING_MAX {
+        tracing::debug!(cache = %inside.place.shared.name, "a connection is not counted any more");
+        *place = None;
+    }
+}

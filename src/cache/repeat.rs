@@ -1,0 +1,182 @@
+//! What an app deletes in its own namespace is gone in the others, too: what the canary's users
+//! have changed would stay old for stable's. Clients never wait for it.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::link::{Link, Server};
+use super::{Place, Shared};
+use crate::metrics::CacheCounts;
+use crate::namespace::Namespace;
+use crate::namespace::redis::{Credentials, Deleted};
+use crate::namespace::resp::{self, Value};
+
+/// Deletions that wait: some seconds of the busiest site; more are counted as failed.
+const WAITING_MAX: usize = 10_000;
+
+/// Deletions that are sent together.
+const BATCH_MAX: usize = 128;
+
+/// Tries to repeat a batch before it has failed.
+const TRIES_MAX: u32 = 3;
+
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long the server may take for a batch.
+const ANSWERS_MAX: Duration = Duration::from_secs(10);
+
+/// Deletions of one cache on their way.
+pub type Queue = mpsc::Receiver<Repeat>;
+
+/// A deletion that is to be repeated.
+#[derive(Debug)]
+pub struct Repeat {
+    /// Where it was done already.
+    done: Namespace,
+    deleted: Deleted,
+    server: Server,
+    counts: Arc<CacheCounts>,
+}
+
+/// The way to the others.
+#[derive(Debug)]
+pub struct Repeats {
+    queue: mpsc::Sender<Repeat>,
+    /// All that live.
+    namespaces: Mutex<Vec<Namespace>>,
+    /// What the last app was let in with that deleted something; the file's come first.
+    credentials: Mutex<Option<Credentials>>,
+}
+
+impl Repeats {
+    /// A way and its end.
+    pub fn new() -> (Self, Queue) {
+        let (queue, end) = mpsc::channel(WAITING_MAX);
+        (Self { queue, namespaces: Mutex::default(), credentials: Mutex::default() }, end)
+    }
+
+    /// Repeats in `namespaces` from now on.
+    pub fn follow(&self, namespaces: Vec<Namespace>) {
+        *locked(&self.namespaces) = namespaces;
+    }
+
+    /// Has `deleted` repeated, which was done at `place` by an app with `credentials`.
+    pub fn push(&self, place: &Place, deleted: Vec<Deleted>, credentials: Option<&Credentials>) {
+        let others = locked(&self.namespaces).len().saturating_sub(1);
+        if others == 0 {
+            return;
+        }
+        if let Some(credentials) = credentials {
+            *locked(&self.credentials) = Some(credentials.clone());
+        }
+        for deleted in deleted {
+            let repeat = Repeat {
+                done: place.port.namespace.clone(),
+                deleted,
+                server: place.port.server.clone(),
+                counts: Arc::clone(&place.counts),
+            };
+            if self.queue.try_send(repeat).is_err() {
+                place.counts.failed_repeats.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Repeats what comes through `queue` until it ends.
+pub async fn run(shared: Arc<Shared>, mut queue: Queue) {
+    let mut line = None;
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let mut tries = 0;
+        let failed = loop {
+            tries += 1;
+            let delivery = deliver(&mut line, &shared.repeats, &batch);
+            let late = |_| Err(io::ErrorKind::TimedOut.into());
+            match timeout(ANSWERS_MAX, delivery).await.unwrap_or_else(late) {
+                Ok(()) => break false,
+                Err(error) => {
+                    line = None;
+                    tracing::warn!(cache = %shared.name, %error, "deletions are not repeated yet");
+                }
+            }
+            if tries == TRIES_MAX {
+                break true;
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
+        for repeat in batch.drain(..) {
+            let Repeat { counts, .. } = repeat;
+            let count = if failed { &counts.failed_repeats } else { &counts.repeats };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A connection and the database that it is in.
+struct Line {
+    link: Link,
+    database: u32,
+}
+
+async fn deliver(line: &mut Option<Line>, repeats: &Repeats, batch: &[Repeat]) -> io::Result<()> {
+    let Some(first) = batch.first() else { return Ok(()) };
+    let mut open = if let Some(open) = line.take() {
+        open
+    } else {
+        let theirs = locked(&repeats.credentials).clone();
+        let credentials = first.server.credentials.clone().or(theirs);
+        Line { link: first.server.connect_as(credentials.as_ref()).await?, database: 0 }
+    };
+    let namespaces = locked(&repeats.namespaces).clone();
+    let (mut asked, mut questions) = (0, Vec::new());
+    for Repeat { done, deleted, .. } in batch {
+        if deleted.database != open.database {
+            open.database = deleted.database;
+            questions.extend(resp::command(&["SELECT", &deleted.database.to_string()]));
+            asked += 1;
+        }
+        for namespace in namespaces.iter().filter(|namespace| *namespace != done) {
+            let keys = deleted.keys.iter().map(|key| namespace.add(key));
+            let words: Vec<Vec<u8>> = std::iter::once(b"UNLINK".to_vec()).chain(keys).collect();
+            questions.extend(resp::command(&words));
+            asked += 1;
+        }
+    }
+    open.link.write_all(&questions).await?;
+    answers(&mut open.link, asked).await?;
+    *line = Some(open);
+    Ok(())
+}
+
+/// Reads `count` answers, none of which may be an error.
+async fn answers(link: &mut Link, mut count: usize) -> io::Result<()> {
+    let mut waiting = Vec::new();
+    while count > 0 {
+        let read = link.read_buf(&mut waiting).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        while count > 0
+            && let Some((value, taken)) = Value::parse(&waiting).map_err(io::Error::other)?
+        {
+            if let Value::Error(error) = value {
+                return Err(io::Error::other(String::from_utf8_lossy(&error).into_owned()));
+            }
+            waiting.drain(..taken);
+            count -= 1;
+        }
+    }
+    Ok(())
+}

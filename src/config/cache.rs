@@ -1,0 +1,332 @@
+//! Reads `[[cache]]`: a server that versions share, and the port at which each finds its own part.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use toml::de::DeValue;
+
+use super::ProxyConfig;
+use super::diagnostic::{Code, Level};
+use super::reader::Reader;
+use super::section::{At, Section, not_a};
+use super::tier::Draft;
+use super::values::{self, Mistake, quoted};
+use crate::cache::{Cache, Invalidate, Mode, Port, Server, ServerError};
+use crate::namespace::Namespace;
+use crate::traffic::{Listen, NAME_BYTES_MAX, Spot, TierName, Version};
+
+/// Ports of a cache: as many as a tier may have releases.
+const PORTS_MAX: usize = 64;
+
+/// Tiers that may share a cache.
+const TIERS_MAX: usize = super::TIERS_MAX;
+
+/// A cache as far as it could be read.
+pub(super) struct CacheDraft {
+    path: String,
+    span: Range<usize>,
+    name: Option<At<String>>,
+    mode: Mode,
+    invalidate: Invalidate,
+    server: Option<At<Server>>,
+    servers: Vec<(At<Version>, At<Server>)>,
+    ports: Vec<(At<Version>, At<SocketAddr>)>,
+    ports_span: Option<Range<usize>>,
+    tiers: Option<Vec<At<TierName>>>,
+}
+
+impl CacheDraft {
+    /// Reads one `[[cache]]`.
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        section.need("name", "name = \"sessions\"");
+        section.need("kind", "kind = \"redis\"");
+        section.need("ports", "ports = { \"1.0.0\" = \"127.0.0.1:16379\" }");
+        let name = section.text("name", "write text: \"sessions\"", name);
+        if let Some(at) = &name {
+            section.rename(format!("cache.{}", at.value));
+        }
+        let mut kind = ();
+        section.word("kind", &[("redis", ())], &mut kind);
+        let mut mode = Mode::Prefix;
+        let modes = [Mode::Prefix, Mode::Instance, Mode::Observe].map(|mode| (mode.name(), mode));
+        section.word("mode", &modes, &mut mode);
+        let mut invalidate = Invalidate::All;
+        let choices = [("all", Invalidate::All), ("own", Invalidate::Own)];
+        section.word("invalidate", &choices, &mut invalidate);
+        if mode == Mode::Instance {
+            section.need("upstreams", "upstreams = { \"1.0.0\" = \"redis://127.0.0.1:6379\" }");
+        } else {
+            section.need("upstream", "upstream = \"redis://127.0.0.1:6379\"");
+        }
+        let own = section.hidden("upstream", server);
+        let servers = by_version(&mut section, "upstreams", Secrecy::Hidden, server);
+        let wrong = if mode == Mode::Instance { "upstream" } else { "upstreams" };
+        if let Some(span) = section.key_span(wrong) {
+            let help = match mode {
+                Mode::Instance => {
+                    "with mode = \"instance\" each version has its own: use `upstreams`"
+                }
+                Mode::Prefix | Mode::Observe => {
+                    "`upstreams` is for mode = \"instance\"; the versions share one `upstream`"
+                }
+            };
+            let message = format!("`{wrong}` has no use with mode = \"{}\"", mode.name());
+            section.wrong(wrong, span, Mistake::new(message, help));
+        }
+        let ports = by_version(&mut section, "ports", Secrecy::Shown, values::socket);
+        let ports_span = section.key_span("ports");
+        let tiers = section.list("tiers", TIERS_MAX, "[\"web\"]", |text| {
+            let help = "write the name of a tier, as it stands in [[tier]]";
+            text.parse::<TierName>()
+                .map_err(|_| Mistake::new(format!("{} is no tier name", quoted(text)), help))
+        });
+        let path = section.path_of("").trim_end_matches('.').to_owned();
+        let span = section.span.clone();
+        section.finish();
+        Self { path, span, name, mode, invalidate, server: own, servers, ports, ports_span, tiers }
+    }
+
+    fn note(&self, reader: &Reader, key: &str, span: &Range<usize>, mistake: Mistake) {
+        let place = (format!("{}.{key}", self.path), span.clone());
+        reader.note((Level::Error, Code::Conflict), place, mistake, Vec::new());
+    }
+
+    /// The server behind the port of `version`.
+    fn server_of(&self, version: &Version) -> Option<&Server> {
+        let own = self.servers.iter().find(|(at, _)| at.value == *version);
+        own.map(|(_, server)| &server.value).or(self.server.as_ref().map(|at| &at.value))
+    }
+
+    /// The cache, if nothing of it is wrong.
+    pub(super) fn finish(&self, environment: Option<&str>) -> Option<Cache> {
+        let port = |(version, listen): &(At<Version>, At<SocketAddr>)| {
+            let version = version.value.clone();
+            let namespace = match self.mode {
+                Mode::Prefix => Namespace::of(environment, version.as_str()).ok()?,
+                Mode::Instance | Mode::Observe => Namespace::nothing(),
+            };
+            let server = self.server_of(&version)?;
+            Some(Port { listen: listen.value, namespace, server: server.clone(), version })
+        };
+        Some(Cache {
+            name: self.name.as_ref()?.value.clone(),
+            mode: self.mode,
+            invalidate: self.invalidate,
+            ports: self.ports.iter().map(port).collect::<Option<Vec<_>>>()?,
+        })
+    }
+}
+
+fn name(text: &str) -> Result<String, Mistake> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if (1..=NAME_BYTES_MAX).contains(&text.len()) && text.chars().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    let help = format!("use 1 to {NAME_BYTES_MAX} letters, digits and ._-");
+    Err(Mistake::new(format!("{} is no name of a cache", quoted(text)), help))
+}
+
+/// The text is not shown: it may hold a password.
+fn server(text: &str) -> Result<Server, Mistake> {
+    text.parse().map_err(|error: ServerError| {
+        let text = error.to_string();
+        let (message, help) =
+            text.split_once("; ").unwrap_or(("this is no address of a cache", &text));
+        Mistake::new(message, help)
+    })
+}
+
+/// Whether messages may show what was written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Secrecy {
+    Hidden,
+    Shown,
+}
+
+/// Reads `{ "1.0.0" = "...", ... }`.
+fn by_version<T>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    secrecy: Secrecy,
+    parse: impl Fn(&str) -> Result<T, Mistake>,
+) -> Vec<(At<Version>, At<T>)> {
+    let help = format!("write one for each release: {key} = {{ \"1.0.0\" = \"...\" }}");
+    let table = section.read(key, |value| match value {
+        DeValue::Table(table) if table.iter().count() > PORTS_MAX => {
+            let message = format!("{} versions are too many", table.iter().count());
+            Err(Mistake::new(message, format!("at most {PORTS_MAX} are allowed")))
+        }
+        DeValue::Table(table) => Ok(table),
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_) => Err(Mistake::new("this is no table", help.as_str())),
+    });
+    let mut read = Vec::new();
+    for (name, value) in table.iter().flat_map(|at| at.value.iter()) {
+        let version = name.get_ref().parse::<Version>().map_err(|error| {
+            let text = error.to_string();
+            let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
+            Mistake::new(message, help)
+        });
+        let parsed = match value.get_ref().as_str() {
+            Some(text) => parse(text),
+            None if secrecy == Secrecy::Hidden => {
+                Err(Mistake::new("this is not text", help.as_str()))
+            }
+            None => Err(not_a("text", value.get_ref(), &help)),
+        };
+        match (version, parsed) {
+            (Ok(version), Ok(parsed)) => {
+                let version = At { value: version, span: name.span() };
+                read.push((version, At { value: parsed, span: value.span() }));
+            }
+            (version, parsed) => {
+                if let Err(mistake) = version {
+                    section.wrong(key, name.span(), mistake);
+                }
+                if let Err(mistake) = parsed {
+                    section.wrong(key, value.span(), mistake);
+                }
+            }
+        }
+    }
+    read
+}
+
+/// Checks the caches against each other, the tiers and the admin address.
+pub(super) fn check(
+    reader: &Reader,
+    caches: &[CacheDraft],
+    tiers: &[Draft],
+    proxy: &ProxyConfig,
+    admin: SocketAddr,
+) {
+    for (place, cache) in caches.iter().enumerate() {
+        let earlier = &caches[..place];
+        if let Some(name) = &cache.name
+            && earlier
+                .iter()
+                .filter_map(|other| other.name.as_ref())
+                .any(|at| at.value == name.value)
+        {
+            let message = format!("two caches are called {}", quoted(&name.value));
+            cache.note(reader, "name", &name.span, Mistake::new(message, "give each its own name"));
+        }
+        addresses(reader, cache, earlier, tiers, admin);
+        namespaces(reader, cache, proxy.environment.as_deref());
+        releases(reader, cache, tiers);
+    }
+}
+
+/// An address is listened at once, and no server behind is Weir itself.
+fn addresses(
+    reader: &Reader,
+    cache: &CacheDraft,
+    earlier: &[CacheDraft],
+    tiers: &[Draft],
+    admin: SocketAddr,
+) {
+    let listens = |at: &At<Listen>| at.value.clone();
+    let tiers = tiers.iter().filter_map(|tier| tier.listen.as_ref()).map(listens);
+    let ports = |cache: &CacheDraft| -> Vec<Listen> {
+        cache.ports.iter().map(|(_, at)| Listen::Socket(at.value)).collect()
+    };
+    let mut taken: Vec<Listen> = tiers.chain([Listen::Socket(admin)]).collect();
+    taken.extend(earlier.iter().flat_map(ports));
+    for (version, listen) in &cache.ports {
+        let here = Listen::Socket(listen.value);
+        if listen.value.port() == 0 {
+            let mistake =
+                Mistake::new("an app must know its port", "write one: \"127.0.0.1:16379\"");
+            cache.note(reader, "ports", &listen.span, mistake);
+        } else if taken.iter().any(|other| other.overlaps(&here)) {
+            let message = format!("{here} is taken");
+            let help = "a port belongs to one release of one cache; choose another";
+            cache.note(reader, "ports", &listen.span, Mistake::new(message, help));
+        }
+        taken.push(here);
+        let leads = cache.server_of(&version.value).map(|server| &server.spot);
+        if leads == Some(&Spot::Socket(listen.value)) {
+            let message = format!("{} leads back to Weir", listen.value);
+            let mistake = Mistake::new(message, "`upstream` is the server, a port is Weir's");
+            cache.note(reader, "ports", &listen.span, mistake);
+        }
+    }
+}
+
+/// A namespace can stand before keys. Two of one file never overlap: versions have no colon.
+fn namespaces(reader: &Reader, cache: &CacheDraft, environment: Option<&str>) {
+    for (version, _) in cache.ports.iter().filter(|_| cache.mode == Mode::Prefix) {
+        if let Err(error) = Namespace::of(environment, version.value.as_str()) {
+            let text = error.to_string();
+            let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
+            let help = format!("give the release another name: {help}");
+            cache.note(reader, "ports", &version.span, Mistake::new(message, help));
+        }
+    }
+}
+
+/// Each release of the tiers that use a cache has a port, before it gets users.
+fn releases(reader: &Reader, cache: &CacheDraft, tiers: &[Draft]) {
+    for at in cache.tiers.iter().flatten() {
+        let mut names = tiers.iter().filter_map(|tier| tier.name.as_ref());
+        if !names.any(|name| name.value == at.value) {
+            let message = format!("there is no tier {}", quoted(at.value.as_str()));
+            let mistake = Mistake::new(message, "write the name of a [[tier]]");
+            cache.note(reader, "tiers", &at.span, mistake);
+        }
+    }
+    let uses = |tier: &&Draft| {
+        let name = tier.name.as_ref().map(|at| &at.value);
+        cache.tiers.as_ref().is_none_or(|tiers| tiers.iter().any(|at| Some(&at.value) == name))
+    };
+    let has = |list: &[(At<Version>, At<SocketAddr>)], version: &Version| {
+        list.iter().any(|(at, _)| at.value == *version)
+    };
+    for tier in tiers.iter().filter(uses) {
+        for version in tier.releases.iter().filter_map(|release| release.version.as_ref()) {
+            if cache.ports_span.is_some() && !has(&cache.ports, &version.value) {
+                let name = tier.name.as_ref().map_or("", |at| at.value.as_str());
+                let message = format!("release {} of {name} has no port", version.value);
+                let help = format!(
+                    "add \"{}\" = \"127.0.0.1:...\" to `ports`, or say which tiers use this cache: \
+                     tiers = [...]",
+                    version.value
+                );
+                let place = (
+                    format!("{}.ports", cache.path),
+                    cache.ports_span.clone().unwrap_or(cache.span.clone()),
+                );
+                let others = vec![(version.span.clone(), "the release".to_owned())];
+                reader.note(
+                    (Level::Error, Code::Conflict),
+                    place,
+                    Mistake::new(message, help),
+                    others,
+                );
+            }
+        }
+    }
+    let known = |version: &Version| {
+        let mut releases = tiers.iter().flat_map(|tier| &tier.releases);
+        releases.any(|release| release.version.as_ref().is_some_and(|at| at.value == *version))
+    };
+    for (version, _) in &cache.ports {
+        if !known(&version.value) {
+            let message = format!("no tier has a release {}", version.value);
+            let mistake = Mistake::new(message, "is it a slip, or did the release leave the file?");
+            let place = (format!("{}.ports", cache.path), version.span.clone());
+            reader.note((Level::Warning, Code::Remark), place, mistake, Vec::new());
+        }
+        let missing = cache.mode == Mode::Instance
+            && !cache.servers.iter().any(|(at, _)| at.value == version.value);
+        if missing && cache.server.is_none() {
+            let message = format!("version {} has a port and no server", version.value);
+            let mistake = Mistake::new(message, "add it to `upstreams`");
+            cache.note(reader, "ports", &version.span, mistake);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The section of caches.
+
+use super::Keys;
+use super::list::key;
+use crate::config::difference::Class::{Live, Restart};
+
+pub const CACHE: Keys = Keys {
+    title: "[[cache]]",
+    keys: &[
+        key("name", "name", "", Restart, "Name in messages and metrics; required."),
+        key("kind", "`\"redis\"`", "", Restart, "What is spoken there; required."),
+        key(
+            "upstream",
+            "URL",
+            "",
+            Restart,
+            "The server that the versions share: `redis://127.0.0.1:6379`, `redis://:password@cache.internal:6379`, `redis://unix:/run/redis.sock`. A password here is said by Weir; without one the apps say theirs.",
+        ),
+        key(
+            "upstreams",
+            "URLs by version",
+            "",
+            Live,
+            "With `mode = \"instance\"`: the server of each version.",
+        ),
+        key(
+            "ports",
+            "addresses by version",
+            "",
+            Live,
+            "Where each release finds its part, for its whole life; required for each release of the `tiers`.",
+        ),
+        key(
+            "mode",
+            "`\"prefix\"`, `\"instance\"` or `\"observe\"`",
+            "\"prefix\"",
+            Restart,
+            "How versions are kept apart: by what stands before their keys, by a server each, or not at all (they are only counted).",
+        ),
+        key(
+            "invalidate",
+            "`\"all\"` or `\"own\"`",
+            "\"all\"",
+            Restart,
+            "Whether a key that one version deletes is deleted for the others, too.",
+        ),
+        key("tiers", "list of tier names", "", Live, "The tiers that use it; without it all."),
+    ],
+};

@@ -1,0 +1,88 @@
+//! What the ports of caches count.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::namespace::redis::Counts;
+use crate::traffic::Version;
+
+/// The counts of one port: only rising, but for the connections that are open.
+#[derive(Debug, Default)]
+pub struct CacheCounts {
+    /// Connections of clients that are open.
+    pub connections: AtomicU64,
+    /// Connections that could not be made, since the server was not reached.
+    pub unreached: AtomicU64,
+    /// Commands.
+    pub commands: AtomicU64,
+    /// Values that were there.
+    pub hits: AtomicU64,
+    /// Values that were not.
+    pub misses: AtomicU64,
+    /// Commands that were refused.
+    pub refused: AtomicU64,
+    /// Scripts without a key.
+    pub keyless_scripts: AtomicU64,
+    /// Deletions repeated in the other namespaces.
+    pub repeats: AtomicU64,
+    /// Deletions that could not be repeated.
+    pub failed_repeats: AtomicU64,
+}
+
+impl CacheCounts {
+    /// Adds what a connection has counted.
+    pub fn add(&self, counts: Counts) {
+        let Counts { commands, hits, misses, refused, keyless_scripts } = counts;
+        let pairs = [
+            (&self.commands, commands),
+            (&self.hits, hits),
+            (&self.misses, misses),
+            (&self.refused, refused),
+            (&self.keyless_scripts, keyless_scripts),
+        ];
+        for (count, more) in pairs.into_iter().filter(|(_, more)| *more > 0) {
+            count.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    /// The share of values that were there; none before anybody has asked for one.
+    pub fn hit_ratio(&self) -> Option<f64> {
+        let (hits, misses) =
+            (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed));
+        (hits + misses > 0).then(|| hits as f64 / (hits + misses) as f64)
+    }
+}
+
+/// One port of a cache.
+#[derive(Clone, Debug)]
+pub struct CacheEntry {
+    /// The cache.
+    pub cache: String,
+    /// The release.
+    pub version: Version,
+    /// What stands before its keys, if something does.
+    pub namespace: Option<String>,
+    /// How versions are kept apart.
+    pub mode: &'static str,
+    /// Where Weir listens.
+    pub listen: SocketAddr,
+    /// What is counted.
+    pub counts: Arc<CacheCounts>,
+}
+
+/// Every port there is: the data wing writes, others read.
+#[derive(Debug, Default)]
+pub struct CacheLedger(Mutex<Vec<CacheEntry>>);
+
+impl CacheLedger {
+    /// There are these.
+    pub fn set(&self, entries: Vec<CacheEntry>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = entries;
+    }
+
+    /// The ports, by cache and version.
+    pub fn entries(&self) -> Vec<CacheEntry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

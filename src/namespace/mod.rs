@@ -1,0 +1,136 @@
+//! What keeps the caches of two versions apart: the name that stands before every key of one.
+//!
+//! Pure: bytes in, bytes out. `redis` knows where each command keeps its keys.
+//!
+//! ```
+//! use weir::namespace::Namespace;
+//! let namespace: Namespace = "production:1.0.0".parse().unwrap();
+//! assert_eq!(namespace.prefix(), b"production:1.0.0:");
+//! assert!("1.*".parse::<Namespace>().is_err(), "patterns would match it");
+//! ```
+
+pub mod edits;
+pub mod redis;
+pub mod resp;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// Bytes of a namespace: memcached allows 250 for a whole key.
+pub const NAMESPACE_BYTES_MAX: usize = 32;
+
+/// What stands before the keys of one release: 1 to 32 of `[A-Za-z0-9._:-]`. Nothing in it means
+/// anything in a pattern of Redis, or ends a key of memcached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Namespace {
+    /// With the colon that ends it.
+    prefix: Arc<str>,
+}
+
+/// Why a text is no namespace.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error(
+    "{0:?} cannot stand before keys; use 1 to {NAMESPACE_BYTES_MAX} letters, digits, dots, \
+     colons, underscores and hyphens"
+)]
+pub struct NamespaceError(String);
+
+impl Namespace {
+    /// The namespace of a release, in an environment if there are several.
+    ///
+    /// # Errors
+    /// Both together are too long, or have something in them that keys must not begin with.
+    pub fn of(environment: Option<&str>, release: &str) -> Result<Self, NamespaceError> {
+        match environment {
+            Some(environment) => format!("{environment}:{release}").parse(),
+            None => release.parse(),
+        }
+    }
+
+    /// Nothing before any key.
+    pub fn nothing() -> Self {
+        Self { prefix: "".into() }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        self.prefix.strip_suffix(':').unwrap_or_default()
+    }
+
+    /// What is put before a key.
+    pub fn prefix(&self) -> &[u8] {
+        self.prefix.as_bytes()
+    }
+
+    /// `key` as the server has it.
+    pub fn add(&self, key: &[u8]) -> Vec<u8> {
+        [self.prefix(), key].concat()
+    }
+
+    /// The app's key of `key`, if it is in this namespace.
+    pub fn strip<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
+        key.strip_prefix(self.prefix())
+    }
+
+    /// Whether a key of one of the two may be a key of the other: `a` has all keys of `a:b`.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (one, two) = (self.prefix(), other.prefix());
+        one.starts_with(two) || two.starts_with(one)
+    }
+}
+
+impl FromStr for Namespace {
+    type Err = NamespaceError;
+
+    fn from_str(text: &str) -> Result<Self, NamespaceError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+        if (1..=NAMESPACE_BYTES_MAX).contains(&text.len()) && text.chars().all(allowed) {
+            return Ok(Self { prefix: format!("{text}:").into() });
+        }
+        Err(NamespaceError(text.chars().take(NAMESPACE_BYTES_MAX * 2).collect()))
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace(text: &str) -> Namespace {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_added_is_stripped() {
+        let one = namespace("1.0.0");
+        assert_eq!(one.add(b"key"), b"1.0.0:key");
+        assert_eq!(one.strip(b"1.0.0:key"), Some(&b"key"[..]));
+        assert_eq!(one.strip(&one.add(b"")), Some(&b""[..]));
+        assert_eq!(one.strip(b"1.0.1:key"), None);
+    }
+
+    #[test]
+    fn nothing_that_means_something_elsewhere_is_in_a_name() {
+        for wrong in ["", "a b", "a*", "[a]", "a\n", "a+b", "é", &"x".repeat(33)] {
+            let error = wrong.parse::<Namespace>().unwrap_err().to_string();
+            assert!(error.contains("cannot stand before keys"), "{error}");
+        }
+        assert_eq!(namespace(&"x".repeat(32)).as_str().len(), 32);
+    }
+
+    #[test]
+    fn a_name_inside_another_is_noticed() {
+        assert!(namespace("a").overlaps(&namespace("a:b")));
+        assert!(namespace("a").overlaps(&namespace("a")));
+        assert!(!namespace("a").overlaps(&namespace("ab")));
+        assert!(!namespace("a:1").overlaps(&namespace("a:2")));
+    }
+}

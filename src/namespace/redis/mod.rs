@@ -1,0 +1,111 @@
+//! The keys of Redis: put into a namespace on their way to the server, taken out on the way back.
+//!
+//! A [`Session`] is one connection of a client. It is fed what either side sends, in whatever
+//! parts, and says what the other side gets.
+//!
+//! ```
+//! use weir::namespace::edits::Edits;
+//! use weir::namespace::redis::{Commands, Purpose, Session};
+//!
+//! let namespace = "1.0.0".parse().unwrap();
+//! let mut session = Session::new(namespace, Commands::default(), Purpose::Keep);
+//! let (mut server, mut client) = (Edits::new(), Edits::new());
+//! session.from_client(b"BRPOP queue 0\r\n", &mut server).unwrap();
+//! assert_eq!(server.made(), b"*3\r\n$5\r\nBRPOP\r\n$11\r\n1.0.0:queue\r\n$1\r\n0\r\n");
+//! server.clear();
+//! let answer = b"*2\r\n$11\r\n1.0.0:queue\r\n$3\r\njob\r\n";
+//! session.from_server(answer, &mut client, &mut server).unwrap();
+//! assert_eq!(client.made(), b"*2\r\n$5\r\nqueue\r\n$3\r\njob\r\n");
+//! ```
+
+mod answers;
+mod commands;
+mod errand;
+mod places;
+mod requests;
+mod special;
+mod talk;
+
+pub use commands::{Command, Commands, Knowledge, Request};
+pub use talk::{Counts, Credentials, Deleted, Purpose};
+
+use super::Namespace;
+use super::edits::Edits;
+use super::resp::Violation;
+use answers::{Answers, Outs};
+use requests::Requests;
+use talk::Talk;
+
+/// One connection of a client, and the connection to the server that it has for itself.
+#[derive(Debug)]
+pub struct Session {
+    commands: Commands,
+    requests: Requests,
+    answers: Answers,
+    talk: Talk,
+}
+
+impl Session {
+    /// A new connection, read for `purpose`, whose keys are those of `namespace`.
+    pub fn new(namespace: Namespace, commands: Commands, purpose: Purpose) -> Self {
+        Self {
+            commands,
+            requests: Requests::default(),
+            answers: Answers::default(),
+            talk: Talk::new(namespace, purpose),
+        }
+    }
+
+    /// Takes in what the client has sent. Gives how much of `input` was taken; the rest is to come
+    /// again, with more behind it, or once [`is_busy`](Self::is_busy) no more.
+    ///
+    /// # Errors
+    /// It is not RESP. Nothing more can be understood.
+    pub fn from_client(&mut self, input: &[u8], server: &mut Edits) -> Result<usize, Violation> {
+        self.requests.feed(input, &mut self.talk, &self.commands, server)
+    }
+
+    /// Takes in what the server has sent, likewise. Weir may have something to ask the `server`.
+    ///
+    /// # Errors
+    /// It is not RESP, or nobody asked for it.
+    pub fn from_server(
+        &mut self,
+        input: &[u8],
+        client: &mut Edits,
+        server: &mut Edits,
+    ) -> Result<usize, Violation> {
+        self.answers.feed(input, &mut self.talk, &self.commands, Outs { client, server })
+    }
+
+    /// Whether requests wait until Weir has done something itself.
+    pub const fn is_busy(&self) -> bool {
+        self.talk.errand.is_some()
+    }
+
+    /// Whether every request that was sent on has been answered.
+    pub fn is_idle(&self) -> bool {
+        self.talk.pending.is_empty() && self.answers.is_between()
+    }
+
+    /// What was counted since it was asked last.
+    pub const fn counts(&mut self) -> Counts {
+        std::mem::replace(
+            &mut self.talk.counts,
+            Counts { commands: 0, hits: 0, misses: 0, refused: 0, keyless_scripts: 0 },
+        )
+    }
+
+    /// What the client has deleted since it was asked last.
+    pub fn deleted(&mut self) -> Vec<Deleted> {
+        std::mem::take(&mut self.talk.deleted)
+    }
+
+    /// What the server has last let the client in with.
+    pub const fn credentials(&self) -> Option<&Credentials> {
+        self.talk.credentials.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! What requests and answers of one connection know of each other.
+
+use std::collections::VecDeque;
+
+use super::commands::{Feed, Rule};
+use super::errand::Errand;
+use crate::namespace::Namespace;
+
+/// An answer that is waited for.
+#[derive(Debug)]
+pub struct Pending {
+    /// Where it has keys.
+    pub rule: Rule,
+    /// Whether it may name a key if it is an error.
+    pub names_keys: bool,
+    /// What it changes.
+    pub effect: Effect,
+}
+
+impl Pending {
+    /// An answer with keys by `rule`.
+    pub const fn new(rule: Rule) -> Self {
+        Self { rule, names_keys: false, effect: Effect::None }
+    }
+
+    /// An answer with an effect.
+    pub const fn with(effect: Effect) -> Self {
+        Self { rule: Rule::Plain, names_keys: false, effect }
+    }
+}
+
+/// What an answer changes.
+#[derive(Debug)]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// Commands are queued from now on.
+    Multi,
+    /// The queued ones are answered.
+    Exec,
+    /// The queued ones are forgotten.
+    Discard,
+    /// The connection is as new.
+    Reset,
+    /// Another database.
+    Select(u32),
+    /// Another version of the protocol, and who asks.
+    Hello(Option<u8>, Option<Credentials>),
+    /// Who asks.
+    Auth(Credentials),
+    /// So many confirmations come.
+    Subscribe(Feed, usize),
+    /// So many come; none: as many as there are subscriptions, and at least one.
+    Unsubscribe(Feed, Option<usize>),
+    /// The client is told this instead.
+    Refused(Box<str>),
+    /// Weir reads it itself.
+    Errand,
+    /// These keys are gone, without the prefix.
+    Deleted(Vec<Vec<u8>>),
+}
+
+/// What `AUTH` was told: a password, or a user and a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials(pub Vec<Vec<u8>>);
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("(hidden)")
+    }
+}
+
+/// Keys that an app has deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Their database.
+    pub database: u32,
+    /// The keys, without a prefix.
+    pub keys: Vec<Vec<u8>>,
+}
+
+/// What has been counted since it was last taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Commands.
+    pub commands: u64,
+    /// Values that were there.
+    pub hits: u64,
+    /// Values that were not.
+    pub misses: u64,
+    /// Commands that were refused.
+    pub refused: u64,
+    /// Scripts without a key: they may build names of their own.
+    pub keyless_scripts: u64,
+}
+
+/// What a connection is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To put its keys into a namespace.
+    Keep,
+    /// The same, and to tell what it deletes.
+    KeepAndTell,
+    /// To count. Nothing is refused, and what would be sent is of no use.
+    Watch,
+}
+
+/// What requests and answers of one connection know of each other.
+#[derive(Debug)]
+pub struct Talk {
+    /// Whose keys.
+    pub namespace: Namespace,
+    /// What for.
+    pub purpose: Purpose,
+    /// Answers that are waited for, in their order.
+    pub pending: VecDeque<Pending>,
+    /// Whether the last request stands inside a transaction, as far as it has been asked for.
+    pub asked_multi: bool,
+    /// What Weir does itself; requests wait meanwhile.
+    pub errand: Option<Errand>,
+    /// The server would not say what it knows of the command at hand.
+    pub cannot_learn: bool,
+    /// The database.
+    pub database: u32,
+    /// The version of the protocol.
+    pub protocol: u8,
+    /// What was queued, inside a transaction.
+    pub queued: Option<VecDeque<Pending>>,
+    /// The same while it is answered.
+    pub executing: VecDeque<Pending>,
+    /// Subscriptions to channels, patterns and channels of a shard.
+    pub subscriptions: [u64; 3],
+    /// Deletions that were not taken yet.
+    pub deleted: Vec<Deleted>,
+    /// The last that the server took.
+    pub credentials: Option<Credentials>,
+    /// What has been counted.
+    pub counts: Counts,
+}
+
+impl Talk {
+    /// The talk of a new connection.
+    pub fn new(namespace: Namespace, purpose: Purpose) -> Self {
+        Self {
+            namespace,
+            purpose,
+            pending: VecDeque::new(),
+            asked_multi: false,
+            errand: None,
+            cannot_learn: false,
+            database: 0,
+            protocol: 2,
+            queued: None,
+            executing: VecDeque::new(),
+            subscriptions: [0; 3],
+            deleted: Vec::new(),
+            credentials: None,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Whether the client listens to channels and can do nothing else, as it is in RESP2.
+    pub const fn only_listens(&self) -> bool {
+        let [channels, patterns, shards] = self.subscriptions;
+        self.protocol == 2 && channels + patterns + shards > 0
+    }
+
+    /// Whether the next list may be a message, or the confirmation of a subscription.
+    pub fn may_hear(&self) -> bool {
+        let asked = self.pending.front().map(|pending| &pending.effect);
+        self.only_listens()
+            || matches!(asked, Some(Effect::Subscribe(..) | Effect::Unsubscribe(..)))
+    }
+
+    /// Takes in that a subscription was confirmed.
+    pub fn confirmed(&mut self, feed: Feed, added: bool) {
+        let there = self.subscriptions[place(feed)];
+        let there = usize::try_from(there).unwrap_or(usize::MAX).max(1);
+        let left = match self.pending.front_mut().map(|pending| &mut pending.effect) {
+            Some(Effect::Subscribe(asked, left)) if added && *asked == feed => left,
+            Some(Effect::Unsubscribe(asked, left)) if !added && *asked == feed => {
+                left.get_or_insert(there)
+            }
+            // The server itself has ended it.
+            Some(_) | None => return,
+        };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            self.pending.pop_front();
+        }
+    }
+
+    /// Takes in how many subscriptions there are: Redis counts channels and patterns together.
+    pub fn subscribed(&mut self, feed: Feed, total: u64) {
+        let [channels, patterns, shards] = &mut self.subscriptions;
+        match feed {
+            Feed::Channel => *channels = total.saturating_sub(*patterns),
+            Feed::Pattern => *patterns = total.saturating_sub(*channels),
+            Feed::Shard => *shards = total,
+        }
+    }
+
+    /// Takes in that the server has begun to answer a command; gives where this answer has keys.
+    pub fn arrived(&mut self, pending: Pending, kind: u8, line: &[u8]) -> Rule {
+        let failed = matches!(kind, b'-' | b'!');
+        if line == b"+QUEUED"
+            && let Some(queued) = &mut self.queued
+        {
+            queued.push_back(pending);
+            return Rule::Plain;
+        }
+        match pending.effect {
+            Effect::Exec => {
+                let queued = self.queued.take().unwrap_or_default();
+                if kind == b'*' && line != b"*-1" {
+                    self.executing = queued;
+                }
+            }
+            Effect::Discard => self.queued = None,
+            Effect::Multi if !failed => self.queued = Some(VecDeque::new()),
+            Effect::Reset if !failed => {
+                (self.database, self.protocol, self.queued) = (0, 2, None);
+                self.subscriptions = [0; 3];
+            }
+            Effect::Select(database) if !failed => self.database = database,
+            Effect::Hello(version, credentials) if !failed => {
+                self.protocol = version.unwrap_or(self.protocol);
+                self.credentials = credentials.or(self.credentials.take());
+            }
+            Effect::Auth(credentials) if !failed => self.credentials = Some(credentials),
+            Effect::Deleted(keys) if !failed && !keys.is_empty() => {
+                self.deleted.push(Deleted { database: self.database, keys });
+            }
+            Effect::Multi
+            | Effect::Reset
+            | Effect::Select(_)
+            | Effect::Hello(..)
+            | Effect::Auth(_)
+            | Effect::Deleted(_)
+            | Effect::None
+            | Effect::Subscribe(..)
+            | Effect::Unsubscribe(..)
+            | Effect::Refused(_)
+            | Effect::Errand => {}
+        }
+        pending.rule
+    }
+}
+
+const fn place(feed: Feed) -> usize {
+    match feed {
+        Feed::Channel => 0,
+        Feed::Pattern => 1,
+        Feed::Shard => 2,
+    }
+}
