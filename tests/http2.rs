@@ -2,6 +2,7 @@
 //! may take, what a client may not do, and what real clients see.
 
 mod answers;
+mod calls;
 mod floods;
 mod life;
 mod mapping;
