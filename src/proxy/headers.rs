@@ -483,6 +483,8 @@ fn one_length(headers: &HeaderMap) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -613,5 +615,40 @@ mod tests {
     fn a_circle_is_noticed() {
         assert!(is_loop(&map(&[("x-weir-hop", "one, two")]), "two"));
         assert!(!is_loop(&map(&[("x-weir-hop", "one, two")]), "tw"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_cookie_that_is_taken_out_is_gone_and_the_others_stay(
+            lines in prop::collection::vec("[abx=; \"]{0,24}", 1..4),
+            name in "[abx]{1,2}",
+        ) {
+            let mut headers: HeaderMap =
+                lines.iter().map(|line| (COOKIE, line.parse().unwrap())).collect();
+            let pairs = |headers: &HeaderMap| -> Vec<String> {
+                let lines = headers.get_all(COOKIE).iter().map(|line| line.to_str().unwrap());
+                let pairs = lines.flat_map(|line| line.split(';')).map(str::trim);
+                pairs.filter(|pair| !pair.is_empty()).map(str::to_owned).collect()
+            };
+            let mut kept = pairs(&headers);
+            kept.retain(|pair| pair.split_once('=').is_none_or(|(key, _)| key != name));
+            remove_cookie(&mut headers, name.as_bytes());
+            prop_assert_eq!(crate::traffic::affinity::cookie(&headers, name.as_bytes()), None);
+            prop_assert_eq!(pairs(&headers), kept);
+        }
+
+        #[test]
+        fn a_host_is_what_a_slow_reader_takes_for_one(host in "[a.\\[\\]:0-9%x@ -]{0,12}") {
+            let bracketed = host.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+            let (name, port) = if let Some((address, port)) = bracketed {
+                (address.parse::<Ipv6Addr>().is_ok(), port)
+            } else {
+                let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+                (!name.is_empty() && !name.contains(['[', ']', '@', ' ']), port)
+            };
+            let digits = |port: &str| port.chars().all(|c| c.is_ascii_digit());
+            let port = port.is_empty() || port.strip_prefix(':').is_some_and(digits);
+            prop_assert_eq!(is_host(host.as_bytes()), name && port);
+        }
     }
 }

@@ -465,7 +465,7 @@ impl Keeper {
 }
 
 #[cfg(test)]
-mod mutation;
+mod messages;
 
 #[cfg(test)]
 mod tests {

@@ -70,11 +70,14 @@ async fn proxied(socket: &mut Socket) -> Result<Option<IpAddr>> {
 mod tests {
     use std::net::SocketAddr;
 
+    use proptest::prelude::*;
+    use proptest::sample::select;
     use proxy_header::ProxiedAddress;
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::proxy::messages::{cases, damaged};
 
     /// What is made of `header`, sent in pieces of `step` bytes with `rest` behind it.
     async fn reads(header: &[u8], step: usize) -> (Result<Option<IpAddr>>, Vec<u8>) {
@@ -124,6 +127,56 @@ mod tests {
         let endless = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff".as_slice(), &[0; 10_000]].concat();
         for header in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), b"PROXY TCP4 1.2.3\r\n", &endless] {
             assert!(reads(header, 100).await.0.is_err());
+        }
+    }
+
+    const STARTS: [&[u8]; 4] =
+        [b"", b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0"];
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(cases(100))]
+
+        #[test]
+        fn what_is_written_is_read_back_and_nothing_behind_it(
+            client: [u8; 16],
+            port: u16,
+            old: bool,
+            is_binary: bool,
+            step in 1_usize..300,
+        ) {
+            let [first, second, third, fourth, ..] = client;
+            let client: IpAddr =
+                if old { [first, second, third, fourth].into() } else { client.into() };
+            let here = if old { "192.0.2.1:443" } else { "[2001:db8::1]:443" };
+            let address = ProxiedAddress::stream(SocketAddr::new(client, port), here.parse().unwrap());
+            let (header, mut bytes) = (ProxyHeader::with_address(address), Vec::new());
+            let written =
+                if is_binary { header.encode_v2(&mut bytes) } else { header.encode_v1(&mut bytes) };
+            written.unwrap();
+            let (read, rest) = runtime().block_on(reads(&bytes, step));
+            prop_assert_eq!(read.unwrap(), Some(client));
+            prop_assert_eq!(rest, b"GET / HTTP/1.1");
+        }
+
+        #[test]
+        fn a_damaged_header_is_read_or_refused(
+            text in damaged(select(headers())),
+            step in 1_usize..300,
+        ) {
+            let _ = runtime().block_on(reads(&text.0, step));
+        }
+
+        #[test]
+        fn no_bytes_are_too_strange(
+            start in select(&STARTS[..]),
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            step in 1_usize..300,
+        ) {
+            let _ = runtime().block_on(reads(&[start, &bytes].concat(), step));
         }
     }
 }

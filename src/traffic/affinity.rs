@@ -134,6 +134,8 @@ pub fn address_key(address: IpAddr) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn with_cookies(lines: &[&str]) -> HeaderMap {
@@ -181,5 +183,37 @@ mod tests {
         assert_ne!(key("2001:db8:1:2::3"), key("2001:db8:1:3::3"));
         assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
         assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+    }
+
+    /// The first value of `name`, as slowly as it can be said.
+    fn naive(lines: &[String], name: &str) -> Option<String> {
+        let pairs = lines.iter().flat_map(|line| line.split(';'));
+        let mut values = pairs.filter_map(|pair| {
+            let (key, value) = pair.trim_start().split_once('=')?;
+            (key == name).then(|| value.trim_end().to_owned())
+        });
+        values.next()
+    }
+
+    proptest! {
+        #[test]
+        fn cookies_are_found_as_a_slow_reader_finds_them(
+            lines in prop::collection::vec("[abx=; \"\t]{0,24}", 0..4),
+            name in "[abx]{1,2}",
+        ) {
+            let headers = lines.iter().map(|line| (COOKIE, line.parse().unwrap())).collect();
+            let found = cookie(&headers, name.as_bytes());
+            let found = found.map(|value| String::from_utf8_lossy(value).into_owned());
+            prop_assert_eq!(found, naive(&lines, &name));
+        }
+
+        #[test]
+        fn no_cookie_is_too_strange(line in prop::collection::vec(any::<u8>(), 0..60), name: Vec<u8>) {
+            if let Ok(line) = line.try_into() {
+                let headers: HeaderMap = [(COOKIE, line)].into_iter().collect();
+                let _ = cookie(&headers, &name);
+                let _ = Sticky::Own.keys(&headers, true);
+            }
+        }
     }
 }

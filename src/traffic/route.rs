@@ -152,6 +152,8 @@ fn without_port(host: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn route(host: &str, path: &str) -> Route {
@@ -218,6 +220,42 @@ mod tests {
         }
         for path in ["", "v1", "/a?b", "/a b", "/ü"] {
             assert!(Route::new(None, Some(path)).is_err(), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_route_takes_what_a_slow_reader_says(
+            own in prop::option::of("(\\*\\.)?[ab]{1,2}(\\.[ab]{1,2}){0,2}"),
+            start in prop::option::of("/([ab]{1,2}/?){0,2}"),
+            host in "[abAB]{1,2}(\\.[ab]{1,2}){0,3}\\.?(:[0-9]{0,3})?",
+            path in "/([ab]{1,2}/?){0,3}",
+        ) {
+            let route = Route::new(own.as_deref(), start.as_deref()).unwrap();
+            let name = host.split(':').next().unwrap().to_lowercase();
+            let name = name.strip_suffix('.').unwrap_or(&name);
+            let hosted = own.is_none_or(|own| match own.strip_prefix('*') {
+                Some(end) => name.ends_with(end) && name.len() > end.len(),
+                None => name == own,
+            });
+            let below = |start: &str| format!("{}/", start.strip_suffix('/').unwrap_or(start));
+            let begun = start.is_none_or(|start| {
+                path.starts_with(&below(&start)) || path == start
+            });
+            prop_assert_eq!(route.takes(host.as_bytes(), &path), hosted && begun);
+        }
+
+        #[test]
+        fn no_host_and_no_path_is_too_strange(
+            own in ".{0,20}", start in ".{0,20}", host: Vec<u8>, path in ".{0,20}",
+        ) {
+            let own = Route::new(Some(&own), None);
+            let start = Route::new(None, Some(&start));
+            for route in [own, start].into_iter().flatten() {
+                route.takes(&host, &path);
+                let again = Route::new(route.host().as_deref(), route.path());
+                prop_assert_eq!(again, Ok(route));
+            }
         }
     }
 }

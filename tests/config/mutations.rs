@@ -10,7 +10,13 @@ fn survives(text: &str) {
     if let Err(report) = read(text) {
         assert!(report.has_errors());
         assert!(!report.picture(false).is_empty() && !report.picture(true).is_empty());
-        assert!(report.json().is_array());
+        let lines = text.lines().count() as u64 + 1;
+        for mistake in report.json().as_array().unwrap() {
+            let line = mistake["line"].as_u64();
+            let is_placed = line.is_some_and(|line| (1..=lines).contains(&line));
+            // No line can say that there is no tier.
+            assert!(is_placed || mistake["message"] == "there is no tier", "{mistake}");
+        }
     }
 }
 

@@ -311,39 +311,45 @@ fn fields(section: &[u8], most: usize) -> Result<HeaderMap, Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
 
-    /// The body, its trailers and what is left over, however `bytes` are cut.
-    fn decode(
-        mut decoder: Decoder,
-        bytes: &[u8],
-        step: usize,
-    ) -> Result<(Vec<u8>, Option<HeaderMap>, usize), Malformed> {
+    use super::*;
+    use crate::proxy::messages::{Text, cases, damaged, framed, lines, pieces};
+
+    /// The body, its trailers and how many bytes are left over.
+    type Whole = (Vec<u8>, Option<HeaderMap>, usize);
+
+    fn decode(mut decoder: Decoder, pieces: Vec<Vec<u8>>) -> Result<Whole, Malformed> {
         let (mut body, mut trailers) = (Vec::new(), None);
         let mut spare = BytesMut::new();
         let mut input = Bytes::new();
-        let mut rest = bytes;
+        let mut rest = pieces.into_iter();
         loop {
             match decoder.decode(&mut input, &mut spare)? {
                 Decoded::Data(data) => body.extend_from_slice(&data),
                 Decoded::Trailers(fields) => trailers = Some(fields),
-                Decoded::Over => return Ok((body, trailers, input.len() + rest.len())),
-                Decoded::More if rest.is_empty() => return Err(Malformed("cut short")),
+                Decoded::Over => {
+                    return Ok((
+                        body,
+                        trailers,
+                        input.len() + rest.map(|piece| piece.len()).sum::<usize>(),
+                    ));
+                }
                 Decoded::More => {
                     assert!(input.is_empty(), "all is taken before more is asked for");
-                    let part = step.min(rest.len());
-                    input = Bytes::copy_from_slice(&rest[..part]);
-                    rest = &rest[part..];
+                    input = rest.next().ok_or(Malformed("cut short"))?.into();
                 }
             }
             assert!(spare.is_empty(), "lent memory is given back");
         }
     }
 
-    fn chunked(bytes: &[u8]) -> Result<(Vec<u8>, Option<HeaderMap>, usize), Malformed> {
-        let whole = decode(Decoder::chunked(4), bytes, usize::MAX);
+    fn chunked(bytes: &[u8]) -> Result<Whole, Malformed> {
+        let whole = decode(Decoder::chunked(4), vec![bytes.to_vec()]);
         for step in [1, 2, 3, 7] {
-            let pieces = decode(Decoder::chunked(4), bytes, step);
+            let pieces = bytes.chunks(step).map(<[u8]>::to_vec).collect();
+            let pieces = decode(Decoder::chunked(4), pieces);
             assert_eq!(pieces.is_ok(), whole.is_ok(), "{step}: {pieces:?} {whole:?}");
             if let (Ok(pieces), Ok(whole)) = (&pieces, &whole) {
                 assert_eq!(pieces, whole, "{step}");
@@ -447,10 +453,44 @@ mod tests {
     #[test]
     fn a_body_of_known_length_leaves_the_rest() {
         for step in [1, 3, usize::MAX] {
-            let (body, _, left) = decode(Decoder::Length(5), b"hello world", step).unwrap();
+            let pieces = b"hello world".chunks(step).map(<[u8]>::to_vec).collect();
+            let (body, _, left) = decode(Decoder::Length(5), pieces).unwrap();
             assert_eq!((body.as_slice(), left), (&b"hello"[..], 6));
         }
         assert!(Decoder::Length(0).is_over());
-        assert!(decode(Decoder::Length(5), b"hell", 1).is_err());
+        assert!(decode(Decoder::Length(5), vec![b"hell".to_vec()]).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(cases(300))]
+
+        #[test]
+        fn chunks_are_the_same_however_they_are_cut(
+            text in prop_oneof![
+                framed().prop_map(|framed| Text(framed.bytes)),
+                damaged(framed().prop_map(|framed| framed.bytes)),
+            ],
+            places in prop::collection::vec(any::<Index>(), 0..12),
+        ) {
+            let whole = decode(Decoder::chunked(4), vec![text.0.clone()]);
+            let cut = decode(Decoder::chunked(4), pieces(&text.0, &places));
+            prop_assert_eq!(cut.is_ok(), whole.is_ok(), "{:?} {:?}", cut, whole);
+            if let (Ok(cut), Ok(whole)) = (cut, whole) {
+                prop_assert_eq!(cut, whole);
+            }
+        }
+
+        #[test]
+        fn honest_chunks_mean_what_was_framed(framed in framed()) {
+            if framed.field.as_ref().is_some_and(|field| field.to_lowercase().contains("chunked")) {
+                let (body, trailers, left) =
+                    decode(Decoder::chunked(4), vec![framed.bytes]).unwrap();
+                let mut told = trailers.map(|trailers| lines(&trailers)).unwrap_or_default();
+                let mut meant = framed.trailers;
+                told.sort();
+                meant.sort();
+                prop_assert_eq!((body, told, left), (framed.body, meant, 0));
+            }
+        }
     }
 }

@@ -19,6 +19,16 @@ pub struct HyperHttp1 {
     sender: SendRequest<RequestBody>,
 }
 
+/// How hyper reads answers.
+pub fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(answer_bytes_max(limits));
+    if limits.headers != Limits::default().headers {
+        builder.max_headers(limits.headers);
+    }
+    builder
+}
+
 type Outcome = Result<Response<Body>, Box<Broken>>;
 
 /// An answer on its way; boxed, since hyper's future has no name.
@@ -27,13 +37,8 @@ pub struct Calling(Pin<Box<dyn Future<Output = Outcome>>>);
 impl HyperHttp1 {
     /// Begins to speak HTTP on `socket`.
     pub async fn begin(socket: Socket, limits: &Limits) -> io::Result<Self> {
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(answer_bytes_max(limits));
-        if limits.headers != Limits::default().headers {
-            builder.max_headers(limits.headers);
-        }
         let (sender, connection) =
-            builder.handshake(Io::new(socket)).await.map_err(io::Error::other)?;
+            builder(limits).handshake(Io::new(socket)).await.map_err(io::Error::other)?;
         // Its own task: it notices when an idle connection is closed.
         tokio::task::spawn_local(async move { _ = connection.with_upgrades().await });
         Ok(Self { sender })

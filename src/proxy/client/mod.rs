@@ -348,3 +348,6 @@ impl Upgrading {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -289,3 +289,6 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
         self.tail = &self.tail[left.min(self.tail.len())..];
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 use hyper::rt::ReadBufCursor;
 use hyper::server::conn::http1;
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::*;
-use crate::proxy::mutation::{Text, cases, damaged, pieces};
+use crate::proxy::messages::{Text, cases, damaged, framed, lines, meant, pieces};
 
 /// What becomes of `text` that comes in pieces of `step` bytes; whether it was in doubt.
 fn followed(text: &str, step: usize) -> (String, bool) {
@@ -183,13 +183,6 @@ async fn told(request: Request<hyper::body::Incoming>) -> Option<Told> {
     Some(Told { line, fields, body: Text(body.to_bytes().to_vec()), trailers })
 }
 
-fn lines(fields: &HeaderMap) -> Vec<String> {
-    let line = |(name, value): (&HeaderName, &HeaderValue)| {
-        format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))
-    };
-    fields.iter().map(line).collect()
-}
-
 fn served(pieces: Vec<Vec<u8>>) -> Served {
     let requests = RefCell::new(Vec::new());
     let service = service_fn(async |request| match told(request).await {
@@ -244,34 +237,6 @@ fn counted(bytes: &[u8]) -> Vec<u64> {
     bodies
 }
 
-/// How the body of a request is framed.
-#[derive(Clone, Debug)]
-enum Frame {
-    Nothing,
-    Length(&'static str, Vec<u8>),
-    Chunks { name: &'static str, chunks: Vec<(Vec<u8>, &'static str)>, trailers: Vec<&'static str> },
-}
-
-/// Bytes that would end something, were they not in a body.
-fn body() -> impl Strategy<Value = Vec<u8>> {
-    let byte = prop_oneof![4 => select(&b"\r\n0:; GET"[..]), 1 => any::<u8>()];
-    prop::collection::vec(byte, 0..40)
-}
-
-fn frame() -> impl Strategy<Value = Frame> {
-    let length = select(&["content-length: ", "Content-Length:", "CONTENT-LENGTH: \t00"][..]);
-    let name = select(&["transfer-encoding: chunked", "Transfer-Encoding:\tCHUNKED "][..]);
-    let behind = select(&["", ";a=b", " ", ";a=\"\u{fc}\";b", "\t ;a"][..]);
-    let chunk = (body().prop_filter("the last", |chunk| !chunk.is_empty()), behind);
-    let trailer = select(&["x-sum: 1", "X-Sum:", "content-length: 5"][..]);
-    prop_oneof![
-        2 => Just(Frame::Nothing),
-        3 => (length, body()).prop_map(|(name, body)| Frame::Length(name, body)),
-        3 => (name, prop::collection::vec(chunk, 0..4), prop::collection::vec(trailer, 0..3))
-            .prop_map(|(name, chunks, trailers)| Frame::Chunks { name, chunks, trailers }),
-    ]
-}
-
 /// A request and what is meant by it.
 fn request() -> impl Strategy<Value = (Vec<u8>, Told)> {
     let before = select(&["", "", "", "\r\n", "\r\n\r\n"][..]);
@@ -294,58 +259,24 @@ fn request() -> impl Strategy<Value = (Vec<u8>, Told)> {
             "x: \u{e4}\tb",
         ][..],
     );
-    (before, line, prop::collection::vec(field, 0..4), frame(), any::<Index>()).prop_map(
-        |(before, line, fields, frame, at)| {
+    (before, line, prop::collection::vec(field, 0..4), framed(), any::<Index>()).prop_map(
+        |(before, line, fields, framed, at)| {
             let mut lines: Vec<String> = fields.iter().map(|field| (*field).to_owned()).collect();
-            let framed = match &frame {
-                Frame::Nothing => None,
-                Frame::Length(name, body) => Some(format!("{name}{}", body.len())),
-                Frame::Chunks { name, .. } => Some((*name).to_owned()),
-            };
-            if let Some(framed) = framed {
-                lines.insert(at.index(lines.len() + 1), framed);
+            if let Some(field) = framed.field {
+                lines.insert(at.index(lines.len() + 1), field);
             }
-            let meant = lines.iter().map(|line| {
-                let (name, value) = line.split_once(':').unwrap();
-                format!("{}: {}", name.to_lowercase(), value.trim())
-            });
-            let mut told = Told {
+            let told = Told {
                 line: line.to_owned(),
-                fields: meant.collect(),
-                body: Text(vec![]),
-                trailers: vec![],
+                fields: lines.iter().map(|line| meant(line)).collect(),
+                body: Text(framed.body),
+                trailers: framed.trailers,
             };
             lines.insert(0, format!("{before}{line} HTTP/1.1"));
             let mut bytes = (lines.join("\r\n") + "\r\n\r\n").into_bytes();
-            write_body(&mut bytes, frame, &mut told);
+            bytes.extend(framed.bytes);
             (bytes, told)
         },
     )
-}
-
-fn write_body(bytes: &mut Vec<u8>, frame: Frame, told: &mut Told) {
-    match frame {
-        Frame::Nothing => {}
-        Frame::Length(_, body) => {
-            bytes.extend_from_slice(&body);
-            told.body = Text(body);
-        }
-        Frame::Chunks { chunks, trailers, .. } => {
-            for (chunk, behind) in chunks {
-                bytes.extend_from_slice(format!("{:x}{behind}\r\n", chunk.len()).as_bytes());
-                bytes.extend_from_slice(&chunk);
-                bytes.extend_from_slice(b"\r\n");
-                told.body.0.extend_from_slice(&chunk);
-            }
-            bytes.extend_from_slice(b"000\r\n");
-            for trailer in trailers {
-                bytes.extend_from_slice(format!("{trailer}\r\n").as_bytes());
-                let (name, value) = trailer.split_once(':').unwrap();
-                told.trailers.push(format!("{}: {}", name.to_lowercase(), value.trim()));
-            }
-            bytes.extend_from_slice(b"\r\n");
-        }
-    }
 }
 
 /// The lines of a map come grouped by name; in which order the names come is no matter here.

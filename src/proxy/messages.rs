@@ -1,9 +1,10 @@
-//! Damage to bytes, for tests: what a broken or hostile peer makes of an honest message.
+//! Messages of HTTP/1.1, for tests: honest bodies, and what a broken or hostile peer makes of them.
 
 use std::fmt;
 
+use http::HeaderMap;
 use proptest::prelude::*;
-use proptest::sample::Index;
+use proptest::sample::{Index, select};
 
 /// What damage is made of: bytes that end something, and lines that say where a body ends.
 const PARTS: [&[u8]; 46] = [
@@ -55,13 +56,89 @@ const PARTS: [&[u8]; 46] = [
     b"\r\nexpect: 100-continue",
 ];
 
+/// A body as it is framed, and what is meant by it.
+#[derive(Clone, Debug, Default)]
+pub struct Framed {
+    /// The field that says how; none if none does.
+    pub field: Option<String>,
+    /// What stands behind the head.
+    pub bytes: Vec<u8>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// The fields behind it.
+    pub trailers: Vec<String>,
+}
+
+/// A body in any framing, none included.
+pub fn framed() -> impl Strategy<Value = Framed> {
+    // Bytes that would end something, were they not in a body.
+    let byte = prop_oneof![4 => select(&b"\r\n0:; GET"[..]), 1 => any::<u8>()];
+    let small = prop::collection::vec(byte, 0..40);
+    let large = (any::<u8>(), 4_000_usize..140_000).prop_map(|(byte, length)| vec![byte; length]);
+    let body = prop_oneof![40 => small, 1 => large].boxed();
+    let length = select(&["content-length: ", "Content-Length:", "CONTENT-LENGTH: \t00"][..]);
+    let sized = |(name, body): (&str, Vec<u8>)| Framed {
+        field: Some(format!("{name}{}", body.len())),
+        bytes: body.clone(),
+        body,
+        trailers: vec![],
+    };
+    let coding = select(&["transfer-encoding: chunked", "Transfer-Encoding:\tCHUNKED "][..]);
+    let behind = select(&["", ";a=b", " ", ";a=\"\u{fc}\";b", "\t ;a"][..]);
+    let chunk = (body.clone().prop_filter("the last", |chunk| !chunk.is_empty()), behind);
+    let trailer = select(&["x-sum: 1", "X-Sum:", "content-length: 5"][..]);
+    let chunks = (coding, prop::collection::vec(chunk, 0..4), prop::collection::vec(trailer, 0..3));
+    prop_oneof![
+        2 => Just(Framed::default()),
+        3 => (length, body).prop_map(sized),
+        3 => chunks.prop_map(|(field, chunks, trailers)| in_chunks(field, chunks, &trailers)),
+    ]
+}
+
+fn in_chunks(field: &str, chunks: Vec<(Vec<u8>, &str)>, trailers: &[&str]) -> Framed {
+    let mut framed = Framed { field: Some(field.to_owned()), ..Framed::default() };
+    for (chunk, behind) in chunks {
+        framed.bytes.extend_from_slice(format!("{:x}{behind}\r\n", chunk.len()).as_bytes());
+        framed.bytes.extend_from_slice(&chunk);
+        framed.bytes.extend_from_slice(b"\r\n");
+        framed.body.extend_from_slice(&chunk);
+    }
+    framed.bytes.extend_from_slice(b"000\r\n");
+    for trailer in trailers {
+        framed.bytes.extend_from_slice(trailer.as_bytes());
+        framed.bytes.extend_from_slice(b"\r\n");
+        framed.trailers.push(meant(trailer));
+    }
+    framed.bytes.extend_from_slice(b"\r\n");
+    framed
+}
+
+/// What a line of a head means.
+pub fn meant(line: &str) -> String {
+    let (name, value) = line.split_once(':').unwrap();
+    format!("{}: {}", name.to_lowercase(), value.trim())
+}
+
+/// The lines of a map.
+pub fn lines(fields: &HeaderMap) -> Vec<String> {
+    let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))
+    };
+    fields.iter().map(line).collect()
+}
+
 /// Bytes that are shown as text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Text(pub Vec<u8>);
 
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
+        write!(
+            f,
+            "\"{}\" ({} bytes)",
+            self.0[..self.0.len().min(2_000)].escape_ascii(),
+            self.0.len()
+        )
     }
 }
 
@@ -94,7 +171,7 @@ impl Damage {
     /// Any damage; mostly the kinds that leave something to be read.
     fn any() -> impl Strategy<Value = Self> {
         let place = any::<Index>;
-        let part = || prop::sample::select(&PARTS[..]);
+        let part = || select(&PARTS[..]);
         prop_oneof![
             6 => (place(), part()).prop_map(|(at, part)| Self::Put(at, part)),
             3 => (place(), part()).prop_map(|(at, part)| Self::Replace(at, part[0])),
