@@ -217,7 +217,7 @@ fn counted(bytes: &[u8]) -> Vec<u64> {
         framing.follow(&mut [*byte]);
         match (before, framing.stage) {
             (Stage::Field, Stage::Body(length)) => body = length,
-            (Stage::Size, Stage::Chunk(size)) => body += size - 2,
+            (Stage::Size, Stage::Chunk(size)) => body = body.saturating_add(size - 2),
             (Stage::Field | Stage::Body(_) | Stage::Trailer, Stage::Start) => {
                 bodies.push(std::mem::take(&mut body));
             }
