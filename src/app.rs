@@ -6,6 +6,7 @@ mod service;
 use std::io::IsTerminal as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,14 +17,16 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
+use crate::admin::api::CacheStatus;
 use crate::admin::{self, Program, Reload, ReloadError, TokenFile, Tokens};
 use crate::assembly::{Certificates, Weir, control_settings, proxy_settings, tls_settings};
-use crate::cache::Caches;
+use crate::cache::{Caches, Surveyed};
 use crate::cli::{self, Run};
 use crate::config::{self, Config, LogFormat};
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError, Settings};
 use crate::handover::{self, Estate, Succession};
 use crate::inherited::Inherited;
+use crate::metrics::CacheEntry;
 use crate::metrics::exposition::Reloads;
 use crate::rollout::{Actor, Command, Order, Refusal};
 use crate::traffic::Listen;
@@ -144,11 +147,12 @@ async fn program(
         },
     };
     giver.abort();
-    let drain = drain(&reloading.config());
-    // Caches last: requests that may finish ask them.
-    let outcome = end.come(weir, api, drain).await;
-    drop(caches);
-    outcome
+    if let End::Replaced(_) = &end {
+        // Who comes now is the other process's.
+        caches.close();
+    }
+    // The caches end with the process: requests that may finish ask them.
+    end.come(weir, api, drain(&reloading.config())).await
 }
 
 /// The signals that the program heeds.
@@ -283,7 +287,7 @@ impl Api {
             }),
             reloads: Arc::clone(&reloading.reloads),
             keyring: Arc::clone(weir.certificates().keyring()),
-            caches: Arc::clone(reloading.caches.ledger()),
+            caches: admin_caches(&reloading.caches),
             not_ready: weir.unbound(),
         };
         let settings = admin::Settings {
@@ -303,6 +307,46 @@ impl ServingApi {
     async fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.task.await;
+    }
+}
+
+/// The caches as the admin shows them.
+fn admin_caches(caches: &Arc<Caches>) -> admin::Caches {
+    let (looked, emptied) = (Arc::clone(caches), Arc::clone(caches));
+    let look = move || {
+        let caches = Arc::clone(&looked);
+        async move { caches.survey().await.into_iter().map(cache_status).collect() }
+    };
+    let empty = move |namespace| {
+        let caches = Arc::clone(&emptied);
+        async move { caches.empty(&namespace).await }
+    };
+    admin::Caches::new(Arc::clone(caches.ledger()), look, empty)
+}
+
+fn cache_status(surveyed: Surveyed) -> CacheStatus {
+    let Surveyed { entry, holding } = surveyed;
+    let CacheEntry { cache, version, namespace, mode, listen, counts } = entry;
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let (holding, trouble) = match holding {
+        Some(Ok(holding)) => (Some(holding), None),
+        Some(Err(trouble)) => (None, Some(trouble)),
+        None => (None, None),
+    };
+    CacheStatus {
+        cache,
+        version,
+        namespace,
+        mode: mode.to_owned(),
+        listen: listen.to_string(),
+        connections: count(&counts.connections),
+        commands: count(&counts.commands),
+        hits: count(&counts.hits),
+        misses: count(&counts.misses),
+        hit_ratio: counts.hit_ratio(),
+        keys: holding.map(|holding| holding.keys),
+        bytes: holding.map(|holding| holding.bytes),
+        trouble,
     }
 }
 

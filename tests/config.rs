@@ -5,6 +5,7 @@
     reason = "tables of cases are long, and texts of files are put together"
 )]
 
+mod caches;
 mod conflicts;
 mod example;
 mod mutations;

@@ -43,7 +43,15 @@ const PLAN: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "analysis", "clock", "control", "journal", "metrics", "rollout", "time", "tls",
+            "analysis",
+            "clock",
+            "control",
+            "journal",
+            "metrics",
+            "namespace",
+            "rollout",
+            "time",
+            "tls",
             "traffic",
         ],
     ),

@@ -3,6 +3,7 @@
 mod client;
 mod conversations;
 mod differential;
+mod listing;
 mod ports;
 
 use std::net::SocketAddr;

@@ -241,6 +241,54 @@ pub struct Done {
     pub connections_left: u64,
 }
 
+/// The caches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CachesStatus {
+    /// Their ports, by cache and version.
+    pub caches: Vec<CacheStatus>,
+}
+
+/// What one version has in a cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CacheStatus {
+    /// The cache.
+    pub cache: String,
+    /// The release.
+    #[schema(value_type = String)]
+    pub version: Version,
+    /// What stands before its keys; none: nothing does.
+    pub namespace: Option<String>,
+    /// How versions are kept apart: `prefix`, `instance` or `observe`.
+    pub mode: String,
+    /// Where Weir listens.
+    pub listen: String,
+    /// Connections of clients that are open.
+    pub connections: u64,
+    /// Commands since the program started.
+    pub commands: u64,
+    /// Values that were there.
+    pub hits: u64,
+    /// Values that were not.
+    pub misses: u64,
+    /// The share of values that were there; none: nobody has asked for one.
+    pub hit_ratio: Option<f64>,
+    /// The keys of the namespace.
+    pub keys: Option<u64>,
+    /// What they take in the server's memory, about: some are weighed.
+    pub bytes: Option<u64>,
+    /// Why keys and bytes are not known.
+    pub trouble: Option<String>,
+}
+
+/// A namespace that was thrown away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Dropped {
+    /// Its name.
+    pub namespace: String,
+    /// The keys that were deleted.
+    pub keys: u64,
+}
+
 /// Why something was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Trouble {

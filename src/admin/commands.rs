@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::{Extension, Json};
@@ -185,11 +185,16 @@ fn cut(text: &str) -> String {
 }
 
 /// The order of a request, and the reason for it.
-async fn read(body: Body) -> Result<(Order, Option<String>), Trouble> {
+/// A body, whole, if it is of a size and comes in time.
+pub(super) async fn whole(body: Body) -> Result<Bytes, Trouble> {
     let too_large = format!("a body has at most {BODY_BYTES_MAX} bytes");
     let read = tokio::time::timeout(BODY_MAX, to_bytes(body, BODY_BYTES_MAX)).await;
     let read = read.map_err(|_| bad("the body took too long"))?;
-    let bytes = read.map_err(|_| Trouble::new(Kind::TooLarge, too_large))?;
+    read.map_err(|_| Trouble::new(Kind::TooLarge, too_large))
+}
+
+async fn read(body: Body) -> Result<(Order, Option<String>), Trouble> {
+    let bytes = whole(body).await?;
     let mut fields: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| {
         bad(format!("the body is no order ({error}); send {{\"order\": \"rollback\"}}"))
     })?;

@@ -2,6 +2,7 @@
 //! order to the control wing and waits.
 
 pub mod api;
+mod caches;
 mod commands;
 mod guard;
 mod private;
@@ -26,9 +27,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError};
+use crate::metrics::Register;
 use crate::metrics::exposition::Reloads;
-use crate::metrics::{CacheLedger, Register};
 use crate::tls::Keyring;
+pub use caches::Caches;
 pub use routes::openapi;
 pub use tokens::{Login, Role, Secret, SecretError, Token, TokenError, TokenFile, Tokens};
 
@@ -73,8 +75,8 @@ pub struct Program {
     pub reloads: Arc<Reloads>,
     /// The certificates that are served.
     pub keyring: Arc<Keyring>,
-    /// The ports of caches.
-    pub caches: Arc<CacheLedger>,
+    /// The caches.
+    pub caches: Caches,
     /// What keeps the program from serving, such as a listener that is not bound; empty: nothing.
     pub not_ready: watch::Receiver<Vec<String>>,
 }
@@ -127,7 +129,7 @@ struct Admin {
     reload: Reload,
     reloads: Arc<Reloads>,
     keyring: Arc<Keyring>,
-    caches: Arc<CacheLedger>,
+    caches: Caches,
     not_ready: watch::Receiver<Vec<String>>,
     /// The last text of `/metrics`, and when it was made.
     scraped: Mutex<Option<(Instant, String)>>,

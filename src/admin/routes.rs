@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::api::{Kind, Trouble};
 use super::guard::{self, Guard};
-use super::{Admin, commands, views};
+use super::{Admin, caches, commands, views};
 
 /// What stands above the list.
 #[derive(OpenApi)]
@@ -49,11 +49,15 @@ fn reads() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(views::status))
         .routes(routes!(views::explain))
         .routes(routes!(views::log))
+        .routes(routes!(caches::caches))
         .routes(routes!(description))
 }
 
 fn changes() -> OpenApiRouter<Arc<Admin>> {
-    OpenApiRouter::new().routes(routes!(commands::orders)).routes(routes!(commands::reload))
+    OpenApiRouter::new()
+        .routes(routes!(commands::orders))
+        .routes(routes!(commands::reload))
+        .routes(routes!(caches::empty))
 }
 
 /// Answers to whoever has a token.

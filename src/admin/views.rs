@@ -66,7 +66,7 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         text.clone()
     } else {
         let view = admin.handle.view();
-        let scene = scene::of(&view, &admin.reloads, &admin.keyring, &admin.caches);
+        let scene = scene::of(&view, &admin.reloads, &admin.keyring, &admin.caches.ledger);
         let text = exposition::render(&scene, &admin.register);
         *scraped = Some((Instant::now(), text.clone()));
         text

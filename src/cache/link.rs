@@ -13,11 +13,14 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::namespace::redis::Credentials;
-use crate::namespace::resp::{self, LINE_MAX, Value};
+use crate::namespace::resp::{self, Value};
 use crate::traffic::{Address, Spot};
 
 /// How long a connection may take: a server on the same network needs a thousandth.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Longest answer to a question of Weir's own: a page of keys.
+const ANSWER_MAX: usize = 64 << 20;
 
 /// Where a server is, and what it lets Weir in with.
 #[derive(Clone, PartialEq)]
@@ -165,14 +168,14 @@ impl Link {
         Ok(Self::Tcp(socket))
     }
 
-    /// Asks one question, whose answer is small, and waits for it.
+    /// Asks one question and waits for the answer.
     pub async fn ask(&mut self, question: &[u8]) -> io::Result<Value> {
         self.write_all(question).await?;
         let mut answer = Vec::new();
         loop {
             match Value::parse(&answer) {
                 Ok(Some((value, _))) => return Ok(value),
-                Ok(None) if answer.len() <= LINE_MAX => {}
+                Ok(None) if answer.len() <= ANSWER_MAX => {}
                 Ok(None) => return Err(io::Error::other("its answer is too long")),
                 Err(error) => return Err(io::Error::other(error)),
             }

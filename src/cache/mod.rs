@@ -8,6 +8,7 @@ mod link;
 mod prefixed;
 mod relay;
 mod repeat;
+mod survey;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -23,11 +24,12 @@ use tokio::sync::{mpsc, watch};
 use crate::inherited::Inherited;
 use crate::metrics::{CacheCounts, CacheEntry, CacheLedger};
 use crate::namespace::Namespace;
-use crate::namespace::redis::Commands;
+use crate::namespace::redis::{Commands, Credentials};
 use crate::traffic::Version;
 use door::Door;
 pub use link::{Server, ServerError};
 use repeat::Repeats;
+pub use survey::Holding;
 use worker::Order;
 
 /// What the file says of one cache.
@@ -87,6 +89,15 @@ pub enum Invalidate {
     All,
     /// The one in which it was done.
     Own,
+}
+
+/// What one port has counted, and what its namespace holds.
+#[derive(Clone, Debug)]
+pub struct Surveyed {
+    /// The port.
+    pub entry: CacheEntry,
+    /// What its namespace holds; none where it has none, or why it is not known.
+    pub holding: Option<Result<Holding, String>>,
 }
 
 /// Why a cache cannot be served.
@@ -277,6 +288,59 @@ impl Caches {
             }
         }
         Open { place, door, _close: close }
+    }
+
+    /// Lets nobody new in; who is in stays.
+    pub fn close(&self) {
+        self.served().values_mut().for_each(|served| served.ports.clear());
+    }
+
+    /// Looks through the servers for what each namespace holds.
+    pub async fn survey(&self) -> Vec<Surveyed> {
+        let mut surveyed = Vec::new();
+        for place in self.places() {
+            let holding = if place.shared.mode == Mode::Prefix {
+                let Place { shared, port, .. } = &*place;
+                let credentials = shared.repeats.credentials(&port.server);
+                let look = survey::look(&port.server, credentials.as_ref(), &port.namespace);
+                Some(look.await.map_err(|error| error.to_string()))
+            } else {
+                None
+            };
+            surveyed.push(Surveyed { entry: entry(&place), holding });
+        }
+        surveyed
+    }
+
+    /// Deletes all keys of `namespace`, whether it has a port or not, on every server where
+    /// versions are kept apart by what stands before their keys. Gives how many there were.
+    ///
+    /// # Errors
+    /// As a sentence: a server is not reached or refuses. Some keys may be gone.
+    pub async fn empty(&self, namespace: &Namespace) -> Result<u64, String> {
+        let mut servers: Vec<(Server, Option<Credentials>)> = Vec::new();
+        for place in self.places() {
+            let Place { shared, port, .. } = &*place;
+            let known = servers.iter().any(|(server, _)| *server == port.server);
+            if shared.mode == Mode::Prefix && !known {
+                servers.push((port.server.clone(), shared.repeats.credentials(&port.server)));
+            }
+        }
+        if servers.is_empty() {
+            return Err("no [[cache]] has mode = \"prefix\", so there are no namespaces".into());
+        }
+        let mut deleted = 0;
+        for (server, credentials) in servers {
+            let emptied = survey::empty(&server, credentials.as_ref(), namespace).await;
+            deleted += emptied.map_err(|error| error.to_string())?;
+        }
+        Ok(deleted)
+    }
+
+    fn places(&self) -> Vec<Arc<Place>> {
+        let served = self.served();
+        let open = served.values().flat_map(|served| served.ports.values());
+        open.map(|open| Arc::clone(&open.place)).collect()
     }
 
     /// Copies of all sockets that are listened at, for the process that takes over.

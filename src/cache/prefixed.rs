@@ -182,9 +182,13 @@ impl Between<'_> {
     /// Takes over what the session has counted and what was deleted.
     fn account(&self, session: &mut Session) {
         self.place.counts.add(session.counts());
+        let repeats = &self.place.shared.repeats;
+        if let Some(credentials) = session.let_in() {
+            repeats.lets_in(&credentials);
+        }
         let deleted = session.deleted();
         if !deleted.is_empty() {
-            self.place.shared.repeats.push(self.place, deleted, session.credentials());
+            repeats.push(self.place, deleted);
         }
     }
 }

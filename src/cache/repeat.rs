@@ -51,7 +51,7 @@ pub struct Repeats {
     queue: mpsc::Sender<Repeat>,
     /// All that live.
     namespaces: Mutex<Vec<Namespace>>,
-    /// What the last app was let in with that deleted something; the file's come first.
+    /// What the last app was let in with; the file's come first.
     credentials: Mutex<Option<Credentials>>,
 }
 
@@ -67,14 +67,21 @@ impl Repeats {
         *locked(&self.namespaces) = namespaces;
     }
 
-    /// Has `deleted` repeated, which was done at `place` by an app with `credentials`.
-    pub fn push(&self, place: &Place, deleted: Vec<Deleted>, credentials: Option<&Credentials>) {
+    /// Remembers what the server has let an app in with.
+    pub fn lets_in(&self, credentials: &Credentials) {
+        *locked(&self.credentials) = Some(credentials.clone());
+    }
+
+    /// What Weir says to `server` itself.
+    pub fn credentials(&self, server: &Server) -> Option<Credentials> {
+        server.credentials.clone().or_else(|| locked(&self.credentials).clone())
+    }
+
+    /// Has `deleted` repeated, which was done at `place`.
+    pub fn push(&self, place: &Place, deleted: Vec<Deleted>) {
         let others = locked(&self.namespaces).len().saturating_sub(1);
         if others == 0 {
             return;
-        }
-        if let Some(credentials) = credentials {
-            *locked(&self.credentials) = Some(credentials.clone());
         }
         for deleted in deleted {
             let repeat = Repeat {
@@ -135,8 +142,7 @@ async fn deliver(line: &mut Option<Line>, repeats: &Repeats, batch: &[Repeat]) -
     let mut open = if let Some(open) = line.take() {
         open
     } else {
-        let theirs = locked(&repeats.credentials).clone();
-        let credentials = first.server.credentials.clone().or(theirs);
+        let credentials = repeats.credentials(&first.server);
         Line { link: first.server.connect_as(credentials.as_ref()).await?, database: 0 }
     };
     let namespaces = locked(&repeats.namespaces).clone();

@@ -1,5 +1,6 @@
 //! The command line: parses what was typed, asks the program, prints its answer.
 
+mod caches;
 mod check;
 mod client;
 mod find;
@@ -21,8 +22,8 @@ use crate::traffic::TierName;
 use client::{Client, escaped};
 pub use find::usual_file;
 pub use verbs::{
-    Ask, Common, Demo, Give, Line, Look, Named, Place, Run, See, Start, Token, TokenPlace,
-    Unproven, Verb,
+    Ask, CacheOrder, Common, Demo, Give, Line, Look, Named, Place, Run, See, Start, Token,
+    TokenPlace, Unproven, Verb,
 };
 
 /// Exit codes of `wait`; 1 is trouble and 2 usage, as everywhere.
@@ -73,6 +74,7 @@ async fn see(see: See) -> anyhow::Result<u8> {
         See::Status(look) => status(&look).await?,
         See::Watch { place } => follow::watch(&client(&place)?).await?,
         See::Explain { tier, look } => explain(tier.as_ref(), &look).await?,
+        See::Cache { order, look } => caches::cache(order, &look).await?,
         See::Log { newest, follow, look } => log(newest, follow, &look).await?,
     }
     Ok(0)

@@ -309,6 +309,16 @@ pub enum See {
         #[command(flatten)]
         look: Look,
     },
+    /// What each version has in the caches; `drop` throws the part of one away
+    #[command(args_conflicts_with_subcommands = true)]
+    Cache {
+        /// What to do [default: list them]
+        #[command(subcommand)]
+        order: Option<CacheOrder>,
+        /// How to ask.
+        #[command(flatten)]
+        look: Look,
+    },
     /// The journal: what happened, when, by whom and why
     Log {
         /// This many of the newest records
@@ -317,6 +327,19 @@ pub enum See {
         /// Go on as more happens
         #[arg(long, short)]
         follow: bool,
+        /// How to ask.
+        #[command(flatten)]
+        look: Look,
+    },
+}
+
+/// What can be done with a cache.
+#[derive(Debug, Subcommand)]
+pub enum CacheOrder {
+    /// Delete all keys of a namespace
+    Drop {
+        /// Its name, as `weir cache` lists it; also one whose release is gone
+        namespace: String,
         /// How to ask.
         #[command(flatten)]
         look: Look,

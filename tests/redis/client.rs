@@ -1,6 +1,6 @@
 //! A connection to a Redis, as plain as can be.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -35,7 +35,12 @@ impl Client {
                 return Some(value);
             }
             let mut part = [0; 8_192];
-            let read = self.stream.read(&mut part).expect("an answer in time");
+            let read = match self.stream.read(&mut part) {
+                Ok(read) => read,
+                // It was closed before it had read everything.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
+                Err(error) => panic!("no answer in time: {error}"),
+            };
             if read == 0 {
                 return None;
             }

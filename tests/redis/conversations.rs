@@ -30,7 +30,7 @@ fn number(number: i64) -> Value {
     Value::Line(b':', number.to_string().into_bytes())
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
     while !holds() {
         assert!(since.elapsed() < SOON, "not in time: {what}");

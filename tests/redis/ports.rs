@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use weir::namespace::resp::Value;
 
 use super::client::Client;
+use super::conversations::eventually;
 use super::{Scene, file, free_address};
 
 fn text(bytes: &[u8]) -> String {
@@ -33,7 +34,7 @@ fn a_new_release_gets_its_port_by_a_reload() {
     // Gone again: nobody new comes in, and who is in stays.
     scene.program.write_file(&before);
     scene.program.say(&["reload"]);
-    assert!(TcpStream::connect(third).is_err(), "the door is closed");
+    eventually("the door is closed", || TcpStream::connect(third).is_err());
     assert_eq!(new.ask("PING"), Value::Line(b'+', b"PONG".to_vec()));
     assert_eq!(one.ask("PING"), Value::Line(b'+', b"PONG".to_vec()));
 }

@@ -101,9 +101,9 @@ impl Session {
         std::mem::take(&mut self.talk.deleted)
     }
 
-    /// What the server has last let the client in with.
-    pub const fn credentials(&self) -> Option<&Credentials> {
-        self.talk.credentials.as_ref()
+    /// What the server has let the client in with since it was asked last.
+    pub const fn let_in(&mut self) -> Option<Credentials> {
+        self.talk.credentials.take()
     }
 }
 

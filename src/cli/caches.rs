@@ -1,0 +1,85 @@
+//! What each version has in the caches, and how its part is thrown away.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::verbs::{CacheOrder, Look};
+use super::words::{count, thousands};
+use super::{client, print};
+use crate::admin::api::{CacheStatus, CachesStatus, Dropped};
+
+/// How long a namespace of many keys may take to be thrown away.
+const DROP_MAX: Duration = Duration::from_mins(5);
+
+pub(super) async fn cache(order: Option<CacheOrder>, look: &Look) -> anyhow::Result<()> {
+    match order {
+        None => list(look).await,
+        Some(CacheOrder::Drop { namespace, look }) => empty(&namespace, &look).await,
+    }
+}
+
+async fn list(look: &Look) -> anyhow::Result<()> {
+    let client = client(&look.place)?;
+    let text = client.get_text("/api/v1/caches").await?;
+    if look.json {
+        return print::line(&text);
+    }
+    let CachesStatus { caches } = client.parsed(&text)?;
+    if caches.is_empty() {
+        return print::line("no caches; [[cache]] in the file makes one");
+    }
+    let head = ["CACHE", "VERSION", "NAMESPACE", "PORT", "KEYS", "MEMORY", "HIT RATIO", "CLIENTS"];
+    let rows: Vec<[String; 8]> = caches.iter().map(row).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].len()]).max().unwrap_or(0)
+    };
+    let line = |cells: &[String; 8]| {
+        let padded = cells.iter().enumerate().map(|(at, cell)| format!("{cell:<0$}", width(at)));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    print::line(&line(&head.map(str::to_owned)))?;
+    for row in &rows {
+        print::line(&line(row))?;
+    }
+    for cache in &caches {
+        if let Some(trouble) = &cache.trouble {
+            print::note(&format!("{} {}: {trouble}", cache.cache, cache.version));
+        }
+    }
+    Ok(())
+}
+
+fn row(cache: &CacheStatus) -> [String; 8] {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    [
+        cache.cache.clone(),
+        cache.version.to_string(),
+        cache.namespace.clone().unwrap_or_else(|| format!("({})", cache.mode)),
+        cache.listen.clone(),
+        or_dash(cache.keys.map(thousands)),
+        or_dash(cache.bytes.map(memory)),
+        or_dash(cache.hit_ratio.map(|ratio| format!("{:.1}%", 100.0 * ratio))),
+        thousands(cache.connections),
+    ]
+}
+
+fn memory(bytes: u64) -> String {
+    match bytes {
+        0..10_240 => format!("{bytes} B"),
+        10_240..10_485_760 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}
+
+async fn empty(namespace: &str, look: &Look) -> anyhow::Result<()> {
+    let client = client(&look.place)?;
+    let body = json!({ "namespace": namespace }).to_string();
+    let text = client.post("/api/v1/caches/drop", body, DROP_MAX).await?;
+    if look.json {
+        return print::line(&text);
+    }
+    let Dropped { namespace, keys } = client.parsed(&text)?;
+    print::line(&format!("{namespace} is empty: {} deleted", count(keys, "key")))
+}

@@ -1,0 +1,98 @@
+//! `[[cache]]`: what a port of a version must be, and what no message may show.
+
+use super::{SMALLEST, good, mistakes, read};
+
+const CACHE: &str = r#"
+[[cache]]
+name = "pages"
+kind = "redis"
+upstream = "redis://:hunter2@127.0.0.1:6379"
+ports = { "1.0.0" = "127.0.0.1:16379", "1.1.0" = "127.0.0.1:16380" }
+"#;
+
+/// The smallest file with a cache, of which something is exchanged.
+fn cache(old: &str, new: &str) -> String {
+    assert!(CACHE.contains(old), "{old}");
+    format!("{SMALLEST}{}", CACHE.replacen(old, new, 1))
+}
+
+#[test]
+fn a_cache_has_a_namespace_and_a_port_for_each_release() {
+    let config = good(&cache("", ""));
+    let [pages] = config.caches.as_slice() else { panic!("one cache") };
+    let said: Vec<String> =
+        pages.ports.iter().map(|port| format!("{} {}", port.namespace, port.listen)).collect();
+    assert_eq!(said, ["1.0.0 127.0.0.1:16379", "1.1.0 127.0.0.1:16380"]);
+    let config = good(&format!("[proxy]\nenvironment = \"blue\"\n{}", cache("", "")));
+    assert_eq!(config.caches[0].ports[0].namespace.as_str(), "blue:1.0.0");
+    let described = config.describe();
+    assert_eq!(described.get("cache.pages.ports.1.1.0").unwrap(), "127.0.0.1:16380");
+    assert!(!format!("{described:?}").contains("hunter2"), "a password is shown");
+}
+
+#[test]
+fn each_mistake_in_a_cache_says_the_way_out() {
+    for (old, new, expected) in [
+        (
+            ", \"1.1.0\" = \"127.0.0.1:16380\"",
+            "",
+            "release 1.1.0 of web has no port; add \"1.1.0\" = \"127.0.0.1:...\" to `ports`, or \
+             say which tiers use this cache: tiers = [...]",
+        ),
+        (
+            "16380",
+            "8080",
+            "127.0.0.1:8080 is taken; a port belongs to one release of one cache; choose another",
+        ),
+        (
+            "16380",
+            "16379",
+            "127.0.0.1:16379 is taken; a port belongs to one release of one cache; choose another",
+        ),
+        (
+            "127.0.0.1:16380",
+            "127.0.0.1:6379",
+            "127.0.0.1:6379 leads back to Weir; `upstream` is the server, a port is Weir's",
+        ),
+        (
+            "127.0.0.1:16380",
+            "127.0.0.1:0",
+            "an app must know its port; write one: \"127.0.0.1:16379\"",
+        ),
+        ("\"redis\"", "\"memcache\"", "`kind`: \"memcache\" is not known"),
+        ("redis://:hunter2", "rediss://:hunter2", "TLS to a cache is not spoken yet"),
+        ("6379\"\n", "6379/3\"\n", "the database belongs to the app's own URL"),
+        (
+            "upstream =",
+            "mode = \"instance\"\nupstream =",
+            "`upstream` has no use with mode = \"instance\"",
+        ),
+        ("kind =", "tiers = [\"wbe\"]\nkind =", "there is no tier \"wbe\""),
+    ] {
+        let text = cache(old, new);
+        let found = mistakes(&text);
+        let said = |expected: &str| found.iter().any(|mistake| mistake.contains(expected));
+        let known = expected.split("; ").next().unwrap_or(expected);
+        assert!(said(expected) || (known == expected && said(known)), "{new}: {found:?}");
+        let report = read(&text).unwrap_err();
+        for shown in [report.picture(false), report.to_string(), report.json().to_string()] {
+            assert!(!shown.contains("hunter2"), "a password is shown: {shown}");
+        }
+    }
+}
+
+#[test]
+fn a_release_whose_name_cannot_stand_before_keys_is_refused() {
+    let text = cache("", "").replace("1.1.0", "1.1.0+build");
+    let found = mistakes(&text);
+    assert!(found.iter().any(|one| one.contains("cannot stand before keys")), "{found:?}");
+    let observed = text.replace("kind =", "mode = \"observe\"\nkind =");
+    assert_eq!(good(&observed).caches[0].ports.len(), 2);
+}
+
+#[test]
+fn a_port_of_a_release_that_is_gone_is_remarked() {
+    let config = good(&cache("ports = {", "ports = { \"0.9.0\" = \"127.0.0.1:16378\","));
+    let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+    assert_eq!(warning.message(), "no tier has a release 0.9.0");
+}
