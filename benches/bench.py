@@ -256,6 +256,14 @@ def instructions(names, table, few=640, many=3840):
     return out
 
 
+def gate(counted, table):
+    """ends with an error where a contestant takes more instructions than its entry allows"""
+    over = [f"{name} takes {r['user k-instr/req']} k user instructions a request, allowed are {table[name]['k_instr_max']}"
+            for name, r in counted.items() if "k_instr_max" in table[name] and r["user k-instr/req"] > table[name]["k_instr_max"]]
+    if over:
+        sys.exit("\n".join(over))
+
+
 def steady_requests(port, count, connections=64):
     """so many requests, no more than one at a time on each of 64 kept-alive connections"""
     socks = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(connections)]
@@ -379,6 +387,7 @@ def main():
     ap.add_argument("-s", "--seconds", type=int, default=4, help="length of one measured run (at most 20)")
     ap.add_argument("--pin", choices=["split", "none"], default="split")
     ap.add_argument("--instr", action="store_true", help="also user instructions per request (valgrind)")
+    ap.add_argument("--gate", action="store_true", help="fail where they are more than the contestants file allows; implies --instr")
     ap.add_argument("--syscalls", action="store_true", help="also system calls per request (strace)")
     ap.add_argument("--memory", action="store_true", help="also memory per idle connection")
     ap.add_argument("--json", help="write everything to this file")
@@ -386,6 +395,7 @@ def main():
     ap.add_argument("--svg", help="draw the shares into this file")
     ap.add_argument("--list", action="store_true")
     a = ap.parse_args()
+    a.instr |= a.gate
     if a.seconds > 20:
         sys.exit("runs are bounded to 20 s")
     table = tomllib.loads(pathlib.Path(a.file).read_text())
@@ -433,12 +443,16 @@ def main():
             for w in a.workload or ["get128"]:
                 print(f"\nsystem calls per request, {NAMES.get(w, w)}")
                 for c in contestants:
+                    if c.tls != (w in ENCRYPTED):
+                        continue
                     r = syscalls(c, w, load_cpus)
                     result["syscalls"].setdefault(w, {})[c.name] = r
                     print(f"{c.name:18}", " ".join(f"{k}={v}" for k, v in r.items()), flush=True)
         if a.memory:
             print("\nmemory, 2000 idle keep-alive connections")
             for c in contestants:
+                if c.tls:
+                    continue
                 r = idle_memory(c)
                 result["memory"][c.name] = r
                 print(f"{c.name:18}", " ".join(f"{k}={v}" for k, v in r.items()), flush=True)
@@ -449,6 +463,8 @@ def main():
             print("\nuser instructions per request, GET 128 B")
             for n, r in result["instr"].items():
                 print(f"{n:18}", " ".join(f"{k}={v}" for k, v in r.items()), flush=True)
+        if a.gate:
+            gate(result["instr"], table)
     finally:
         for p in started:
             p.stop()
