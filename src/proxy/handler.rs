@@ -62,18 +62,12 @@ pub async fn answer(
     };
     if worker.register.memory().is_short() {
         tier.cells.shed.fetch_add(1, Ordering::Relaxed);
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        let refusal = headers::refuse(status, "there is no memory for more requests");
-        let mut response = refuse(&line, &request, refusal);
-        response.headers_mut().insert(RETRY_AFTER, RETRY_WHEN_SHORT);
-        return Ok(response);
+        let reason = "there is no memory for more requests";
+        return Ok(send_away(&line, &request, reason, RETRY_WHEN_SHORT));
     }
     if line.is_crowded(&tier.table.tier.limits) {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        let refusal = headers::refuse(status, "there are too many requests");
-        let mut response = refuse(&line, &request, refusal);
-        response.headers_mut().insert(RETRY_AFTER, RETRY_WHEN_FULL);
-        return Ok(response);
+        let reason = "there are too many requests";
+        return Ok(send_away(&line, &request, reason, RETRY_WHEN_FULL));
     }
     let passage = Passage::new(&worker, &line, tier, &request, &checked, begun);
     let (mut place, plan) = passage.place(&request);
@@ -127,6 +121,19 @@ pub fn refuse(
 ) -> Response<ResponseBody> {
     let about = About { line, exchange: None, method: request.method(), id: None };
     respond::page(status, reason, &about, After::Close)
+}
+
+/// The answer to a request that there is no room for now, and that may come again after `retry`.
+fn send_away(
+    line: &Rc<Line>,
+    request: &Request<Incoming>,
+    reason: &'static str,
+    retry: HeaderValue,
+) -> Response<ResponseBody> {
+    let refusal = headers::refuse(StatusCode::SERVICE_UNAVAILABLE, reason);
+    let mut response = refuse(line, request, refusal);
+    response.headers_mut().insert(RETRY_AFTER, retry);
+    response
 }
 
 /// No tier takes the request: its listener has left the table, or no route leads on from there.
