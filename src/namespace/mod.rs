@@ -10,6 +10,7 @@
 //! ```
 
 pub mod edits;
+pub mod http;
 pub mod redis;
 pub mod resp;
 
