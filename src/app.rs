@@ -114,7 +114,6 @@ async fn program(
         () = signals.stop() => return Ok(()),
     };
     let Beginning { legacy, store, api, caches, bell } = begun;
-    let caches = Arc::new(caches);
     let mut weir = Weir::succeed(
         legacy,
         settings(run, &config),
@@ -122,6 +121,7 @@ async fn program(
         store,
         &proxy_settings(&config, 0),
     )?;
+    let caches = Arc::new(caches.serve(weir.board()));
     let reloading =
         Arc::new(Reloading::new(run.clone(), config.clone(), level, &weir, Arc::clone(&caches)));
     let estate = api.estate(&weir, &caches);

@@ -350,7 +350,16 @@ pub fn control_settings(
     let stages = config.rollout.stages.clone();
     let listens = config.tiers.iter().map(|tier| tier.tier.listener.listen.clone());
     let own = listens.chain([Listen::Socket(config.admin.listen)]).collect();
-    control::Settings { tiers, stages, own, starts_by_itself: false, observe, record, remarks }
+    control::Settings {
+        tiers,
+        stages,
+        caches: config.lives.clone(),
+        own,
+        starts_by_itself: false,
+        observe,
+        record,
+        remarks,
+    }
 }
 
 #[cfg(test)]

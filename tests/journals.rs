@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use weir::journal::Record;
-use weir::rollout::{Adoption, Blame, Cause, Change, State};
+use weir::rollout::{Adoption, Blame, Cause, Change, Emptying, State};
 
 /// The version whose journals are still written to the letter.
 const NEWEST: &str = "0.1";
@@ -83,6 +83,11 @@ fn kinds(change: &Change) -> [&'static str; 2] {
         },
         Change::Advanced { cause, .. } => ["advanced", ground(cause)],
         Change::Cut => ["cut", ""],
+        Change::Emptied { why, .. } => match why {
+            Emptying::Again => ["emptied", "again"],
+            Emptying::RolledBack => ["emptied", "rolled back"],
+            Emptying::Stale { .. } => ["emptied", "stale"],
+        },
         Change::Held { .. } => ["held", ""],
         Change::Moved { .. } => ["moved", ""],
         Change::Paused => ["paused", ""],
@@ -125,6 +130,9 @@ fn every_kind_of_event_stands_in_a_journal() {
         ["advanced", "proven"],
         ["advanced", "unproven"],
         ["cut", ""],
+        ["emptied", "again"],
+        ["emptied", "rolled back"],
+        ["emptied", "stale"],
         ["held", ""],
         ["moved", ""],
         ["paused", ""],

@@ -62,6 +62,7 @@ impl Site {
                 close_over: Duration::ZERO,
                 judged: true,
             }],
+            ..Table::default()
         };
         board.publish(table.clone());
         let settings = Settings { workers, client: client(), ..Settings::default() };

@@ -3,6 +3,7 @@
 mod client;
 mod conversations;
 mod differential;
+mod life;
 mod listing;
 mod ports;
 

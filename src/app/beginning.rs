@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 
 use super::Api;
 use crate::assembly::{Legacy, Store, cache_workers};
-use crate::cache::Caches;
+use crate::cache::Bound;
 use crate::cli::Run;
 use crate::config::Config;
 use crate::handover::{self, Asked, Bell};
@@ -29,7 +29,7 @@ pub(super) struct Beginning {
     pub(super) legacy: Legacy,
     pub(super) store: Store,
     pub(super) api: Api,
-    pub(super) caches: Caches,
+    pub(super) caches: Bound,
     pub(super) bell: Option<Bell>,
 }
 
@@ -85,9 +85,10 @@ impl Beginning {
     }
 }
 
-/// Caches are there before the first request: an app that is asked something asks them.
-fn caches(config: &Config, inherited: &mut Inherited) -> anyhow::Result<Caches> {
-    Ok(Caches::start(&config.caches, cache_workers(config), inherited)?)
+/// The ports of caches are there before the first request: an app that is asked something asks them,
+/// and waits until it is known which part is its own.
+fn caches(config: &Config, inherited: &mut Inherited) -> anyhow::Result<Bound> {
+    Ok(Bound::new(&config.caches, cache_workers(config), inherited)?)
 }
 
 async fn ask(journal: Option<&Path>) -> anyhow::Result<Asked> {

@@ -6,6 +6,7 @@
 mod door;
 mod link;
 mod prefixed;
+mod reap;
 mod relay;
 mod repeat;
 mod survey;
@@ -25,7 +26,7 @@ use crate::inherited::Inherited;
 use crate::metrics::{CacheCounts, CacheEntry, CacheLedger};
 use crate::namespace::Namespace;
 use crate::namespace::redis::{Commands, Credentials};
-use crate::traffic::Version;
+use crate::traffic::{Board, Generation, Version};
 use door::Door;
 pub use link::{Server, ServerError};
 use repeat::Repeats;
@@ -41,6 +42,8 @@ pub struct Cache {
     pub mode: Mode,
     /// Which namespaces a deletion concerns.
     pub invalidate: Invalidate,
+    /// What stands before the version in namespaces, if something does.
+    pub environment: Option<String>,
     /// One for each release that uses it.
     pub ports: Vec<Port>,
 }
@@ -123,10 +126,20 @@ pub enum CacheError {
     Thread(io::Error),
 }
 
+/// The caches with their ports bound, before they are served.
+#[derive(Debug)]
+pub struct Bound {
+    workers: Vec<(mpsc::UnboundedSender<Order>, JoinHandle<()>)>,
+    caches: Vec<Cache>,
+    prepared: Prepared,
+}
+
 /// The caches, served. They end when this is dropped.
 #[derive(Debug)]
 pub struct Caches {
     workers: Vec<(mpsc::UnboundedSender<Order>, JoinHandle<()>)>,
+    /// Where it is published which beginning the part of a release is.
+    board: Arc<Board>,
     /// By name. Which caches there are does not change, only their ports.
     served: Mutex<BTreeMap<String, Served>>,
     ledger: Arc<CacheLedger>,
@@ -154,8 +167,15 @@ struct Shared {
     name: String,
     mode: Mode,
     invalidate: Invalidate,
+    environment: Option<String>,
     commands: Commands,
     repeats: Repeats,
+    board: Arc<Board>,
+    ledger: Arc<CacheLedger>,
+    /// The ports as they are served.
+    ports: Mutex<Vec<Port>>,
+    /// Told when the part of a release begins anew.
+    turned: watch::Sender<()>,
 }
 
 /// What the connections of one port share.
@@ -172,40 +192,58 @@ pub struct Prepared {
     doors: BTreeMap<SocketAddr, Door>,
 }
 
-impl Caches {
-    /// Serves `caches` by `workers` threads. Sockets that were handed over are used.
+impl Bound {
+    /// Binds the ports of `caches`, to be served by `workers` threads. Sockets that were handed over
+    /// are used.
     ///
     /// # Errors
     /// A port or a thread cannot be had.
-    pub fn start(
+    pub fn new(
         caches: &[Cache],
         workers: usize,
         inherited: &mut Inherited,
     ) -> Result<Self, CacheError> {
-        let mut started =
-            Self { workers: Vec::new(), served: Mutex::default(), ledger: Arc::default() };
-        let prepared = started.bind(caches, inherited)?;
-        for index in 0..if caches.is_empty() { 0 } else { workers } {
-            started.workers.push(worker::start(index).map_err(CacheError::Thread)?);
-        }
-        for cache in caches {
-            started.begin(cache);
-        }
-        started.follow(caches, prepared);
-        Ok(started)
+        let prepared = bind(&BTreeMap::new(), caches, inherited)?;
+        let count = if caches.is_empty() { 0 } else { workers };
+        let workers = (0..count).map(worker::start).collect::<io::Result<Vec<_>>>();
+        let workers = workers.map_err(CacheError::Thread)?;
+        Ok(Self { workers, caches: caches.to_vec(), prepared })
     }
 
+    /// Serves them; the generations are those of the tables on `board`.
+    pub fn serve(self, board: &Arc<Board>) -> Caches {
+        let Self { workers, caches, prepared } = self;
+        let board = Arc::clone(board);
+        let (served, ledger) = (Mutex::default(), Arc::default());
+        let started = Caches { workers, board, served, ledger };
+        for cache in &caches {
+            started.begin(cache);
+        }
+        started.follow(&caches, prepared);
+        started
+    }
+}
+
+impl Caches {
     fn begin(&self, cache: &Cache) {
         let (repeats, queue) = Repeats::new();
         let shared = Arc::new(Shared {
             name: cache.name.clone(),
             mode: cache.mode,
             invalidate: cache.invalidate,
+            environment: cache.environment.clone(),
             commands: Commands::default(),
             repeats,
+            board: Arc::clone(&self.board),
+            ledger: Arc::clone(&self.ledger),
+            ports: Mutex::default(),
+            turned: watch::channel(()).0,
         });
         if let Some((worker, _)) = self.workers.first() {
             _ = worker.send(Order::Repeat { shared: Arc::clone(&shared), queue });
+            if cache.mode == Mode::Prefix {
+                _ = worker.send(Order::Reap(Arc::clone(&shared)));
+            }
         }
         self.served().insert(cache.name.clone(), Served { shared, ports: BTreeMap::new() });
     }
@@ -220,35 +258,7 @@ impl Caches {
     /// # Errors
     /// A port cannot be had. Nothing has changed.
     pub fn prepare(&self, caches: &[Cache]) -> Result<Prepared, CacheError> {
-        self.bind(caches, &mut Inherited::default())
-    }
-
-    fn bind(&self, caches: &[Cache], inherited: &mut Inherited) -> Result<Prepared, CacheError> {
-        let served = self.served();
-        let mut doors = BTreeMap::new();
-        for cache in caches {
-            let open = |port: &Port| {
-                let mut open = served.values().flat_map(|served| served.ports.values());
-                let open = open.find(|open| open.place.port.listen == port.listen);
-                match open {
-                    Some(open) if open.place.port == *port => Ok(None),
-                    // It changes hands.
-                    Some(open) => open.door.try_clone().map(Some),
-                    None => Door::open(port.listen, inherited).map(Some),
-                }
-            };
-            let mut open = open;
-            for port in &cache.ports {
-                let door = open(port).map_err(|source| CacheError::Bind {
-                    listen: port.listen,
-                    cache: cache.name.clone(),
-                    version: port.version.clone(),
-                    source,
-                })?;
-                doors.extend(door.map(|door| (port.listen, door)));
-            }
-        }
-        Ok(Prepared { doors })
+        bind(&self.served(), caches, &mut Inherited::default())
     }
 
     /// Serves the ports of `caches` from now on, with what was prepared for them. Where a port is
@@ -269,7 +279,7 @@ impl Caches {
                     ports.insert(port.version.clone(), self.serve(place, door));
                 }
             }
-            shared.repeats.follow(cache.ports.iter().map(|port| port.namespace.clone()).collect());
+            shared.ports().clone_from(&cache.ports);
         }
         let places = served.values().flat_map(|served| served.ports.values());
         self.ledger.set(places.map(|open| entry(&open.place)).collect());
@@ -302,7 +312,8 @@ impl Caches {
             let holding = if place.shared.mode == Mode::Prefix {
                 let Place { shared, port, .. } = &*place;
                 let credentials = shared.repeats.credentials(&port.server);
-                let look = survey::look(&port.server, credentials.as_ref(), &port.namespace);
+                let namespace = shared.namespace(port);
+                let look = survey::look(&port.server, credentials.as_ref(), &namespace);
                 Some(look.await.map_err(|error| error.to_string()))
             } else {
                 None
@@ -312,8 +323,9 @@ impl Caches {
         surveyed
     }
 
-    /// Deletes all keys of `namespace`, whether it has a port or not, on every server where
-    /// versions are kept apart by what stands before their keys. Gives how many there were.
+    /// Deletes all keys of `namespace`, of each generation, whether it has a port or not, on every
+    /// server where versions are kept apart by what stands before their keys. Gives how many there
+    /// were.
     ///
     /// # Errors
     /// As a sentence: a server is not reached or refuses. Some keys may be gone.
@@ -360,13 +372,72 @@ impl Caches {
 
 fn entry(place: &Place) -> CacheEntry {
     let Place { shared, port, counts } = place;
+    let namespace = (shared.mode == Mode::Prefix).then(|| shared.namespace(port).to_string());
     CacheEntry {
         cache: shared.name.clone(),
         version: port.version.clone(),
-        namespace: (shared.mode == Mode::Prefix).then(|| port.namespace.to_string()),
+        namespace,
         mode: shared.mode.name(),
         listen: port.listen,
         counts: Arc::clone(counts),
+    }
+}
+
+fn bind(
+    served: &BTreeMap<String, Served>,
+    caches: &[Cache],
+    inherited: &mut Inherited,
+) -> Result<Prepared, CacheError> {
+    let mut doors = BTreeMap::new();
+    let mut open = |port: &Port| {
+        let mut open = served.values().flat_map(|served| served.ports.values());
+        let open = open.find(|open| open.place.port.listen == port.listen);
+        match open {
+            Some(open) if open.place.port == *port => Ok(None),
+            // It changes hands.
+            Some(open) => open.door.try_clone().map(Some),
+            None => Door::open(port.listen, inherited).map(Some),
+        }
+    };
+    for cache in caches {
+        for port in &cache.ports {
+            let door = open(port).map_err(|source| CacheError::Bind {
+                listen: port.listen,
+                cache: cache.name.clone(),
+                version: port.version.clone(),
+                source,
+            })?;
+            doors.extend(door.map(|door| (port.listen, door)));
+        }
+    }
+    Ok(Prepared { doors })
+}
+
+impl Shared {
+    /// What stands before the keys of `port` now.
+    fn namespace(&self, port: &Port) -> Namespace {
+        let (_, table) = self.board.current();
+        let generation = table.generations.of(&self.name, &port.version);
+        match generation.filter(|_| self.mode == Mode::Prefix) {
+            Some(generation) => port.namespace.generation(generation.number()),
+            None => port.namespace.clone(),
+        }
+    }
+
+    /// Which beginning the part of each release is that ever began anew.
+    fn generations(&self) -> BTreeMap<Version, Generation> {
+        self.board.current().1.generations.in_cache(&self.name)
+    }
+
+    /// The server of all parts, and with what the keys of all begin.
+    fn keyspace(&self) -> Option<(Server, Vec<u8>)> {
+        let server = self.ports().first()?.server.clone();
+        let prefix = self.environment.as_ref().map(|environment| format!("{environment}:"));
+        Some((server, prefix.unwrap_or_default().into_bytes()))
+    }
+
+    fn ports(&self) -> MutexGuard<'_, Vec<Port>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::link::Link;
 use super::{Invalidate, Place};
@@ -21,6 +21,13 @@ const ROOM: usize = 16 * 1024;
 
 /// Bytes that are read and not yet understood: a line of the longest kind and some more.
 const WAITING_MAX: usize = 128 * 1024;
+
+/// How long a connection may go on in a part that has begun anew: any answer is there by then, but
+/// for those that wait for others.
+const TURN_MAX: Duration = Duration::from_secs(2);
+
+/// Pause between two looks whether it can follow.
+const TURN_POLL: Duration = Duration::from_millis(20);
 
 /// How long the server may take to take in what a client has sent before it left.
 const LINGER: Duration = Duration::from_secs(10);
@@ -36,6 +43,8 @@ struct Between<'a> {
     ends: Cell<bool>,
     ended: Notify,
     place: &'a Place,
+    /// The publication whose namespace the session has.
+    epoch: Cell<u64>,
 }
 
 /// Why a client's requests have ended.
@@ -51,7 +60,10 @@ pub async fn talk(mut client: TcpStream, server: Link, place: &Place) -> io::Res
         Invalidate::All => Purpose::KeepAndTell,
         Invalidate::Own => Purpose::Keep,
     };
-    let session = Session::new(place.port.namespace.clone(), shared.commands.clone(), purpose);
+    // Before the table is read: what is published in between is seen to again.
+    let epoch = Cell::new(shared.board.epoch());
+    let turned = shared.turned.subscribe();
+    let session = Session::new(shared.namespace(&place.port), shared.commands.clone(), purpose);
     let between = Between {
         session: RefCell::new(session),
         questions: RefCell::default(),
@@ -59,6 +71,7 @@ pub async fn talk(mut client: TcpStream, server: Link, place: &Place) -> io::Res
         ends: Cell::new(false),
         ended: Notify::new(),
         place,
+        epoch,
     };
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
@@ -70,6 +83,8 @@ pub async fn talk(mut client: TcpStream, server: Link, place: &Place) -> io::Res
             // The server has left; so does Weir, and the client sees as much of the answer as it
             // would without.
             left = &mut down => return left,
+            // As if it had left, so that nothing is lost that it waited for.
+            () = between.outlived(turned) => Last::Left,
         };
         if let Last::Violation(violation) = &last
             && *violation != Violation::Web
@@ -117,6 +132,7 @@ impl Between<'_> {
             if !questions.is_empty() {
                 to.write_all(&questions).await?;
             }
+            self.turn();
             let fed = self.session.borrow_mut().from_client(&waiting, &mut edits);
             send(to, &edits, &waiting).await?;
             edits.clear();
@@ -177,6 +193,34 @@ impl Between<'_> {
                 return Err(io::Error::other(Violation::Answer));
             }
         }
+    }
+
+    /// Puts keys where the part of the release begins now, should it have begun anew; false where
+    /// that cannot be done yet.
+    fn turn(&self) -> bool {
+        let shared = &self.place.shared;
+        let epoch = shared.board.epoch();
+        let turned = epoch == self.epoch.get()
+            || self.session.borrow_mut().turn(&shared.namespace(&self.place.port));
+        if turned {
+            self.epoch.set(epoch);
+        }
+        turned
+    }
+
+    /// Ends when the part of the release has begun anew and this connection cannot follow: it waits
+    /// for an element, or listens, under the old name.
+    async fn outlived(&self, mut turned: watch::Receiver<()>) {
+        while turned.changed().await.is_ok() {
+            let until = Instant::now() + TURN_MAX;
+            while !self.turn() {
+                if Instant::now() > until {
+                    return;
+                }
+                sleep(TURN_POLL).await;
+            }
+        }
+        std::future::pending::<()>().await;
     }
 
     /// Takes over what the session has counted and what was deleted.

@@ -16,6 +16,7 @@ use crate::metrics::CacheCounts;
 use crate::namespace::Namespace;
 use crate::namespace::redis::{Credentials, Deleted};
 use crate::namespace::resp::{self, Value};
+use crate::traffic::Version;
 
 /// Deletions that wait: some seconds of the busiest site; more are counted as failed.
 const WAITING_MAX: usize = 10_000;
@@ -38,8 +39,8 @@ pub type Queue = mpsc::Receiver<Repeat>;
 /// A deletion that is to be repeated.
 #[derive(Debug)]
 pub struct Repeat {
-    /// Where it was done already.
-    done: Namespace,
+    /// Whose part it was done in already.
+    done: Version,
     deleted: Deleted,
     server: Server,
     counts: Arc<CacheCounts>,
@@ -49,8 +50,6 @@ pub struct Repeat {
 #[derive(Debug)]
 pub struct Repeats {
     queue: mpsc::Sender<Repeat>,
-    /// All that live.
-    namespaces: Mutex<Vec<Namespace>>,
     /// What the last app was let in with; the file's come first.
     credentials: Mutex<Option<Credentials>>,
 }
@@ -59,12 +58,7 @@ impl Repeats {
     /// A way and its end.
     pub fn new() -> (Self, Queue) {
         let (queue, end) = mpsc::channel(WAITING_MAX);
-        (Self { queue, namespaces: Mutex::default(), credentials: Mutex::default() }, end)
-    }
-
-    /// Repeats in `namespaces` from now on.
-    pub fn follow(&self, namespaces: Vec<Namespace>) {
-        *locked(&self.namespaces) = namespaces;
+        (Self { queue, credentials: Mutex::default() }, end)
     }
 
     /// Remembers what the server has let an app in with.
@@ -79,13 +73,13 @@ impl Repeats {
 
     /// Has `deleted` repeated, which was done at `place`.
     pub fn push(&self, place: &Place, deleted: Vec<Deleted>) {
-        let others = locked(&self.namespaces).len().saturating_sub(1);
+        let others = place.shared.ports().len().saturating_sub(1);
         if others == 0 {
             return;
         }
         for deleted in deleted {
             let repeat = Repeat {
-                done: place.port.namespace.clone(),
+                done: place.port.version.clone(),
                 deleted,
                 server: place.port.server.clone(),
                 counts: Arc::clone(&place.counts),
@@ -109,7 +103,7 @@ pub async fn run(shared: Arc<Shared>, mut queue: Queue) {
         let mut tries = 0;
         let failed = loop {
             tries += 1;
-            let delivery = deliver(&mut line, &shared.repeats, &batch);
+            let delivery = deliver(&mut line, &shared, &batch);
             let late = |_| Err(io::ErrorKind::TimedOut.into());
             match timeout(ANSWERS_MAX, delivery).await.unwrap_or_else(late) {
                 Ok(()) => break false,
@@ -137,15 +131,17 @@ struct Line {
     database: u32,
 }
 
-async fn deliver(line: &mut Option<Line>, repeats: &Repeats, batch: &[Repeat]) -> io::Result<()> {
+async fn deliver(line: &mut Option<Line>, shared: &Shared, batch: &[Repeat]) -> io::Result<()> {
     let Some(first) = batch.first() else { return Ok(()) };
     let mut open = if let Some(open) = line.take() {
         open
     } else {
-        let credentials = repeats.credentials(&first.server);
+        let credentials = shared.repeats.credentials(&first.server);
         Line { link: first.server.connect_as(credentials.as_ref()).await?, database: 0 }
     };
-    let namespaces = locked(&repeats.namespaces).clone();
+    let ports = shared.ports().clone();
+    let all: Vec<(&Version, Namespace)> =
+        ports.iter().map(|port| (&port.version, shared.namespace(port))).collect();
     let (mut asked, mut questions) = (0, Vec::new());
     for Repeat { done, deleted, .. } in batch {
         if deleted.database != open.database {
@@ -153,7 +149,7 @@ async fn deliver(line: &mut Option<Line>, repeats: &Repeats, batch: &[Repeat]) -
             questions.extend(resp::command(&["SELECT", &deleted.database.to_string()]));
             asked += 1;
         }
-        for namespace in namespaces.iter().filter(|namespace| *namespace != done) {
+        for (_, namespace) in all.iter().filter(|(version, _)| *version != done) {
             let keys = deleted.keys.iter().map(|key| namespace.add(key));
             let words: Vec<Vec<u8>> = std::iter::once(b"UNLINK".to_vec()).chain(keys).collect();
             questions.extend(resp::command(&words));

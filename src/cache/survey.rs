@@ -44,7 +44,7 @@ pub async fn look(
         let mut link = server.connect_as(credentials).await?;
         let (mut holding, mut weighed, mut weight) = (Holding::default(), 0_u64, 0_u64);
         for database in databases(&mut link).await? {
-            let mut pages = Pages::open(&mut link, database, namespace).await?;
+            let mut pages = Pages::open(&mut link, database, namespace.prefix()).await?;
             while let Some(keys) = pages.next(&mut link).await? {
                 holding.keys += keys.len() as u64;
                 let left = WEIGHED_MAX.saturating_sub(usize::try_from(weighed).unwrap_or(0));
@@ -62,7 +62,7 @@ pub async fn look(
     within(SURVEY_MAX, look).await
 }
 
-/// Deletes all keys of `namespace` on `server`; how many.
+/// Deletes all keys of `namespace` on `server`, whatever their generation; how many.
 ///
 /// # Errors
 /// As a sentence: the server is not reached or refuses. Some keys may be gone.
@@ -74,15 +74,10 @@ pub async fn empty(
     let empty = async {
         let (mut link, mut deleted) = (server.connect_as(credentials).await?, 0);
         for database in databases(&mut link).await? {
-            let mut pages = Pages::open(&mut link, database, namespace).await?;
+            let mut pages = Pages::open(&mut link, database, namespace.as_str().as_bytes()).await?;
             while let Some(keys) = pages.next(&mut link).await? {
-                if keys.is_empty() {
-                    continue;
-                }
-                let keys = keys.iter().map(Vec::as_slice);
-                let words: Vec<&[u8]> = std::iter::once(&b"UNLINK"[..]).chain(keys).collect();
-                let gone = asked(&mut link, &words).await?.integer().unwrap_or(0);
-                deleted += u64::try_from(gone).unwrap_or(0);
+                let own = keys.iter().filter(|key| namespace.generation_of(key).is_some());
+                deleted += delete(&mut link, own.map(Vec::as_slice)).await?;
             }
         }
         Ok(deleted)
@@ -98,24 +93,36 @@ async fn within<T>(limit: Duration, look: impl Future<Output = io::Result<T>>) -
     timeout(limit, look).await.map_err(late)?
 }
 
+/// Deletes `keys`; how many there were.
+pub async fn delete<'a>(link: &mut Link, keys: impl Iterator<Item = &'a [u8]>) -> io::Result<u64> {
+    let words: Vec<&[u8]> = std::iter::once(&b"UNLINK"[..]).chain(keys).collect();
+    if words.len() == 1 {
+        return Ok(0);
+    }
+    let gone = asked(link, &words).await?.integer().unwrap_or(0);
+    Ok(u64::try_from(gone).unwrap_or(0))
+}
+
 /// Pages of keys of one database.
-struct Pages<'a> {
-    namespace: &'a Namespace,
+pub struct Pages {
+    /// What they begin with, and a star.
+    pattern: Vec<u8>,
     /// Where to go on; none: there are no more.
     cursor: Option<Vec<u8>>,
 }
 
-impl<'a> Pages<'a> {
-    async fn open(link: &mut Link, database: u32, namespace: &'a Namespace) -> io::Result<Self> {
+impl Pages {
+    /// Of the keys that begin with `prefix`, which means nothing in a pattern.
+    pub async fn open(link: &mut Link, database: u32, prefix: &[u8]) -> io::Result<Self> {
         asked(link, &[b"SELECT", database.to_string().as_bytes()]).await?;
-        Ok(Self { namespace, cursor: Some(b"0".to_vec()) })
+        Ok(Self { pattern: [prefix, b"*"].concat(), cursor: Some(b"0".to_vec()) })
     }
 
-    async fn next(&mut self, link: &mut Link) -> io::Result<Option<Vec<Vec<u8>>>> {
+    /// The next page; none: there are no more.
+    pub async fn next(&mut self, link: &mut Link) -> io::Result<Option<Vec<Vec<u8>>>> {
         let Some(cursor) = self.cursor.take() else { return Ok(None) };
-        let pattern = [self.namespace.prefix(), b"*"].concat();
         let question: [&[u8]; 6] =
-            [b"SCAN", &cursor, b"MATCH", &pattern, b"COUNT", PAGE.as_bytes()];
+            [b"SCAN", &cursor, b"MATCH", &self.pattern, b"COUNT", PAGE.as_bytes()];
         let page = asked(link, &question).await?;
         let Some([cursor, keys]) = page.list() else {
             return Err(io::Error::other("its answer to SCAN is no page"));
@@ -126,7 +133,8 @@ impl<'a> Pages<'a> {
     }
 }
 
-async fn databases(link: &mut Link) -> io::Result<Vec<u32>> {
+/// The databases that hold something.
+pub async fn databases(link: &mut Link) -> io::Result<Vec<u32>> {
     let info = asked(link, &[b"INFO", b"keyspace"]).await?;
     let info = String::from_utf8_lossy(info.text().unwrap_or_default()).into_owned();
     let number = |line: &str| line.strip_prefix("db")?.split(':').next()?.parse().ok();

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::door::Door;
 use super::repeat::{self, Queue};
-use super::{Mode, Place, Shared, prefixed, relay};
+use super::{Mode, Place, Shared, prefixed, reap, relay};
 
 /// Connections of one port and worker: as many as Redis takes by default.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -34,6 +34,8 @@ pub enum Order {
         /// Ends with the port.
         closed: watch::Receiver<()>,
     },
+    /// Delete what the parts of releases held before they began anew.
+    Reap(Arc<Shared>),
     /// Repeat deletions in the other namespaces.
     Repeat {
         /// The cache.
@@ -63,6 +65,7 @@ async fn live(mut orders: mpsc::UnboundedReceiver<Order>) {
                 Ok(entrance) => _ = tokio::task::spawn_local(accept(place, entrance, closed)),
                 Err(error) => tracing::error!(%error, "cannot listen for a cache"),
             },
+            Order::Reap(shared) => _ = tokio::task::spawn_local(reap::run(shared)),
             Order::Repeat { shared, queue } => {
                 _ = tokio::task::spawn_local(repeat::run(shared, queue));
             }

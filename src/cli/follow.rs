@@ -188,6 +188,7 @@ fn end(change: &Change) -> Option<u8> {
         Change::Adopted { .. }
         | Change::Advanced { .. }
         | Change::Cut
+        | Change::Emptied { .. }
         | Change::Held { .. }
         | Change::Moved { .. }
         | Change::Paused

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use toml::de::DeValue;
 
@@ -12,11 +13,18 @@ use super::section::{At, Section, not_a};
 use super::tier::Draft;
 use super::values::{self, Mistake, quoted};
 use crate::cache::{Cache, Invalidate, Mode, Port, Server, ServerError};
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, without_generation};
+use crate::rollout::{CacheFacts, OnRollback};
 use crate::traffic::{Listen, NAME_BYTES_MAX, Spot, TierName, Version};
 
 /// Ports of a cache: as many as a tier may have releases.
 const PORTS_MAX: usize = 64;
+
+/// For how long a release may have no users until its part is empty when they come back.
+const STALE_AFTER: Duration = Duration::from_mins(10);
+
+/// Whoever wants it longer wants it never: "none".
+const STALE_AFTER_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// Tiers that may share a cache.
 const TIERS_MAX: usize = super::TIERS_MAX;
@@ -33,6 +41,8 @@ pub(super) struct CacheDraft {
     ports: Vec<(At<Version>, At<SocketAddr>)>,
     ports_span: Option<Range<usize>>,
     tiers: Option<Vec<At<TierName>>>,
+    on_rollback: OnRollback,
+    stale_after: Option<Duration>,
 }
 
 impl CacheDraft {
@@ -80,10 +90,24 @@ impl CacheDraft {
             text.parse::<TierName>()
                 .map_err(|_| Mistake::new(format!("{} is no tier name", quoted(text)), help))
         });
+        let (on_rollback, stale_after) = life(&mut section, mode);
         let path = section.path_of("").trim_end_matches('.').to_owned();
         let span = section.span.clone();
         section.finish();
-        Self { path, span, name, mode, invalidate, server: own, servers, ports, ports_span, tiers }
+        Self {
+            path,
+            span,
+            name,
+            mode,
+            invalidate,
+            server: own,
+            servers,
+            ports,
+            ports_span,
+            tiers,
+            on_rollback,
+            stale_after,
+        }
     }
 
     fn note(&self, reader: &Reader, key: &str, span: &Range<usize>, mistake: Mistake) {
@@ -112,9 +136,39 @@ impl CacheDraft {
             name: self.name.as_ref()?.value.clone(),
             mode: self.mode,
             invalidate: self.invalidate,
+            environment: environment.map(str::to_owned),
             ports: self.ports.iter().map(port).collect::<Option<Vec<_>>>()?,
         })
     }
+}
+
+impl CacheDraft {
+    /// When the parts of its releases begin anew, where they can.
+    pub(super) fn life(&self) -> Option<CacheFacts> {
+        let tiers = self.tiers.iter().flatten().map(|at| at.value.clone());
+        (self.mode == Mode::Prefix).then_some(CacheFacts {
+            name: self.name.as_ref()?.value.clone(),
+            versions: self.ports.iter().map(|(version, _)| version.value.clone()).collect(),
+            tiers: tiers.collect(),
+            on_rollback: self.on_rollback,
+            stale_after: self.stale_after,
+        })
+    }
+}
+
+fn life(section: &mut Section<'_>, mode: Mode) -> (OnRollback, Option<Duration>) {
+    let (mut on_rollback, mut stale_after) = (OnRollback::default(), Some(STALE_AFTER));
+    let choices = [("drop", OnRollback::Drop), ("keep", OnRollback::Keep)];
+    section.word("on_rollback", &choices, &mut on_rollback);
+    section.duration_or_none("stale_after", Duration::ZERO..=STALE_AFTER_MAX, &mut stale_after);
+    for key in ["on_rollback", "stale_after"] {
+        if let Some(span) = section.key_span(key).filter(|_| mode != Mode::Prefix) {
+            let message = format!("`{key}` has no use with mode = \"{}\"", mode.name());
+            let help = "only where Weir puts names before keys it can empty the part of a version";
+            section.wrong(key, span, Mistake::new(message, help));
+        }
+    }
+    (on_rollback, stale_after)
 }
 
 fn name(text: &str) -> Result<String, Mistake> {
@@ -257,13 +311,22 @@ fn addresses(
     }
 }
 
-/// A namespace can stand before keys. Two of one file never overlap: versions have no colon.
+/// A namespace can stand before keys. Two of one file never overlap: versions have no colon, and none
+/// is called like another that has begun anew.
 fn namespaces(reader: &Reader, cache: &CacheDraft, environment: Option<&str>) {
     for (version, _) in cache.ports.iter().filter(|_| cache.mode == Mode::Prefix) {
         if let Err(error) = Namespace::of(environment, version.value.as_str()) {
             let text = error.to_string();
             let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
             let help = format!("give the release another name: {help}");
+            cache.note(reader, "ports", &version.span, Mistake::new(message, help));
+        }
+        let stem = without_generation(version.value.as_str());
+        let others = cache.ports.iter().map(|(other, _)| other.value.as_str());
+        if stem != version.value.as_str() && others.into_iter().any(|other| other == stem) {
+            let message = format!("{} is what {stem} may be called", version.value);
+            let help = "Weir puts .g and a number behind a version whose part begins anew; give the \
+                        release another name";
             cache.note(reader, "ports", &version.span, Mistake::new(message, help));
         }
     }

@@ -14,7 +14,7 @@ use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
 use crate::cache::{Cache, Invalidate, Mode, Server};
 use crate::namespace::redis::Credentials;
 use crate::proxy::UpstreamClient;
-use crate::rollout::{Stage, Stages};
+use crate::rollout::{CacheFacts, OnRollback, Stage, Stages};
 use crate::tls::acme::Challenge;
 use crate::tls::day;
 use crate::traffic::{Certificate, ClientTls, Listener, Tier, TierName, Trust, Version};
@@ -88,7 +88,8 @@ pub(super) fn entries(config: &Config) -> Entries {
         describe_acme(&mut page, acme);
     }
     for cache in &config.caches {
-        describe_cache(&mut page, cache);
+        let life = config.lives.iter().find(|life| life.name == cache.name);
+        describe_cache(&mut page, cache, life);
     }
     for tier in &config.tiers {
         describe_tier(&mut page, tier);
@@ -214,7 +215,7 @@ fn describe_listener(page: &mut Page<'_>, listener: &Listener) {
     }
 }
 
-fn describe_cache(page: &mut Page<'_>, cache: &Cache) {
+fn describe_cache(page: &mut Page<'_>, cache: &Cache, life: Option<&CacheFacts>) {
     let path = format!("cache.{}", cache.name);
     page.turn(&keys::CACHE, path.as_str());
     page.put("name", &cache.name);
@@ -226,6 +227,20 @@ fn describe_cache(page: &mut Page<'_>, cache: &Cache) {
             Invalidate::Own => "own",
         },
     );
+    if let Some(life) = life {
+        page.put(
+            "on_rollback",
+            match life.on_rollback {
+                OnRollback::Drop => "drop",
+                OnRollback::Keep => "keep",
+            },
+        );
+        page.put("stale_after", life.stale_after.map_or("none".into(), duration_text));
+        if !life.tiers.is_empty() {
+            let tiers: Vec<&str> = life.tiers.iter().map(TierName::as_str).collect();
+            page.put("tiers", tiers.join(", "));
+        }
+    }
     if cache.mode != Mode::Instance {
         page.put_some("upstream", cache.ports.first().map(|port| server(&port.server)));
     }

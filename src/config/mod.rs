@@ -46,7 +46,7 @@ pub use without_file::{ArgumentError, may_be_asked_there, without_file};
 use crate::analysis;
 use crate::cache::Cache;
 use crate::proxy::{RESOLVE_EVERY, UpstreamClient};
-use crate::rollout::Stages;
+use crate::rollout::{CacheFacts, Stages};
 use crate::traffic::{Address, ClientTls, Tier, Version};
 use cache::CacheDraft;
 use diagnostic::Source;
@@ -85,6 +85,8 @@ pub struct Config {
     pub tiers: Vec<TierConfig>,
     /// The caches, in the order of the file.
     pub caches: Vec<Cache>,
+    /// When the parts of releases in them begin anew.
+    pub lives: Vec<CacheFacts>,
     /// How a rollout goes from 0 % to everybody.
     pub rollout: RolloutConfig,
     /// What is allowed and rarely meant, in the order of the lines.
@@ -316,6 +318,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     root.finish();
     cache::check(reader, &caches, &drafts, &proxy, admin.listen);
     check::tiers(reader, &drafts, admin.listen, admin_span.as_ref());
+    let lives = caches.iter().filter_map(CacheDraft::life).collect();
     let caches = caches
         .iter()
         .map(|cache| cache.finish(proxy.environment.as_deref()))
@@ -327,5 +330,5 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         return None;
     }
     let warnings = Vec::new();
-    Some(Config { admin, state, proxy, log, acme, tiers, caches, rollout, warnings })
+    Some(Config { admin, state, proxy, log, acme, tiers, caches, lives, rollout, warnings })
 }

@@ -103,6 +103,7 @@ pub fn without_file(
         acme: None,
         tiers: vec![tier],
         caches: Vec::new(),
+        lives: Vec::new(),
         rollout,
         warnings: Vec::new(),
     })

@@ -33,6 +33,7 @@ impl super::Control {
             own: settings.own.clone(),
             salt: Salt::new(rand::random()),
             observe: settings.observe,
+            caches: settings.caches.clone(),
         }
     }
 

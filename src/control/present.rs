@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::settings::{ReleaseSettings, TierSettings};
 use super::view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
@@ -15,6 +15,9 @@ use crate::traffic::{Address, TierName, Version};
 
 /// Share of one key's requests above which the verdict is unreliable.
 const KEY_SHARE_MAX: f64 = 0.2;
+
+/// For how long it is shown that a cache has begun with nothing: it is warm by then.
+const BEGUN_SHOWN_MAX: Duration = Duration::from_mins(10);
 
 /// Minutes of stable that the calibration of the judge needs.
 const CALIBRATION_MINUTES_MIN: usize = 20;
@@ -168,6 +171,27 @@ impl Control {
         }
     }
 
+    /// The caches in which a release of the tier `name` that has users began with nothing of late.
+    fn begun_anew(&self, tier: &Tier, name: &TierName) -> Vec<String> {
+        let now = clock::wall();
+        let began = |version: &Version| {
+            let caches = self.settings.caches.iter().filter(|cache| {
+                let uses = cache.tiers.is_empty() || cache.tiers.contains(name);
+                let generation = self.state.generations.of(&cache.name, version);
+                uses && generation.is_some_and(|at| now.since(at.began()) < BEGUN_SHOWN_MAX)
+            });
+            let caches: Vec<&str> = caches.map(|cache| cache.name.as_str()).collect();
+            (!caches.is_empty()).then(|| {
+                format!(
+                    "{version} has just begun with nothing in the caches: {}; answers may be slower \
+                     until they are warm",
+                    caches.join(", ")
+                )
+            })
+        };
+        [Some(&tier.stable), tier.canary()].into_iter().flatten().filter_map(began).collect()
+    }
+
     fn remarks(&self, tier: &Tier, file: &TierSettings, key_share: Option<f64>) -> Vec<String> {
         let mut remarks = self.settings.remarks.clone();
         let name = &file.tier.name;
@@ -214,6 +238,7 @@ impl Control {
                 share * 100.0
             ));
         }
+        remarks.extend(self.begun_anew(tier, name));
         let calibration = self.watched.get(name).map_or(0, |w| w.history().minutes().len());
         if tier.rollout.is_none() && calibration < CALIBRATION_MINUTES_MIN {
             remarks.push(format!(

@@ -16,7 +16,7 @@ pub(super) fn table(state: &State, settings: &Settings, register: &Register) -> 
         let tier = state.tiers.get(&file.tier.name)?;
         Some(table_tier(tier, file, register))
     });
-    Table { tiers: tiers.collect() }
+    Table { tiers: tiers.collect(), generations: state.generations.clone() }
 }
 
 fn table_tier(tier: &Tier, file: &TierSettings, register: &Register) -> TableTier {

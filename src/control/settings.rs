@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::analysis;
-use crate::rollout::Stages;
+use crate::rollout::{CacheFacts, Stages};
 use crate::traffic::{Address, ClientTls, Listen, Tier, TierName, Version};
 
 /// What the control wing needs of the file.
@@ -15,6 +15,8 @@ pub struct Settings {
     pub tiers: Vec<TierSettings>,
     /// The stages of every rollout.
     pub stages: Stages,
+    /// The caches in which releases have parts of their own.
+    pub caches: Vec<CacheFacts>,
     /// Where the program itself listens: for clients, and for orders.
     pub own: Vec<Listen>,
     /// Whether the rollout of the version that was never tried starts without an order.

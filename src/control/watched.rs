@@ -166,6 +166,7 @@ impl Watched {
                 }
             }
             Change::Cut
+            | Change::Emptied { .. }
             | Change::Held { .. }
             | Change::Moved { .. }
             | Change::Paused

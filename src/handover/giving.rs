@@ -17,7 +17,7 @@ use super::share::{Share, follow};
 use super::wire::{FromHeir, Link, SOCKETS_MAX, ToHeir};
 use super::{Bell, PROTOCOL, STEP_MAX};
 use crate::control::{Handle, Heir, Lowered};
-use crate::traffic::Board;
+use crate::traffic::{Board, Generations};
 
 /// How long the journal may take to be written and closed. A disk that hangs longer keeps the
 /// journal here.
@@ -363,8 +363,8 @@ impl Succession {
                     follows = self.lowered.tell(lowered, &self.link, true).await.is_ok();
                 }
                 message = self.link.receive() => follows = match message {
-                    Ok(Some((FromHeir::Follow { epoch, tiers }, _))) => {
-                        self.follow(&tiers).await;
+                    Ok(Some((FromHeir::Follow { epoch, tiers, generations }, _))) => {
+                        self.follow(&tiers, generations).await;
                         self.link.send(&ToHeir::Followed { epoch }, &[]).await.is_ok()
                     }
                     Ok(Some((FromHeir::Taken { number }, _))) => {
@@ -385,7 +385,7 @@ impl Succession {
         }
         // Whatever was decided since, stable alone is not too much.
         tracing::warn!("process {} is lost; what is left here goes to stable", self.process);
-        self.follow(&[]).await;
+        self.follow(&[], Generations::default()).await;
         _ = drained.await;
     }
 
@@ -399,9 +399,13 @@ impl Succession {
     }
 
     /// Publishes what `shares` say, and waits until every worker follows.
-    async fn follow(&self, shares: &[Share]) {
+    async fn follow(&self, shares: &[Share], generations: Generations) {
         let board = &self.estate.board;
-        let table = follow(&board.current().1, shares);
+        let (_, current) = board.current();
+        // One that never speaks of them is older than they are.
+        let generations =
+            if generations.is_empty() { current.generations.clone() } else { generations };
+        let table = follow(&current, shares, generations);
         let epoch = board.publish(table);
         let until = Instant::now() + ACKNOWLEDGE_MAX;
         while !board.acknowledged(epoch) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::traffic::{Release, Salt, Table, TableTier, TierName, Version, Weight};
+use crate::traffic::{Generations, Release, Salt, Table, TableTier, TierName, Version, Weight};
 
 /// How one tier is split.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,8 +38,9 @@ pub(super) fn shares(table: &Table) -> Vec<Share> {
 }
 
 /// `table`, split as `shares` say. A tier without a share, or with a canary that is not known
-/// here, goes to stable alone: the weight may be too low, and never too high.
-pub(super) fn follow(table: &Table, shares: &[Share]) -> Table {
+/// here, goes to stable alone: the weight may be too low, and never too high. The parts in caches
+/// are those of `generations`.
+pub(super) fn follow(table: &Table, shares: &[Share], generations: Generations) -> Table {
     let tier = |tier: &TableTier| {
         let share = shares.iter().find(|share| share.tier == tier.tier.name);
         let known = |version: &Version| tier.version(version).cloned();
@@ -61,7 +62,7 @@ pub(super) fn follow(table: &Table, shares: &[Share]) -> Table {
             canary,
         }
     };
-    Table { tiers: table.tiers.iter().map(tier).collect() }
+    Table { tiers: table.tiers.iter().map(tier).collect(), generations }
 }
 
 #[cfg(test)]
@@ -104,6 +105,7 @@ releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
                 close_over: Duration::from_secs(3),
                 judged: true,
             }],
+            generations: Generations::default(),
         }
     }
 
@@ -115,7 +117,7 @@ releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
     fn a_table_is_split_as_the_other_says() {
         let here = table(Some("2"));
         let mut theirs = shares(&here);
-        let same = follow(&here, &theirs).tiers.remove(0);
+        let same = follow(&here, &theirs, Generations::default()).tiers.remove(0);
         assert_eq!((same.weight, version(&same.stable)), (here.tiers[0].weight, "1"));
         assert_eq!(same.canary.as_ref().map(version), Some("2"));
         assert!(!same.judged, "what is left here is nobody's evidence");
@@ -123,7 +125,7 @@ releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
         theirs[0].stable = "2".parse().unwrap();
         theirs[0].canary = Some("3".parse().unwrap());
         theirs[0].salt = Salt::new([2; 16]);
-        let later = follow(&here, &theirs).tiers.remove(0);
+        let later = follow(&here, &theirs, Generations::default()).tiers.remove(0);
         assert_eq!((version(&later.stable), later.salt), ("2", theirs[0].salt));
         assert_eq!(later.canary.as_ref().map(version), Some("3"));
         assert_eq!(later.others.iter().map(version).collect::<Vec<_>>(), ["1"]);
@@ -135,12 +137,13 @@ releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
         let mut theirs = shares(&here);
         theirs[0].canary = Some("4".parse().unwrap());
         for shares in [&theirs[..], &[]] {
-            let tier = follow(&here, shares).tiers.remove(0);
+            let tier = follow(&here, shares, Generations::default()).tiers.remove(0);
             assert_eq!((tier.weight, tier.canary), (Weight::NONE, None));
             assert_eq!(version(&tier.stable), "1");
             assert_eq!(tier.others.len(), 2, "they are still asked for their health");
         }
-        let rolled_back = follow(&here, &shares(&table(None))).tiers.remove(0);
+        let rolled_back =
+            follow(&here, &shares(&table(None)), Generations::default()).tiers.remove(0);
         assert_eq!((rolled_back.weight, rolled_back.canary), (Weight::NONE, None));
     }
 }

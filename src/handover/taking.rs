@@ -210,7 +210,8 @@ impl Predecessor {
             tokio::select! {
                 () = changed.notified(), if asked.is_none() => {
                     let (epoch, table) = seat.board.current();
-                    let follow = FromHeir::Follow { epoch, tiers: shares(&table) };
+                    let (tiers, generations) = (shares(&table), table.generations.clone());
+                    let follow = FromHeir::Follow { epoch, tiers, generations };
                     if link.send(&follow, &[]).await.is_err() {
                         return;
                     }

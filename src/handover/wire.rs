@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 
 use super::share::Share;
 use crate::rollout::Event;
+use crate::traffic::Generations;
 
 /// The longest message: a share for each tier, and some hundred bytes each. The kernel takes about
 /// 200 KiB in one packet.
@@ -54,6 +55,9 @@ pub enum FromHeir {
         epoch: u64,
         /// How each tier is split.
         tiers: Vec<Share>,
+        /// Which beginning the part of each release in each cache is.
+        #[serde(default, skip_serializing_if = "Generations::is_empty")]
+        generations: Generations,
     },
 }
 

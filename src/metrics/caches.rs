@@ -28,6 +28,8 @@ pub struct CacheCounts {
     pub repeats: AtomicU64,
     /// Deletions that could not be repeated.
     pub failed_repeats: AtomicU64,
+    /// Keys from before the namespace began anew, deleted.
+    pub reaped: AtomicU64,
 }
 
 impl CacheCounts {
@@ -79,6 +81,15 @@ impl CacheLedger {
     /// There are these.
     pub fn set(&self, entries: Vec<CacheEntry>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = entries;
+    }
+
+    /// So many `keys` from before the namespace of a port began anew are deleted.
+    pub fn reaped(&self, cache: &str, version: &Version, keys: u64) {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = |entry: &&CacheEntry| entry.cache == cache && entry.version == *version;
+        if let Some(entry) = entries.iter().find(own) {
+            entry.counts.reaped.fetch_add(keys, Ordering::Relaxed);
+        }
     }
 
     /// The ports, by cache and version.

@@ -190,6 +190,7 @@ fn cache(entry: &CacheEntry) {
         ("weir_cache_keyless_scripts_total", &counts.keyless_scripts),
         ("weir_cache_repeats_total", &counts.repeats),
         ("weir_cache_failed_repeats_total", &counts.failed_repeats),
+        ("weir_cache_reaped_keys_total", &counts.reaped),
         ("weir_cache_connect_failures_total", &counts.unreached),
     ];
     for (name, count) in counters {
@@ -381,6 +382,10 @@ fn describe_caches() {
     describe_counter!(
         "weir_cache_failed_repeats_total",
         "Deletions that could not be repeated for the other versions"
+    );
+    describe_counter!(
+        "weir_cache_reaped_keys_total",
+        "Keys deleted that a namespace held before it began anew"
     );
     describe_counter!(
         "weir_cache_connect_failures_total",

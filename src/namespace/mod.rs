@@ -20,8 +20,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-/// Bytes of a namespace: memcached allows 250 for a whole key.
+/// Bytes of a namespace without its generation: memcached allows 250 for a whole key.
 pub const NAMESPACE_BYTES_MAX: usize = 32;
+
+/// What stands between a name and its generation.
+const GENERATION: &str = ".g";
 
 /// What stands before the keys of one release: 1 to 32 of `[A-Za-z0-9._:-]`. Nothing in it means
 /// anything in a pattern of Redis, or ends a key of memcached.
@@ -45,10 +48,24 @@ impl Namespace {
     /// # Errors
     /// Both together are too long, or have something in them that keys must not begin with.
     pub fn of(environment: Option<&str>, release: &str) -> Result<Self, NamespaceError> {
-        match environment {
-            Some(environment) => format!("{environment}:{release}").parse(),
-            None => release.parse(),
-        }
+        let name = match environment {
+            Some(environment) => format!("{environment}:{release}"),
+            None => release.to_owned(),
+        };
+        if name.len() > NAMESPACE_BYTES_MAX { Err(NamespaceError(name)) } else { name.parse() }
+    }
+
+    /// The same, begun anew: what is in any other generation is not seen.
+    #[must_use]
+    pub fn generation(&self, number: u64) -> Self {
+        Self { prefix: format!("{self}{GENERATION}{number}:").into() }
+    }
+
+    /// Which generation of this namespace `key` is in, if it is in one: 0 is the first.
+    pub fn generation_of(&self, key: &[u8]) -> Option<u64> {
+        let rest = key.strip_prefix(self.as_str().as_bytes())?;
+        let name = &rest[..memchr::memchr(b':', rest)?];
+        if name.is_empty() { Some(0) } else { number(name.strip_prefix(GENERATION.as_bytes())?) }
     }
 
     /// Nothing before any key.
@@ -88,11 +105,25 @@ impl FromStr for Namespace {
 
     fn from_str(text: &str) -> Result<Self, NamespaceError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
-        if (1..=NAMESPACE_BYTES_MAX).contains(&text.len()) && text.chars().all(allowed) {
+        let name = without_generation(text);
+        if (1..=NAMESPACE_BYTES_MAX).contains(&name.len()) && text.chars().all(allowed) {
             return Ok(Self { prefix: format!("{text}:").into() });
         }
         Err(NamespaceError(text.chars().take(NAMESPACE_BYTES_MAX * 2).collect()))
     }
+}
+
+/// `1.0.0` of `1.0.0.g5`, which is a name of its own only where no release is called `1.0.0`.
+pub fn without_generation(text: &str) -> &str {
+    let parts = text.rsplit_once(GENERATION);
+    parts.filter(|(_, digits)| number(digits.as_bytes()).is_some()).map_or(text, |(name, _)| name)
+}
+
+/// The number of a generation, written as it is written by [`Namespace::generation`].
+fn number(digits: &[u8]) -> Option<u64> {
+    let written = digits.first().is_some_and(|first| (b'1'..=b'9').contains(first));
+    let text = std::str::from_utf8(digits).ok().filter(|_| written)?;
+    text.parse().ok()
 }
 
 impl fmt::Display for Namespace {
@@ -125,6 +156,30 @@ mod tests {
             assert!(error.contains("cannot stand before keys"), "{error}");
         }
         assert_eq!(namespace(&"x".repeat(32)).as_str().len(), 32);
+    }
+
+    #[test]
+    fn a_generation_is_a_namespace_of_its_own_and_known_as_one_of_the_name() {
+        let name = namespace("blue:1.0.0");
+        let later = name.generation(1_772_334_720);
+        assert_eq!(later.as_str(), "blue:1.0.0.g1772334720");
+        assert!(!name.overlaps(&later) && !later.overlaps(&name.generation(17)));
+        assert_eq!(name.generation_of(&later.add(b"key")), Some(1_772_334_720));
+        assert_eq!(name.generation_of(&name.add(b"key")), Some(0));
+        for other in [
+            "blue:1.0.0",
+            "blue:1.0.0.g5",
+            "blue:1.0.0.g:key",
+            "blue:1.0.0.g05:key",
+            "blue:1.0.0.g+5:key",
+            "blue:1.0.0.g5.g6:key",
+            "blue:1.0.0-rc:key",
+            "blue:1.0.00:key",
+        ] {
+            assert_eq!(name.generation_of(other.as_bytes()), None, "{other}");
+        }
+        let longest = namespace(&"x".repeat(32)).generation(u64::MAX);
+        assert_eq!(longest.as_str().parse(), Ok(longest.clone()), "it can be named, too");
     }
 
     #[test]

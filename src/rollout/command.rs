@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::caches::CacheFacts;
 use super::event::RolloutId;
 use super::plan::Stages;
 use crate::analysis::{Settings, Verdict};
@@ -174,6 +175,8 @@ pub struct Facts {
     pub salt: Salt,
     /// Whether verdicts are only written down (`--observe`).
     pub observe: bool,
+    /// The caches in which releases have parts of their own.
+    pub caches: Vec<CacheFacts>,
 }
 
 /// What is true of one tier.

@@ -54,6 +54,15 @@ pub enum Change {
     },
     /// Upgraded connections of the release that was left are closed at once after all.
     Cut,
+    /// The part of a release in caches began anew, empty.
+    Emptied {
+        /// The release.
+        release: Version,
+        /// The caches, by name.
+        caches: Vec<String>,
+        /// On what ground.
+        why: Emptying,
+    },
     /// The time for a proof is over and the rollout waits for a person.
     Held {
         /// What is missing.
@@ -146,6 +155,22 @@ pub enum Adoption {
     },
 }
 
+/// Why the part of a release in a cache began anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Emptying {
+    /// It is tried again after it was rolled back: its app may have written since.
+    Again,
+    /// It was rolled back.
+    RolledBack,
+    /// Users come back to it after others have changed its records.
+    Stale {
+        /// For how long it had no users.
+        #[serde(with = "crate::time::as_millis")]
+        away: Duration,
+    },
+}
+
 /// Why the weight rose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -197,7 +222,10 @@ impl Change {
     /// Whether this may act before it is written.
     pub const fn direction(&self) -> Direction {
         match self {
-            Self::Cut | Self::Paused | Self::RolledBack { .. } => Direction::Lower,
+            // An empty cache puts nobody on anything new.
+            Self::Cut | Self::Emptied { .. } | Self::Paused | Self::RolledBack { .. } => {
+                Direction::Lower
+            }
             Self::Adopted { .. }
             | Self::Advanced { .. }
             | Self::Held { .. }

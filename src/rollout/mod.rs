@@ -3,6 +3,7 @@
 //! `step` decides and may refuse; `State::apply` remembers and cannot fail. Neither touches
 //! clock, network, disk or chance: those come in as arguments.
 
+mod caches;
 mod command;
 mod event;
 mod plan;
@@ -10,11 +11,12 @@ mod sentence;
 mod state;
 mod step;
 
+pub use caches::{CacheFacts, OnRollback};
 pub use command::{
     Actor, ActorError, Command, Facts, Input, Order, REASON_CHARS_MAX, Refusal, ReleaseFacts,
     TierFacts,
 };
-pub use event::{Adoption, Blame, Cause, Change, Direction, Event, RolloutId};
+pub use event::{Adoption, Blame, Cause, Change, Direction, Emptying, Event, RolloutId};
 pub use plan::{Plan, PlanError, STAGES_MAX, Stage, Stages};
 pub use state::{Fate, Known, Outcome, Rollout, State, Tier};
 pub use step::step;

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use super::event::{Adoption, Blame, Cause, Change, Event};
+use super::event::{Adoption, Blame, Cause, Change, Emptying, Event};
 use crate::analysis::WhenUnproven;
 use crate::time::in_words;
+use crate::traffic::Version;
 
 impl Event {
     /// The event as one sentence, without its time: `web: 1.1.0 advanced to 5%: ...`.
@@ -39,6 +40,7 @@ impl Event {
             Change::Cut => {
                 format!("open connections of the version that was left are closed at once, by {by}")
             }
+            Change::Emptied { release, caches, why } => emptied(release, caches, why),
             Change::Held { reason } => format!("held; the time for a proof is over: {reason}"),
             Change::Moved { version, addresses } => {
                 let places: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -84,6 +86,24 @@ impl Event {
                 format!("would have rolled back (observing only): {}", ground(cause, self))
             }
         }
+    }
+}
+
+fn emptied(release: &Version, caches: &[String], why: &Emptying) -> String {
+    let of = if caches.len() == 1 { "the cache" } else { "the caches" };
+    let caches = caches.join(", ");
+    match why {
+        Emptying::Again => {
+            format!(
+                "{release} begins with nothing in {of} {caches}, since it was rolled back before"
+            )
+        }
+        Emptying::RolledBack => format!("what {release} has in {of} {caches} is thrown away"),
+        Emptying::Stale { away } => format!(
+            "{release} begins with nothing in {of} {caches}, since nobody used it for {}; answers may \
+             be slower until it is warm",
+            in_words(*away)
+        ),
     }
 }
 

@@ -9,7 +9,7 @@ use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
 use super::plan::{Plan, Stage};
 use crate::analysis::Settings;
 use crate::time::Timestamp;
-use crate::traffic::{Address, Salt, Sticky, TierName, Version, Weight};
+use crate::traffic::{Address, Generations, Salt, Sticky, TierName, Version, Weight};
 
 /// All tiers, as the journal tells them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct State {
     pub tiers: BTreeMap<TierName, Tier>,
     /// The number of the newest rollout; 0 before the first.
     pub latest: RolloutId,
+    /// Which beginning the part of each release in each cache is.
+    #[serde(default, skip_serializing_if = "Generations::is_empty")]
+    pub generations: Generations,
 }
 
 /// One tier.
@@ -121,6 +124,10 @@ impl State {
         }
         if let Change::Adopted { stable, addresses, why } = &event.change {
             self.adopt(event, stable, addresses, why);
+        } else if let Change::Emptied { release, caches, .. } = &event.change {
+            for cache in caches {
+                self.generations.begin(cache, release, event.at);
+            }
         } else if let Some(tier) = self.tiers.get_mut(&event.tier) {
             tier.apply(event);
         }
@@ -203,6 +210,8 @@ impl Tier {
             }
             Change::Advanced { weight, .. } => self.enter(*weight, event),
             Change::Cut => self.close_now = true,
+            // Of all tiers: the state's own.
+            Change::Emptied { .. } => {}
             Change::Moved { version, addresses } => {
                 if let Some(known) = self.addresses.get_mut(version) {
                     known.addresses.clone_from(addresses);

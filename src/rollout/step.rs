@@ -1,5 +1,6 @@
 //! The only place that decides.
 
+use super::caches::emptied;
 use super::command::{Actor, Command, Facts, Input, Order, Refusal, TierFacts};
 use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
 use super::plan::{Plan, Stages};
@@ -19,23 +20,25 @@ pub fn step(
     facts: &Facts,
     now: Timestamp,
 ) -> Result<Vec<Event>, Refusal> {
-    match input {
-        Input::Command(command) => Desk { state, facts, now, command }.decide(),
+    let mut events = match input {
+        Input::Command(command) => Desk { state, facts, now, command }.decide()?,
         Input::File { reload: true, .. } => {
             may_reload(state, facts)?;
-            Ok(read_file(state, facts, None, now))
+            read_file(state, facts, None, now)
         }
-        Input::File { journal_lost, .. } => {
-            Ok(read_file(state, facts, journal_lost.as_deref(), now))
-        }
+        Input::File { journal_lost, .. } => read_file(state, facts, journal_lost.as_deref(), now),
         Input::Unhealthy { tier, reason } => {
             let blame = Blame::Unhealthy { reason: reason.clone() };
-            Ok(guard(state, facts, tier, blame, now).into_iter().collect())
+            guard(state, facts, tier, blame, now).into_iter().collect()
         }
         Input::Verdict { tier, rollout, verdict } => {
-            Ok(judged(state, facts, tier, *rollout, verdict, now).into_iter().collect())
+            judged(state, facts, tier, *rollout, verdict, now).into_iter().collect()
         }
+    };
+    if !events.is_empty() {
+        events.extend(emptied(state, &events, facts, now));
     }
+    Ok(events)
 }
 
 /// An event that Weir decides by itself.

@@ -3,6 +3,7 @@
 mod address;
 pub mod affinity;
 mod board;
+mod generation;
 mod listener;
 pub mod matching;
 mod reach;
@@ -15,6 +16,7 @@ mod weight;
 pub use address::{Address, AddressError, Scheme, Spot};
 pub use affinity::Sticky;
 pub use board::Board;
+pub use generation::{Generation, Generations};
 pub use listener::{Listen, Listener};
 pub use reach::overlap;
 pub use route::{Route, RouteError};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::generation::Generations;
 use super::tier::{Release, Tier, Version};
 use super::weight::{Bucket, Salt, Track, Weight};
 
@@ -11,6 +12,8 @@ use super::weight::{Bucket, Salt, Track, Weight};
 pub struct Table {
     /// The tiers, in the order of the file.
     pub tiers: Vec<TableTier>,
+    /// Which beginning the part of each release in each cache is.
+    pub generations: Generations,
 }
 
 /// One tier as it is served now.

@@ -1,6 +1,12 @@
 //! `[[cache]]`: what a port of a version must be, and what no message may show.
 
+use std::time::Duration;
+
+use weir::rollout::OnRollback;
+
 use super::{SMALLEST, good, mistakes, read};
+
+const TEN_MINUTES: Duration = Duration::from_mins(10);
 
 const CACHE: &str = r#"
 [[cache]]
@@ -88,6 +94,30 @@ fn a_release_whose_name_cannot_stand_before_keys_is_refused() {
     assert!(found.iter().any(|one| one.contains("cannot stand before keys")), "{found:?}");
     let observed = text.replace("kind =", "mode = \"observe\"\nkind =");
     assert_eq!(good(&observed).caches[0].ports.len(), 2);
+}
+
+#[test]
+fn a_release_is_not_called_like_another_that_began_anew() {
+    let found = mistakes(&cache("", "").replace("1.1.0", "1.0.0.g5"));
+    assert!(
+        found.iter().any(|one| one.contains("1.0.0.g5 is what 1.0.0 may be called")),
+        "{found:?}"
+    );
+    assert_eq!(good(&cache("", "").replace("1.1.0", "1.1.0.g5")).caches.len(), 1);
+}
+
+#[test]
+fn what_becomes_of_a_part_is_said_where_there_are_parts() {
+    let [life] = &good(&cache("", "")).lives[..] else { panic!("one cache") };
+    assert_eq!((life.on_rollback, life.stale_after), (OnRollback::Drop, Some(TEN_MINUTES)));
+    let kept = cache("kind =", "on_rollback = \"keep\"\nstale_after = \"none\"\nkind =");
+    let [life] = &good(&kept).lives[..] else { panic!("one cache") };
+    assert_eq!((life.on_rollback, life.stale_after), (OnRollback::Keep, None));
+    let found = mistakes(&kept.replace("kind =", "mode = \"observe\"\nkind ="));
+    for key in ["on_rollback", "stale_after"] {
+        let expected = format!("`{key}` has no use with mode = \"observe\"");
+        assert!(found.iter().any(|mistake| mistake.contains(&expected)), "{found:?}");
+    }
 }
 
 #[test]

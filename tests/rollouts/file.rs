@@ -1,11 +1,11 @@
 //! What the file says, as far as the rollout is concerned, in the words of the real one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
 use weir::analysis::{Settings, WhenUnproven};
-use weir::rollout::{Facts, Plan, ReleaseFacts, Stage, Stages, TierFacts};
+use weir::rollout::{CacheFacts, Facts, OnRollback, Plan, ReleaseFacts, Stage, Stages, TierFacts};
 use weir::traffic::{Listen, Salt, Sticky, Version};
 
 #[derive(Deserialize)]
@@ -16,6 +16,19 @@ pub struct File {
     rollout: Rollout,
     #[serde(default)]
     analysis: Analysis,
+    #[serde(default)]
+    cache: Vec<Cache>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cache {
+    name: String,
+    ports: BTreeMap<String, String>,
+    #[serde(default)]
+    tiers: Vec<String>,
+    on_rollback: Option<String>,
+    stale_after: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -85,7 +98,9 @@ impl File {
         let tiers = self.tier.iter().map(|tier| self.tier(tier, &stages, down));
         let own = ["127.0.0.1:8080", "127.0.0.1:7700"];
         let own = own.map(|text| Listen::Socket(text.parse().unwrap())).to_vec();
-        Facts { tiers: tiers.collect(), own, salt: Salt::new(*b"a secret of ours"), observe }
+        let caches = self.cache.iter().map(cache).collect();
+        let salt = Salt::new(*b"a secret of ours");
+        Facts { tiers: tiers.collect(), own, salt, observe, caches }
     }
 
     fn tier(&self, tier: &Tier, stages: &Stages, down: &BTreeSet<String>) -> TierFacts {
@@ -113,6 +128,24 @@ impl File {
             rate: None,
             named_upstreams_healthy: !down.contains(&format!("{} named", tier.name)),
         }
+    }
+}
+
+fn cache(cache: &Cache) -> CacheFacts {
+    CacheFacts {
+        name: cache.name.clone(),
+        versions: cache.ports.keys().map(|text| version(text)).collect(),
+        tiers: cache.tiers.iter().map(|tier| tier.parse().unwrap()).collect(),
+        on_rollback: match cache.on_rollback.as_deref() {
+            None | Some("drop") => OnRollback::Drop,
+            Some("keep") => OnRollback::Keep,
+            Some(other) => panic!("on_rollback {other}"),
+        },
+        stale_after: match cache.stale_after.as_deref() {
+            None => Some(Duration::from_mins(10)),
+            Some("none") => None,
+            Some(text) => Some(span(text)),
+        },
     }
 }
 

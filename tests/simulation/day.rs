@@ -610,5 +610,11 @@ fn facts(analysis: Settings, places: &[(u16, u16)]) -> Facts {
         rate: None,
         named_upstreams_healthy: true,
     };
-    Facts { tiers: vec![tier], own: vec![], salt: Salt::new([7; 16]), observe: false }
+    Facts {
+        tiers: vec![tier],
+        own: vec![],
+        salt: Salt::new([7; 16]),
+        observe: false,
+        caches: vec![],
+    }
 }

@@ -72,6 +72,7 @@ impl Scene {
                 close_over: Duration::ZERO,
                 judged: true,
             }],
+            ..Table::default()
         };
         board.publish(table.clone());
         let keyring = Keyring::new(proxy::PROTOCOLS).unwrap();

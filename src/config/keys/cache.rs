@@ -44,6 +44,20 @@ pub const CACHE: Keys = Keys {
             Restart,
             "Whether a key that one version deletes is deleted for the others, too.",
         ),
+        key(
+            "on_rollback",
+            "`\"drop\"` or `\"keep\"`",
+            "\"drop\"",
+            Live,
+            "What becomes of a release's part when it is rolled back, with `mode = \"prefix\"`.",
+        ),
+        key(
+            "stale_after",
+            "duration, 0s to 30d, or \"none\"",
+            "\"10m\"",
+            Live,
+            "A release that had no users for longer gets them back with an empty part, with `mode = \"prefix\"`: others have changed its records. Not for sessions.",
+        ),
         key("tiers", "list of tier names", "", Live, "The tiers that use it; without it all."),
     ],
 };

@@ -88,6 +88,22 @@ impl Session {
         self.talk.pending.is_empty() && self.answers.is_between()
     }
 
+    /// Puts keys into `namespace` from now on. Gives false where that cannot be done now: something
+    /// is on its way, or the server holds something for this connection under the old name.
+    pub fn turn(&mut self, namespace: &Namespace) -> bool {
+        let Talk { errand, pending, asked_multi, subscriptions, tracked, .. } = &self.talk;
+        let holds = *asked_multi || *tracked || subscriptions.iter().any(|count| *count > 0);
+        let still = errand.is_none() && pending.is_empty();
+        if self.talk.namespace == *namespace {
+            return true;
+        }
+        if holds || !still || !self.requests.is_between() || !self.answers.is_between() {
+            return false;
+        }
+        self.talk.namespace = namespace.clone();
+        true
+    }
+
     /// What was counted since it was asked last.
     pub const fn counts(&mut self) -> Counts {
         std::mem::replace(

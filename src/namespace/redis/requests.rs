@@ -88,6 +88,11 @@ impl Held {
 }
 
 impl Requests {
+    /// Whether no command has begun.
+    pub const fn is_between(&self) -> bool {
+        self.count == 0 && self.body.is_none()
+    }
+
     /// Takes in what the client has sent: `input`, whose rest comes again with more behind it.
     /// Gives how much was taken. Stops where Weir has something to ask the server itself.
     pub fn feed(

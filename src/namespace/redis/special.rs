@@ -21,6 +21,7 @@ pub fn see_to(
         return Ok(());
     }
     let effect = effect(special, arguments, talk);
+    talk.tracked |= special == Special::Tracking;
     let mut sent: Vec<Vec<u8>> = arguments.iter().map(|argument| argument.to_vec()).collect();
     change(special, &mut sent, &talk.namespace);
     talk.pending.push_back(Pending { rule: command.rule, names_keys: command.names_keys, effect });

@@ -130,6 +130,8 @@ pub struct Talk {
     pub executing: VecDeque<Pending>,
     /// Subscriptions to channels, patterns and channels of a shard.
     pub subscriptions: [u64; 3],
+    /// Whether the server has been asked to tell what becomes of keys.
+    pub tracked: bool,
     /// Deletions that were not taken yet.
     pub deleted: Vec<Deleted>,
     /// The last that the server took.
@@ -153,6 +155,7 @@ impl Talk {
             queued: None,
             executing: VecDeque::new(),
             subscriptions: [0; 3],
+            tracked: false,
             deleted: Vec::new(),
             credentials: None,
             counts: Counts::default(),
