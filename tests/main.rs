@@ -4,6 +4,7 @@ mod admin;
 mod cli;
 mod config;
 mod control;
+mod cookies;
 mod handover;
 mod house;
 mod http2;

@@ -11,6 +11,7 @@ use weir::metrics::{Register, Shown, Totals};
 use weir::proxy::{self, Proxy, Settings, UpstreamClient};
 use weir::tls::Keyring;
 use weir::traffic::matching::Pattern;
+use weir::traffic::overlay::Cookies;
 use weir::traffic::{
     Address, Board, HealthCheck, Ignore, Limits, Listener, Preview, Release, Route, Salt, Spot,
     Sticky, Table, TableTier, Tier, Timeouts, TokenBytes, Upstream as Listed, Watch, Weight,
@@ -61,6 +62,7 @@ impl Site {
                 others: vec![],
                 close_over: Duration::ZERO,
                 judged: true,
+                left: None,
             }],
             ..Table::default()
         };
@@ -156,6 +158,8 @@ fn tier() -> Tier {
         watches: vec![],
         show_version: true,
         access_log: false,
+        cookies: Cookies::default(),
+        keep_warm: Duration::ZERO,
     }
 }
 

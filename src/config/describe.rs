@@ -121,13 +121,18 @@ impl Page<'_> {
     }
 
     fn put_by_version(&mut self, key: &'static str, version: &Version, value: impl Display) {
+        self.put_under(key, version.as_str(), value);
+    }
+
+    /// An entry of a table whose keys the file chooses.
+    fn put_under(&mut self, key: &'static str, name: &str, value: impl Display) {
         let entry = Entry {
             value: value.to_string(),
             class: self.keys.class(key),
             tier: self.tier.clone(),
             is_release: false,
         };
-        self.entries.insert(format!("{}.{key}.{version}", self.path), entry);
+        self.entries.insert(format!("{}.{key}.{name}", self.path), entry);
     }
 
     fn put_some(&mut self, key: &'static str, value: Option<impl Display>) {
@@ -279,6 +284,10 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
     page.put("trusted_proxies", list(&tier.trusted_proxies));
     page.put("show_version", tier.show_version);
     page.put("access_log", tier.access_log);
+    for (name, keeping) in tier.cookies.iter() {
+        page.put_under("cookies", name, keeping.name());
+    }
+    page.put_duration("keep_warm", tier.keep_warm);
     page.put_duration("canary_down", config.canary_down);
     for release in &config.releases {
         page.turn(&keys::RELEASE, format!("{path}.releases.{}", release.version));

@@ -9,6 +9,7 @@
 mod cache;
 mod certificates;
 mod check;
+mod cookies;
 mod describe;
 mod descriptors;
 mod diagnostic;

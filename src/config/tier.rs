@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cookies;
 use super::judging::{Judging, networks, paths};
 use super::keys;
 use super::listener;
@@ -16,6 +17,7 @@ use super::values::{self, Mistake, quoted};
 use super::{ReleaseConfig, TierConfig, TierLines};
 use crate::traffic::affinity::OWN_COOKIE;
 use crate::traffic::matching::Network;
+use crate::traffic::overlay::Cookies;
 use crate::traffic::{
     Address, ClientTls, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX, Route, Spot, Sticky,
     Tier, TierName, Timeouts, Trust, Version,
@@ -36,6 +38,10 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// How long a canary may be without a healthy upstream.
 pub(super) const CANARY_DOWN: Duration = Duration::from_secs(10);
+
+/// How long a release that was left still counts: the time in which most errors show, and in which
+/// browsers come back that have an old page open.
+pub(super) const KEEP_WARM: Duration = DAY;
 
 const MONTH: Duration = Duration::from_hours(30 * 24);
 
@@ -58,6 +64,8 @@ pub(super) struct Draft {
     trusted_proxies: Vec<Network>,
     show_version: bool,
     access_log: bool,
+    cookies: Cookies,
+    keep_warm: Duration,
     canary_down: Duration,
     judging: Judging,
 }
@@ -99,6 +107,9 @@ impl Draft {
         let (mut show_version, mut access_log) = (false, false);
         section.flag("show_version", &mut show_version);
         section.flag("access_log", &mut access_log);
+        let mut keep_warm = KEEP_WARM;
+        section.duration("keep_warm", Duration::ZERO..=MONTH, &mut keep_warm);
+        let cookies = cookies::read(&mut section, &sticky);
         let draft = Self {
             path: section.path_of("").trim_end_matches('.').to_owned(),
             span: section.span.clone(),
@@ -117,6 +128,8 @@ impl Draft {
                 .unwrap_or_else(|| Network::LOOPBACK.to_vec()),
             show_version,
             access_log,
+            cookies,
+            keep_warm,
             canary_down,
             judging: judging.overridden(section.table("analysis", &keys::ANALYSIS)),
         };
@@ -166,6 +179,8 @@ impl Draft {
             watches: self.judging.watches,
             show_version: self.show_version,
             access_log: self.access_log,
+            cookies: self.cookies,
+            keep_warm: self.keep_warm,
         };
         Some(TierConfig {
             tier: Arc::new(tier),

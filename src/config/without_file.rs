@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::tier::KEEP_WARM;
 use super::values::{self, Mistake, quoted};
 use super::{
     AdminSettings, Config, LogSettings, ProxyConfig, ReleaseConfig, RolloutConfig, StateSettings,
@@ -13,6 +14,7 @@ use super::{
 use crate::analysis;
 use crate::rollout::Stages;
 use crate::traffic::matching::Network;
+use crate::traffic::overlay::Cookies;
 use crate::traffic::{
     ClientTls, HealthCheck, Ignore, Limits, Listen, Listener, Route, Sticky, Tier, TierName,
     Timeouts, Version, VersionError,
@@ -79,6 +81,8 @@ pub fn without_file(
         watches: Vec::new(),
         show_version: false,
         access_log: false,
+        cookies: Cookies::default(),
+        keep_warm: KEEP_WARM,
     };
     let analysis =
         analysis::Settings { warm_up: super::judging::WARM_UP, ..analysis::Settings::default() };

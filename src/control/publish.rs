@@ -7,7 +7,7 @@ use super::settings::{ReleaseSettings, Settings, TierSettings};
 use crate::metrics::Register;
 use crate::rollout::{State, Tier};
 use crate::traffic::{
-    Address, Release, Salt, Table, TableTier, TierName, Upstream, Version, Weight,
+    Address, Left, Release, Salt, Table, TableTier, TierName, Upstream, Version, Weight,
 };
 
 /// The table that follows from what is remembered and what the file says.
@@ -36,6 +36,11 @@ fn table_tier(tier: &Tier, file: &TierSettings, register: &Register) -> TableTie
         others: others.map(|version| release(name, version, tier, file, register)).collect(),
         close_over: if tier.close_now { Duration::ZERO } else { file.tier.timeouts.drain },
         judged: tier.rollout.is_some(),
+        left: tier.left().map(|version| Left {
+            version: version.clone(),
+            replaced: tier.previous.is_some(),
+            until: tier.since.plus(file.tier.keep_warm),
+        }),
     }
 }
 

@@ -58,6 +58,7 @@ pub(super) fn follow(table: &Table, shares: &[Share], generations: Generations) 
             close_over: share
                 .map_or(tier.close_over, |share| Duration::from_millis(share.close_over)),
             judged: false,
+            left: tier.left.clone(),
             stable,
             canary,
         }
@@ -104,6 +105,7 @@ releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
                 others: vec![release("3")],
                 close_over: Duration::from_secs(3),
                 judged: true,
+                left: None,
             }],
             generations: Generations::default(),
         }

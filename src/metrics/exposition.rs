@@ -209,6 +209,10 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
         .absolute(cells.refused_connections.load(Ordering::Relaxed));
     counter!("weir_shed_requests_total", "tier" => name.clone())
         .absolute(cells.shed.load(Ordering::Relaxed));
+    counter!("weir_cookies_aside_total", "tier" => name.clone())
+        .absolute(cells.cookies_aside.load(Ordering::Relaxed));
+    counter!("weir_cookies_without_room_total", "tier" => name.clone())
+        .absolute(cells.cookies_without_room.load(Ordering::Relaxed));
     for was in Displaced::ALL {
         let labels = [("tier", name.clone()), ("was", was.name().to_owned())];
         counter!("weir_displaced_connections_total", &labels).absolute(cells.displaced(was));
@@ -347,6 +351,14 @@ fn describe_clients() {
     describe_counter!(
         "weir_shed_requests_total",
         "Requests answered with 503, because memory was short"
+    );
+    describe_counter!(
+        "weir_cookies_aside_total",
+        "Cookies that a version set beside those of stable"
+    );
+    describe_counter!(
+        "weir_cookies_without_room_total",
+        "Cookies that became stable's as well, because there was no room beside those"
     );
     describe_counter!(
         "weir_displaced_connections_total",

@@ -153,6 +153,10 @@ pub struct TierCells {
     pub refused_streams: AtomicU64,
     /// Requests refused because memory was short.
     pub shed: AtomicU64,
+    /// Cookies of the app that were set beside stable's.
+    pub cookies_aside: AtomicU64,
+    /// Cookies of the app that there was no room for beside stable's.
+    pub cookies_without_room: AtomicU64,
     displaced: [AtomicU64; Displaced::ALL.len()],
     floods: [AtomicU64; Flood::ALL.len()],
     handshakes: [AtomicU64; Handshake::ALL.len()],
@@ -169,6 +173,8 @@ impl TierCells {
             streams: AtomicUsize::new(0),
             refused_streams: AtomicU64::new(0),
             shed: AtomicU64::new(0),
+            cookies_aside: AtomicU64::new(0),
+            cookies_without_room: AtomicU64::new(0),
             displaced: Default::default(),
             floods: Default::default(),
             handshakes: Default::default(),

@@ -18,6 +18,7 @@ use super::client::{Body, Broken, Cause};
 use super::connect::{Seeker, Unreached};
 use super::headers::{self, CACHE_NAMESPACE, WEIR_VERSION};
 use super::line::{Cut, Exchange, Fault, Stage};
+use super::overlay;
 use super::place::Place;
 use super::pool::Busy;
 use super::seen::Seen;
@@ -282,6 +283,9 @@ fn address(
         // HTTP/1.0 knows no Host, HTTP/1.1 needs one.
         let host = HeaderValue::try_from(upstream.address.spot.to_string());
         headers.insert(HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
+    }
+    if !place.tier.table.tier.cookies.is_empty() {
+        overlay::present(headers, place, exchange);
     }
     *request.version_mut() = Version::HTTP_11;
 }

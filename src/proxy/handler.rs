@@ -17,6 +17,7 @@ use super::forward::{self, Answer, Failure};
 use super::headers::{self, Checked, Refusal, WEIR_VERSION, Way};
 use super::http2;
 use super::line::{Exchange, Fault, Line, Stage};
+use super::overlay;
 use super::place::Place;
 use super::respond::{self, About, After};
 use super::seen::Field;
@@ -285,6 +286,9 @@ impl<'a> Passage<'a> {
         }
         exchange.enters(Stage::Answering, now);
         exchange.is_stream.set(seen.has(Field::EventStream) || seen.has(Field::Grpc));
+        if !table.tier.cookies.is_empty() {
+            overlay::answer(response.headers_mut(), place, exchange);
+        }
         cookies::carry_out(plan, response.headers_mut(), table, place.track);
         if table.tier.show_version || place.preview {
             response.headers_mut().insert(WEIR_VERSION, place.release.version.clone());

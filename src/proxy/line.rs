@@ -476,6 +476,8 @@ pub struct Exchange {
     pub asks_upgrade: Cell<bool>,
     /// The Host that it asked for, once a release has been told another.
     pub host: RefCell<Option<HeaderValue>>,
+    /// The Cookie lines that it sent, where versions do not share all cookies.
+    pub cookies: RefCell<Option<Box<[HeaderValue]>>>,
     /// Whether the answer may go on for ever: an event stream, or a call of gRPC.
     pub is_stream: Cell<bool>,
     /// Whether it is a call of gRPC.
@@ -525,6 +527,7 @@ impl Exchange {
             upstream_owes: Cell::new(false),
             asks_upgrade: Cell::new(false),
             host: RefCell::default(),
+            cookies: RefCell::default(),
             is_stream: Cell::new(false),
             is_grpc: Cell::new(false),
             fault: Cell::new(None),

@@ -24,6 +24,7 @@ mod linger;
 mod listener;
 mod names;
 mod opening;
+mod overlay;
 mod place;
 mod pool;
 mod random;

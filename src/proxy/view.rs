@@ -15,7 +15,9 @@ use super::pool::Pool;
 use crate::metrics::keys::Sketch;
 use crate::metrics::{Register, TierCells, UpstreamCells, Writer};
 use crate::namespace::Namespace;
+use crate::time::Timestamp;
 use crate::tls::Keyring;
+use crate::traffic::overlay::Mark;
 use crate::traffic::{
     Address, Listen, Listener, Release, Scheme, Table, TableTier, TierName, Track, Upstream,
     Version,
@@ -73,6 +75,10 @@ pub struct TierView {
     pub canary: Option<Rc<ReleaseView>>,
     /// Further releases, for testers.
     pub others: Vec<Rc<ReleaseView>>,
+    /// The release that stable has replaced, and until when its cookies are kept.
+    pub replaced: Option<(Mark, Timestamp)>,
+    /// The marks of all tiers whose cookies are not thrown away, some only until then.
+    pub live: Rc<[(Mark, Option<Timestamp>)]>,
 }
 
 /// One release.
@@ -84,6 +90,8 @@ pub struct ReleaseView {
     pub writer: Writer,
     /// Its version as a header.
     pub version: HeaderValue,
+    /// What stands behind the names of its cookies.
+    pub mark: Mark,
     /// Its part of caches as a header; none: it cannot stand before keys.
     pub namespace: Option<HeaderValue>,
     /// The Host it wants to see, if not the client's.
@@ -154,6 +162,7 @@ impl View {
             let writer = register.writer(release.slot, shared.worker);
             Rc::new(ReleaseView::new(Arc::clone(release), writer, upstreams, shared.environment))
         };
+        let live: Rc<[_]> = table.tiers.iter().flat_map(marks).collect();
         let mut tiers = Vec::with_capacity(table.tiers.len());
         for tier in &table.tiers {
             let name = &tier.tier.name;
@@ -165,6 +174,8 @@ impl View {
                 stable: build(&tier.stable),
                 canary: tier.canary.as_ref().map(&mut build),
                 others: tier.others.iter().map(&mut build).collect(),
+                replaced: replaced(tier),
+                live: Rc::clone(&live),
                 table: tier.clone(),
             }));
         }
@@ -188,6 +199,19 @@ impl View {
     pub fn tier(&self, name: &TierName) -> Option<&Rc<TierView>> {
         self.tiers.iter().find(|tier| tier.table.tier.name == *name)
     }
+}
+
+/// The release that stable has replaced in `tier`, and until when that matters.
+fn replaced(tier: &TableTier) -> Option<(Mark, Timestamp)> {
+    let left = tier.left.as_ref().filter(|left| left.replaced)?;
+    Some((Mark::of(&left.version), left.until))
+}
+
+/// The marks in use in `tier`.
+fn marks(tier: &TableTier) -> impl Iterator<Item = (Mark, Option<Timestamp>)> {
+    let serving = std::iter::once(&tier.stable).chain(&tier.canary);
+    let serving = serving.map(|release| (Mark::of(&release.version), None));
+    serving.chain(replaced(tier).map(|(mark, until)| (mark, Some(until))))
 }
 
 impl ListenerView {
@@ -268,6 +292,7 @@ impl ReleaseView {
         Self {
             namespace: namespace.and_then(|namespace| header(namespace.as_str())),
             version: header(release.version.as_str()).unwrap_or(HeaderValue::from_static("?")),
+            mark: Mark::of(&release.version),
             host: release.host.as_deref().and_then(header),
             release,
             writer,

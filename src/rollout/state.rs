@@ -199,8 +199,19 @@ impl Tier {
 
     /// Whether the version that serves does so because everybody went back to it.
     pub fn went_back(&self) -> bool {
+        self.rollout.is_none() && self.rolled_back().is_some()
+    }
+
+    /// The version that lost when the one that serves became stable, or stayed it.
+    pub fn left(&self) -> Option<&Version> {
+        let replaced = self.previous.as_ref().map(|(version, _)| version);
+        replaced.or_else(|| self.rolled_back())
+    }
+
+    /// The version that everybody left when they went back to the one that serves.
+    fn rolled_back(&self) -> Option<&Version> {
         let last = |fate: &Fate| fate.outcome == Outcome::RolledBack && fate.at == self.since;
-        self.rollout.is_none() && self.versions.values().any(last)
+        self.versions.iter().find(|(_, fate)| last(fate)).map(|(version, _)| version)
     }
 
     fn apply(&mut self, event: &Event) {

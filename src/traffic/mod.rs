@@ -6,8 +6,10 @@ mod board;
 mod generation;
 mod listener;
 pub mod matching;
+pub mod overlay;
 mod reach;
 mod route;
+mod set_cookie;
 mod table;
 mod tier;
 mod tls;
@@ -20,7 +22,7 @@ pub use generation::{Generation, Generations};
 pub use listener::{Listen, Listener};
 pub use reach::overlap;
 pub use route::{Route, RouteError};
-pub use table::{Table, TableTier};
+pub use table::{Left, Table, TableTier};
 pub use tier::{
     HealthCheck, Ignore, Limits, NAME_BYTES_MAX, Preview, Release, Tier, TierName, Timeouts,
     TokenBytes, Upstream, Version, VersionError, Watch,

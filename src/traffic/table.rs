@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::generation::Generations;
 use super::tier::{Release, Tier, Version};
 use super::weight::{Bucket, Salt, Track, Weight};
+use crate::time::Timestamp;
 
 /// All tiers as they are served now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,19 @@ pub struct TableTier {
     /// Whether outcomes are judged now: a rollout is open, so that hanging requests and the
     /// errors of one key are looked after.
     pub judged: bool,
+    /// The release that lost at the last promotion or roll back.
+    pub left: Option<Left>,
+}
+
+/// A release that was left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Its version.
+    pub version: Version,
+    /// Whether it was replaced by a better one, so that everybody may go back to it.
+    pub replaced: bool,
+    /// How long it counts as left just now.
+    pub until: Timestamp,
 }
 
 impl TableTier {

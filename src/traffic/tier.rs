@@ -13,6 +13,7 @@ use super::address::Address;
 use super::affinity::Sticky;
 use super::listener::Listener;
 use super::matching::{Network, Pattern, StatusPattern};
+use super::overlay::Cookies;
 use super::route::Route;
 use super::tls::ClientTls;
 
@@ -146,6 +147,10 @@ pub struct Tier {
     pub show_version: bool,
     /// Whether each request is written to the access log.
     pub access_log: bool,
+    /// The app's cookies that its versions do not share.
+    pub cookies: Cookies,
+    /// How long after a promotion or a roll back the release that was left still counts.
+    pub keep_warm: Duration,
 }
 
 /// Active health checks.

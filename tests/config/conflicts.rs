@@ -309,3 +309,44 @@ fn what_is_allowed_and_rarely_meant_is_a_warning() {
         ]
     );
 }
+
+#[test]
+fn cookies_that_are_kept_apart_have_names_and_words() {
+    let tier = |line: &str| with("stable = ", &format!("{line}\nstable = "));
+    for (line, message) in [
+        (
+            "cookies = { _session = \"overlaid\" }",
+            "5: \"overlaid\" is not known; use \"share\", \"isolate\" or \"overlay\"",
+        ),
+        (
+            "cookies = { _session = true }",
+            "5: true is not text; use \"share\", \"isolate\" or \"overlay\"",
+        ),
+        (
+            "cookies = { \"a b\" = \"overlay\" }",
+            "5: \"a b\" is no cookie name; write the name of a cookie: letters, digits, - and _",
+        ),
+        (
+            "cookies = { \"a~b\" = \"overlay\" }",
+            "5: \"a~b\" has a ~ in its name; Weir writes the mark of a release behind it; leave such a cookie out",
+        ),
+        (
+            "cookies = \"_session\"",
+            "5: `cookies`: \"_session\" is not a table; write cookies = { \"_session\" = \"overlay\" }",
+        ),
+    ] {
+        assert_eq!(only(&tier(line)).0, message);
+    }
+    let config = good(&tier(
+        "cookies = { uid = \"overlay\", theme = \"share\" }\nsticky = { cookie = \"uid\" }",
+    ));
+    assert_eq!(
+        config.warnings.iter().map(line).collect::<Vec<_>>(),
+        [
+            "5: clients stick to \"uid\", which the canary writes elsewhere; who logs in on the canary would change to stable and be logged out; leave `sticky` out"
+        ]
+    );
+    let apart: Vec<_> =
+        config.tiers[0].tier.cookies.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(apart, ["uid"]);
+}

@@ -1,10 +1,12 @@
 //! What the tests drive, and what drives them.
 
+pub mod app;
 pub mod certificates;
 pub mod client;
 pub mod disk;
 pub mod http2;
 pub mod http2_client;
+pub mod jar;
 pub mod pebble;
 pub mod program;
 pub mod redis;

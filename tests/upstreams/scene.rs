@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use weir::metrics::{HealthState, Register, Shown};
 use weir::proxy::{self, Proxy, Settings};
 use weir::tls::Keyring;
+use weir::traffic::overlay::Cookies;
 use weir::traffic::{
     Board, HealthCheck, Ignore, Limits, Listener, Release, Route, Salt, Sticky, Table, TableTier,
     Tier, Timeouts, Upstream, Weight,
@@ -71,6 +72,7 @@ impl Scene {
                 others: vec![],
                 close_over: Duration::ZERO,
                 judged: true,
+                left: None,
             }],
             ..Table::default()
         };
@@ -160,6 +162,8 @@ fn tier() -> Tier {
         watches: vec![],
         show_version: true,
         access_log: false,
+        cookies: Cookies::default(),
+        keep_warm: Duration::ZERO,
     }
 }
 

@@ -255,6 +255,20 @@ pub const TIER: Keys = Keys {
             "Whether each request is written to the log.",
         ),
         key(
+            "cookies",
+            "`\"share\"`, `\"isolate\"` or `\"overlay\"` by cookie name",
+            "",
+            Live,
+            "What becomes of cookies of the app while two versions are live: shared, each version its own, or the canary reads stable's until it writes its own ([cookies.md](cookies.md)).",
+        ),
+        key(
+            "keep_warm",
+            "duration, 0 to 720h",
+            "\"24h\"",
+            Live,
+            "How long after a promotion or a roll back cookies of the version that was left are kept.",
+        ),
+        key(
             "analysis",
             "table",
             "",
