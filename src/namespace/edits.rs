@@ -52,13 +52,19 @@ impl Edits {
 
     /// Writes `bytes`.
     pub fn make(&mut self, bytes: &[u8]) {
-        self.bytes += bytes.len();
+        self.make_by(|made| made.extend_from_slice(bytes));
+    }
+
+    /// Has `write` write something.
+    pub fn make_by<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let start = self.made.len();
-        self.made.extend_from_slice(bytes);
+        let written = write(&mut self.made);
+        self.bytes += self.made.len() - start;
         match self.pieces.last_mut() {
             Some(Piece::Made(last)) => last.end = self.made.len(),
             Some(Piece::Kept(_)) | None => self.pieces.push(Piece::Made(start..self.made.len())),
         }
+        written
     }
 
     /// How much there is to write.

@@ -1,6 +1,6 @@
 //! What keeps the caches of two versions apart: the name that stands before every key of one.
 //!
-//! Pure: bytes in, bytes out. `redis` knows where each command keeps its keys.
+//! Pure: bytes in, bytes out. `redis` and `memcached` know where each command keeps its keys.
 //!
 //! ```
 //! use weir::namespace::Namespace;
@@ -11,6 +11,8 @@
 
 pub mod edits;
 pub mod http;
+pub mod memcached;
+pub mod reading;
 pub mod redis;
 pub mod resp;
 

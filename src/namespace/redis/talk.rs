@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::commands::{Feed, Rule};
 use super::errand::Errand;
 use crate::namespace::Namespace;
+pub use crate::namespace::reading::{Counts, Purpose};
 
 /// An answer that is waited for.
 #[derive(Debug)]
@@ -77,32 +78,6 @@ pub struct Deleted {
     pub database: u32,
     /// The keys, without a prefix.
     pub keys: Vec<Vec<u8>>,
-}
-
-/// What has been counted since it was last taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Commands.
-    pub commands: u64,
-    /// Values that were there.
-    pub hits: u64,
-    /// Values that were not.
-    pub misses: u64,
-    /// Commands that were refused.
-    pub refused: u64,
-    /// Scripts without a key: they may build names of their own.
-    pub keyless_scripts: u64,
-}
-
-/// What a connection is read for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// To put its keys into a namespace.
-    Keep,
-    /// The same, and to tell what it deletes.
-    KeepAndTell,
-    /// To count. Nothing is refused, and what would be sent is of no use.
-    Watch,
 }
 
 /// What requests and answers of one connection know of each other.
