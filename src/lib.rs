@@ -10,6 +10,7 @@ pub mod namespace;
 pub mod rollout;
 pub mod traffic;
 
+pub mod alloc;
 pub mod clock;
 pub mod inherited;
 pub mod journal;
@@ -24,7 +25,6 @@ pub mod proxy;
 pub mod control;
 
 pub mod admin;
-pub mod alloc;
 pub mod app;
 pub mod assembly;
 pub mod cli;

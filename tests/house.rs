@@ -26,6 +26,7 @@ const PLAN: &[(&str, &[&str])] = &[
     (
         "proxy",
         &[
+            "alloc",
             "cache",
             "clock",
             "inherited",

@@ -69,6 +69,11 @@ impl RequestBody {
         Self { incoming, exchange, left: most, kept: None, is_lost: false }
     }
 
+    /// The request that it belongs to.
+    pub const fn exchange(&self) -> &Rc<Exchange> {
+        &self.exchange
+    }
+
     /// Whether there is no body.
     pub fn is_none(&self) -> bool {
         self.incoming.is_none() && self.again() == 0

@@ -13,10 +13,11 @@ use http::header::HOST;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use tower::Service;
 
+use super::added::Own;
 use super::body::{Lease, RequestBody};
 use super::client::{Body, Broken, Cause};
 use super::connect::{Seeker, Unreached};
-use super::headers::{self, CACHE_NAMESPACE, WEIR_VERSION};
+use super::headers;
 use super::line::{Cut, Exchange, Fault, Stage};
 use super::overlay;
 use super::place::Place;
@@ -270,9 +271,10 @@ fn address(
 ) {
     let old = request.version() < Version::HTTP_11;
     let headers = request.headers_mut();
-    headers.insert(WEIR_VERSION, place.release.version.clone());
+    let added = &mut *exchange.added.borrow_mut();
+    added.set(Own::Version, place.release.version.clone());
     if let Some(namespace) = &place.release.namespace {
-        headers.insert(CACHE_NAMESPACE, namespace.clone());
+        added.set(Own::CacheNamespace, namespace.clone());
     }
     if let Some(host) = &place.release.host {
         let before = headers.insert(HOST, host.clone());

@@ -10,6 +10,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
+use super::added::Own;
 use super::body::{Lease, RequestBody, ResponseBody};
 use super::client;
 use super::cookies::{self, Plan};
@@ -153,7 +154,6 @@ fn nobody(
 /// What a request is called, once its head has gone to the upstream.
 struct Asked {
     method: http::Method,
-    id: HeaderValue,
     /// The key of a WebSocket that is one only towards the upstream.
     key: Option<HeaderValue>,
 }
@@ -249,11 +249,11 @@ impl<'a> Passage<'a> {
             instance: &self.worker.instance,
             hop: &self.worker.hop,
         };
-        let id = headers::to_upstream(request.headers_mut(), &way);
+        headers::to_upstream(request.headers_mut(), &way, &mut exchange.added.borrow_mut());
         let method = request.method().clone();
         let translated = exchange.is_multiplexed() && exchange.asks_upgrade.get();
         let key = translated.then(|| request.headers().get(SEC_WEBSOCKET_KEY).cloned()).flatten();
-        (request, Asked { method, id, key })
+        (request, Asked { method, key })
     }
 
     fn is_too_large(&self, request: &Request<RequestBody>) -> bool {
@@ -293,7 +293,7 @@ impl<'a> Passage<'a> {
         if table.tier.show_version || place.preview {
             response.headers_mut().insert(WEIR_VERSION, place.release.version.clone());
         }
-        self.log(asked, status, Some(place));
+        self.log(asked, exchange, status, Some(place));
         if status == StatusCode::SWITCHING_PROTOCOLS {
             exchange.tally.ends(true);
             return match upgrade {
@@ -376,15 +376,16 @@ impl<'a> Passage<'a> {
                 (StatusCode::BAD_GATEWAY, "the service cannot be reached", After::KeepAlive)
             }
         };
-        self.log(asked, status, None);
+        self.log(asked, exchange, status, None);
         // A page can take too long, too.
         exchange.cut.set(None);
         exchange.enters(Stage::Answering, Instant::now());
+        let added = exchange.added.borrow();
         let about = About {
             line: self.line,
             exchange: Some(exchange),
             method: &asked.method,
-            id: Some(&asked.id),
+            id: added.of(Own::RequestId),
         };
         let mut response = respond::page(status, sentence, &about, after);
         if failure == Failure::Full {
@@ -394,10 +395,12 @@ impl<'a> Passage<'a> {
     }
 
     /// A line of the access log. No query and no header but the identifier: both hold secrets.
-    fn log(&self, asked: &Asked, status: StatusCode, place: Option<&Place>) {
+    fn log(&self, asked: &Asked, exchange: &Exchange, status: StatusCode, place: Option<&Place>) {
         let Some(path) = &self.path else {
             return;
         };
+        let added = exchange.added.borrow();
+        let id = added.of(Own::RequestId).and_then(|id| id.to_str().ok());
         tracing::info!(
             target: "access",
             tier = %self.tier.table.tier.name,
@@ -408,7 +411,7 @@ impl<'a> Passage<'a> {
             version = place.map(|place| place.release.release.version.as_str()),
             track = place.map(|place| place.track).map(Track::name),
             milliseconds = self.begun.elapsed().as_secs_f64() * 1_000.0,
-            request = %asked.id.to_str().unwrap_or_default(),
+            request = id.unwrap_or_default(),
         );
     }
 }

@@ -10,6 +10,7 @@ use http::header::{
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
+use super::added::{Added, Own};
 use super::framing;
 use super::line::Line;
 use super::random;
@@ -243,9 +244,8 @@ pub struct Way<'a> {
     pub hop: &'a HeaderValue,
 }
 
-/// Makes of the head that came in the head that goes to an upstream. Returns the request's
-/// identifier.
-pub fn to_upstream(headers: &mut HeaderMap, way: &Way<'_>) -> HeaderValue {
+/// Makes of the head that came in what of it goes to an upstream, and says what is added to it.
+pub fn to_upstream(headers: &mut HeaderMap, way: &Way<'_>, added: &mut Added) {
     let seen = way.checked.seen;
     let hops = seen.has(Field::Ours).then(|| take_ours(headers)).flatten();
     if seen.has(Field::HopByHop) || seen.has(Field::Expect) {
@@ -260,10 +260,10 @@ pub fn to_upstream(headers: &mut HeaderMap, way: &Way<'_>) -> HeaderValue {
     if let Some(preview) = &way.tier.preview {
         remove_preview(headers, preview);
     }
-    forwarded(headers, way);
+    forwarded(headers, way, added);
     let continued = |before| HeaderValue::try_from(format!("{before}, {}", way.instance)).ok();
-    headers.insert(HOP, hops.and_then(continued).unwrap_or_else(|| way.hop.clone()));
-    request_id(headers, seen)
+    added.set(Own::Hop, hops.and_then(continued).unwrap_or_else(|| way.hop.clone()));
+    added.set(Own::RequestId, request_id(headers, seen));
 }
 
 fn take_ours(headers: &mut HeaderMap) -> Option<String> {
@@ -391,7 +391,7 @@ fn remove_cookie(headers: &mut HeaderMap, name: &[u8]) {
 }
 
 /// X-Forwarded-For, -Proto and -Host: continued where the peer is trusted, else begun anew.
-fn forwarded(headers: &mut HeaderMap, way: &Way<'_>) {
+fn forwarded(headers: &mut HeaderMap, way: &Way<'_>, added: &mut Added) {
     let seen = way.checked.seen;
     let said = |field| way.trusted && seen.has(field);
     let mut peers = way.line.peer_text.borrow().clone();
@@ -400,19 +400,20 @@ fn forwarded(headers: &mut HeaderMap, way: &Way<'_>) {
             headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
         let joined = [before.join(b", ".as_slice()).as_slice(), peers.as_bytes()].join(&b", "[..]);
         peers = HeaderValue::from_bytes(&joined).unwrap_or(peers);
+        headers.remove(FORWARDED_FOR);
     }
     if seen.has(Field::Forwarded) && !way.trusted {
         remove_where(headers, is_forwarded);
     }
-    headers.insert(FORWARDED_FOR, peers);
+    added.set(Own::ForwardedFor, peers);
     if !said(Field::ForwardedProto) {
         let proto = if way.line.secure.get() { "https" } else { "http" };
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
+        added.set(Own::ForwardedProto, HeaderValue::from_static(proto));
     }
     if !said(Field::ForwardedHost)
         && let Some(host) = way.checked.host.clone()
     {
-        headers.insert(FORWARDED_HOST, host);
+        added.set(Own::ForwardedHost, host);
     }
 }
 
@@ -432,23 +433,15 @@ pub fn is_https(headers: &HeaderMap) -> bool {
     headers.get(FORWARDED_PROTO).is_some_and(|proto| proto == "https")
 }
 
+/// The identifier that a request has, which is taken out, or else a new one.
 fn request_id(headers: &mut HeaderMap, seen: Seen) -> HeaderValue {
-    let valid = |id: &&HeaderValue| {
+    let valid = |id: &HeaderValue| {
         (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
             && id.as_bytes().iter().all(u8::is_ascii_graphic)
     };
-    if seen.has(Field::RequestId)
-        && let Some(id) = headers.get(REQUEST_ID).filter(valid)
-    {
-        return id.clone();
-    }
-    let id = value(&random::identifier());
-    headers.insert(REQUEST_ID, id.clone());
-    id
-}
-
-fn value(ascii: &[u8]) -> HeaderValue {
-    HeaderValue::from_bytes(ascii).unwrap_or(HeaderValue::from_static(""))
+    let said = seen.has(Field::RequestId).then(|| headers.remove(REQUEST_ID)).flatten();
+    let new = || HeaderValue::from_bytes(&random::identifier()).ok();
+    said.filter(valid).or_else(new).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Makes of an upstream's head the head that goes to the client, and says which fields it had.

@@ -4,6 +4,7 @@
 //! upstreams and cells; they read the table from the board and never wait for control. A keeper
 //! thread opens listeners and checks the health of upstreams.
 
+mod added;
 mod body;
 mod choice;
 mod client;

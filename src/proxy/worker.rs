@@ -24,6 +24,7 @@ use super::names::Names;
 use super::room::Room;
 use super::upgrade::{self, Chunk, Tunnel};
 use super::view::{Kept, Shared, TierView, View};
+use crate::alloc;
 use crate::metrics::Register;
 use crate::metrics::keys::ErrorKeys;
 use crate::tls::Keyring;
@@ -36,6 +37,9 @@ const SWEEP: Duration = Duration::from_millis(250);
 
 /// Sweeps after which the keys seen lately are published and forgotten: ten seconds.
 const SWEEPS_PER_SKETCH: u32 = 40;
+
+/// Sweeps after which memory that is not used is given back: two seconds.
+const SWEEPS_PER_GIVE_BACK: u32 = 8;
 
 /// Pause between two looks whether everything has ended.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
@@ -217,6 +221,9 @@ impl Worker {
                 Occasion::Swept => {
                     sweeps = sweeps.wrapping_add(1);
                     worker.sweep(Instant::now());
+                    if sweeps.is_multiple_of(SWEEPS_PER_GIVE_BACK) {
+                        alloc::give_back();
+                    }
                     if sweeps.is_multiple_of(SWEEPS_PER_SKETCH) {
                         worker.publish_keys();
                     }

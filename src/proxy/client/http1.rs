@@ -18,6 +18,7 @@ use super::request::{self, Framing, Outgoing};
 use super::response::Head;
 use super::wire::{Fault, Stage, Wire};
 use super::{Broken, Cause, Upgraded};
+use crate::proxy::added::Added;
 use crate::proxy::body::BodyError;
 use crate::proxy::io::Socket;
 use crate::traffic::Limits;
@@ -64,12 +65,12 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Http1<B> {
     }
 
     /// Sends `request`: a head without a body at once, everything else as the answer is waited
-    /// for.
-    pub fn call(&mut self, request: Request<B>) -> Calling<B> {
+    /// for. Its head has what is `added`, too.
+    pub fn call(&mut self, request: Request<B>, added: &Added) -> Calling<B> {
         let wire = &mut *self.wire.borrow_mut();
         let bodiless = *request.method() == Method::HEAD;
         let is_idle = matches!(wire.stage, Stage::Idle);
-        let sent = if is_idle { begin(wire, &request) } else { Err(Fault::Busy) };
+        let sent = if is_idle { begin(wire, &request, added) } else { Err(Fault::Busy) };
         let (request, fault) = match sent {
             Ok(Framing::Nothing) => (Some(request), None),
             Ok(framing) => {
@@ -101,10 +102,11 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Http1<B> {
 fn begin<B: Body<Data = Bytes> + Unpin>(
     wire: &mut Wire<B>,
     request: &Request<B>,
+    added: &Added,
 ) -> Result<Framing, Fault> {
     Desk::with(|desk| {
         desk.out.clear();
-        let framing = request::write_head(request, &mut desk.out);
+        let framing = request::write_head(request, added, &mut desk.out);
         if matches!(framing, Framing::Nothing) {
             let sent = match wire.socket.try_write(&desk.out) {
                 Ok(sent) => sent,

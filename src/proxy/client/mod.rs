@@ -13,6 +13,7 @@ mod wire;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -246,11 +247,19 @@ impl Service<Request<RequestBody>> for Connection {
         }
     }
 
-    fn call(&mut self, request: Request<RequestBody>) -> Calling {
+    fn call(&mut self, mut request: Request<RequestBody>) -> Calling {
+        let exchange = Rc::clone(request.body().exchange());
+        let added = exchange.added.borrow();
         match self {
-            Self::Http1(connection) => Calling::Http1(connection.call(request)),
-            Self::Http2(connection) => Calling::Http2(connection.call(request)),
-            Self::HyperHttp1(connection) => Calling::HyperHttp1(connection.call(request)),
+            Self::Http1(connection) => Calling::Http1(connection.call(request, &added)),
+            Self::Http2(connection) => {
+                added.put_into(request.headers_mut());
+                Calling::Http2(connection.call(request))
+            }
+            Self::HyperHttp1(connection) => {
+                added.put_into(request.headers_mut());
+                Calling::HyperHttp1(connection.call(request))
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use hyper::body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
 use super::desk::Desk;
+use crate::proxy::added::Added;
 use crate::proxy::io::Socket;
 
 /// Up to so many bytes are copied behind a head or a chunk's size, so that they go out in one
@@ -58,9 +59,9 @@ pub enum Halt {
     Body,
 }
 
-/// Writes the head of `request` to `out`, and says how its body is to be sent. A length or a
-/// coding that the head has counts if there is a body; else the body's own.
-pub fn write_head<B: Body>(request: &Request<B>, out: &mut Vec<u8>) -> Framing {
+/// Writes the head of `request` to `out`, with what is `added`, and says how its body is to be sent.
+/// A length or a coding that the head has counts if there is a body; else the body's own.
+pub fn write_head<B: Body>(request: &Request<B>, added: &Added, out: &mut Vec<u8>) -> Framing {
     put(out, request.method().as_str().as_bytes(), b" ");
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     put(out, target.as_bytes(), b" HTTP/1.1\r\n");
@@ -75,6 +76,10 @@ pub fn write_head<B: Body>(request: &Request<B>, out: &mut Vec<u8>) -> Framing {
                 put(out, value.as_bytes(), b"\r\n");
             }
         }
+    }
+    for (begins, value) in added.lines() {
+        put(out, begins.as_bytes(), value.as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
     let framing = framing(request, coded, length);
     match &framing {

@@ -19,6 +19,7 @@ use tokio::task::yield_now;
 
 use super::http1::Http1;
 use super::hyper_http1;
+use crate::proxy::added::Added;
 use crate::proxy::io::{Io, Socket};
 use crate::proxy::messages::{Text, cases, damaged, framed, lines, pieces};
 use crate::traffic::Limits;
@@ -142,7 +143,7 @@ async fn by_ours(sent: &Sent) -> io::Result<Outcome> {
     let (socket, upstream) = UnixStream::pair()?;
     let mut connection = Http1::begin(Socket::Unix(socket), &Limits::default());
     let outcome = Rc::new(RefCell::new(Outcome::default()));
-    let call = connection.call(sent.request());
+    let call = connection.call(sent.request(), &Added::default());
     let task = tokio::task::spawn_local(take(call, Rc::clone(&outcome)));
     let _open = sent.play(upstream).await;
     rest().await;

@@ -88,7 +88,7 @@ fn request() -> impl Strategy<Value = Request<Pieces>> {
 async fn written(request: Request<Pieces>) -> Vec<u8> {
     let (here, mut there) = UnixStream::pair().unwrap();
     let mut out = Vec::new();
-    let framing = write_head(&request, &mut out);
+    let framing = write_head(&request, &Added::default(), &mut out);
     let mut outgoing = Outgoing::new(out, Some(request.into_body()), framing);
     let mut socket = Socket::Unix(here);
     let send = async move {

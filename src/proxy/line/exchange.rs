@@ -1,0 +1,256 @@
+//! A request under way: where it stands, what it has moved, and why it was cut.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+
+use super::Line;
+use crate::proxy::added::Added;
+use crate::proxy::ending::Ending;
+use crate::proxy::http2::Stream;
+use crate::proxy::io::Pulse;
+use crate::proxy::tally::Tally;
+use crate::proxy::view::TierView;
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A connection to the upstream is being made.
+    Connecting,
+    /// It is with the upstream, or on its way there.
+    Waiting,
+    /// The answer is on its way to the client.
+    Answering,
+}
+
+/// Why a request was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The upstream took too long to connect, to answer, or to go on.
+    Upstream,
+    /// The client did not go on.
+    Client,
+    /// It took too long as a whole.
+    Total,
+    /// A stream of a release that lost ends here.
+    Stream,
+}
+
+/// What the client did wrong in the body of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not HTTP, or it ended early.
+    Broken,
+    /// It is larger than allowed.
+    TooLarge,
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Its task, with HTTP/2; with HTTP/1.1 that of the line is its own.
+    stream: Option<Rc<Stream>>,
+    /// When its head had been read.
+    pub begun: Instant,
+    /// When all of it had been given to the upstream.
+    pub handed: Cell<Option<Instant>>,
+    /// Where it stands.
+    pub stage: Cell<Stage>,
+    /// When it came there, or when bytes of a body last moved.
+    pub since: Cell<Instant>,
+    /// Whether bytes of a body moved since the last sweep.
+    pub moved: Cell<bool>,
+    /// Bytes of the body that is on its way.
+    pub carried: Cell<u64>,
+    /// For how long its client was waited for.
+    pub(super) owed: Cell<Duration>,
+    /// When the sweep last looked.
+    pub(super) looked: Cell<Instant>,
+    /// Whether the request's body waits for the client.
+    pub client_owes: Cell<bool>,
+    /// Whether the answer's body waits for the upstream.
+    pub upstream_owes: Cell<bool>,
+    /// What is added to its head on the way to the upstream.
+    pub added: RefCell<Added>,
+    /// Whether the client asks for another protocol.
+    pub asks_upgrade: Cell<bool>,
+    /// The Host that it asked for, once a release has been told another.
+    pub host: RefCell<Option<HeaderValue>>,
+    /// The Cookie lines that it sent, where versions do not share all cookies.
+    pub cookies: RefCell<Option<Box<[HeaderValue]>>>,
+    /// Whether the answer may go on for ever: an event stream, or a call of gRPC.
+    pub is_stream: Cell<bool>,
+    /// Whether it is a call of gRPC.
+    pub is_grpc: Cell<bool>,
+    /// What the client did wrong.
+    pub fault: Cell<Option<Fault>>,
+    /// When it is to end, because its release has lost.
+    pub(super) ending: Ending,
+    /// Why it was cut, if it was.
+    pub cut: Cell<Option<Cut>>,
+    /// How it is counted.
+    pub tally: Tally,
+    /// The tier, as it was when the request came.
+    pub tier: Rc<TierView>,
+    /// The address of the client.
+    pub client: IpAddr,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(handed) = self.handed.get() {
+            self.tally.abandons(handed.elapsed());
+        }
+    }
+}
+
+impl Exchange {
+    /// A request of `client` on `line`, whose head was read at `begun`.
+    pub fn new(
+        begun: Instant,
+        tally: Tally,
+        tier: Rc<TierView>,
+        client: IpAddr,
+        line: &Line,
+    ) -> Self {
+        Self {
+            stream: line.stream(),
+            begun,
+            handed: Cell::new(None),
+            stage: Cell::new(Stage::Connecting),
+            since: Cell::new(begun),
+            moved: Cell::new(false),
+            carried: Cell::new(0),
+            owed: Cell::default(),
+            looked: Cell::new(begun),
+            client_owes: Cell::new(false),
+            upstream_owes: Cell::new(false),
+            added: RefCell::default(),
+            asks_upgrade: Cell::new(false),
+            host: RefCell::default(),
+            cookies: RefCell::default(),
+            is_stream: Cell::new(false),
+            is_grpc: Cell::new(false),
+            fault: Cell::new(None),
+            ending: Ending::default(),
+            cut: Cell::new(None),
+            tally,
+            tier,
+            client,
+        }
+    }
+
+    /// It comes to `stage`.
+    pub fn enters(&self, stage: Stage, now: Instant) {
+        if stage == Stage::Answering {
+            // Another body, and no longer what the client was slow with before.
+            self.carried.set(0);
+            self.owed.set(Duration::ZERO);
+            self.looked.set(now);
+        }
+        self.stage.set(stage);
+        self.since.set(now);
+    }
+
+    /// Bytes of a body have moved.
+    pub fn carries(&self, bytes: usize) {
+        self.moved.set(true);
+        self.carried.set(self.carried.get().saturating_add(bytes as u64));
+    }
+
+    /// All of the request was given to the upstream.
+    pub fn hand_over(&self, now: Instant) {
+        self.handed.set(Some(now));
+    }
+
+    /// Waits for `future`, but not beyond a cut. It is pinned by the caller, since an `async fn`
+    /// would hold it twice, and what holds it is moved about for each request.
+    pub fn unless_cut<F: Future + Unpin>(
+        &self,
+        mut future: F,
+    ) -> impl Future<Output = Result<F::Output, Cut>> {
+        std::future::poll_fn(move |cx| match self.cut.get() {
+            Some(cut) => Poll::Ready(Err(cut)),
+            None => Pin::new(&mut future).poll(cx).map(Ok),
+        })
+    }
+
+    /// It is sent once more.
+    pub fn starts_anew(&self) {
+        self.cut.set(None);
+        self.handed.set(None);
+    }
+
+    /// Whether it shares its connection with others.
+    pub const fn is_multiplexed(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Has its task on `line` look at what was written down here.
+    pub fn wake(&self, line: &Line) {
+        match &self.stream {
+            None => line.wake(),
+            Some(stream) if self.cut.get().is_some() && self.stage.get() == Stage::Answering => {
+                stream.end();
+            }
+            Some(stream) => stream.wake(),
+        }
+    }
+
+    /// Cuts what took too long; says whether it did. Counts what hangs and what streams. `pulse` is
+    /// that of the connection, where no other request moves it.
+    pub(super) fn sweep(&self, now: Instant, pulse: Option<&Pulse>) -> bool {
+        let moved = pulse.is_some_and(|pulse| pulse.take_written() | pulse.take_read());
+        if moved | self.moved.take() {
+            self.since.set(now);
+        }
+        let still = now.saturating_duration_since(self.since.get());
+        let timeouts = &self.tier.table.tier.timeouts;
+        let cut = match self.stage.get() {
+            Stage::Connecting => (still > timeouts.connect).then_some(Cut::Upstream),
+            Stage::Waiting => self.sweep_waiting(now),
+            Stage::Answering => {
+                if now.saturating_duration_since(self.begun) > timeouts.stream_after {
+                    self.tally.streams();
+                }
+                let owing = if self.upstream_owes.get() { Cut::Upstream } else { Cut::Client };
+                // Silence is the nature of some answers; of dead peers the kernel knows.
+                let rests =
+                    owing == Cut::Upstream && (self.is_stream.get() || self.tally.is_long());
+                (still > timeouts.body_idle && !rests).then_some(owing)
+            }
+        };
+        let age = now.saturating_duration_since(self.begun);
+        let overdue = timeouts.total.is_some_and(|total| age > total).then_some(Cut::Total);
+        let parted = self.has_parted(now).then_some(Cut::Stream);
+        let behind = self.clock(now);
+        let cut = cut.or(behind).or(overdue).or(parted).filter(|_| self.cut.get().is_none());
+        if cut.is_some() {
+            self.cut.set(cut);
+            self.slow().into_iter().for_each(|with| self.tier.cells.was_slow(with));
+        }
+        cut.is_some()
+    }
+
+    fn sweep_waiting(&self, now: Instant) -> Option<Cut> {
+        let Some(handed) = self.handed.get() else {
+            let owing = if self.client_owes.get() { Cut::Client } else { Cut::Upstream };
+            let still = now.saturating_duration_since(self.since.get());
+            return (still > self.tier.table.tier.timeouts.body_idle).then_some(owing);
+        };
+        if self.tally.is_long() {
+            return None;
+        }
+        let waiting = now.saturating_duration_since(handed);
+        let timeouts = &self.tier.table.tier.timeouts;
+        if waiting > timeouts.first_byte {
+            self.tally.hangs();
+        }
+        (waiting > timeouts.response_head).then_some(Cut::Upstream)
+    }
+}
