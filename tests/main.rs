@@ -1,6 +1,7 @@
 //! One test binary.
 
 mod admin;
+mod assets;
 mod cli;
 mod config;
 mod control;

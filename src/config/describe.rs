@@ -287,6 +287,7 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
     for (name, keeping) in tier.cookies.iter() {
         page.put_under("cookies", name, keeping.name());
     }
+    page.put("assets", list(&tier.assets));
     page.put_duration("keep_warm", tier.keep_warm);
     page.put_duration("canary_down", config.canary_down);
     for release in &config.releases {

@@ -11,7 +11,7 @@ use super::judging::{Judging, networks, paths};
 use super::keys;
 use super::listener;
 use super::preview;
-use super::section::{At, Section, set};
+use super::section::{At, PATTERNS_MAX, Section, set};
 use super::tls;
 use super::values::{self, Mistake, quoted};
 use super::{ReleaseConfig, TierConfig, TierLines};
@@ -65,6 +65,7 @@ pub(super) struct Draft {
     show_version: bool,
     access_log: bool,
     cookies: Cookies,
+    assets: Vec<String>,
     keep_warm: Duration,
     canary_down: Duration,
     judging: Judging,
@@ -129,6 +130,7 @@ impl Draft {
             show_version,
             access_log,
             cookies,
+            assets: assets(&mut section),
             keep_warm,
             canary_down,
             judging: judging.overridden(section.table("analysis", &keys::ANALYSIS)),
@@ -180,6 +182,7 @@ impl Draft {
             show_version: self.show_version,
             access_log: self.access_log,
             cookies: self.cookies,
+            assets: self.assets,
             keep_warm: self.keep_warm,
         };
         Some(TierConfig {
@@ -264,6 +267,23 @@ fn release(mut section: Section<'_>, base: &Path) -> ReleaseDraft {
     let span = section.span.clone();
     section.finish();
     ReleaseDraft { version, upstreams, host: host.map(|at| at.value), tls, proxy_protocol, span }
+}
+
+/// How the paths of files begin that each version has of its own.
+fn assets(tier: &mut Section<'_>) -> Vec<String> {
+    let help = "write how such paths begin: \"/assets/\"";
+    let list = tier.list("assets", PATTERNS_MAX, "[\"/assets/\", \"/packs/\"]", |text| {
+        let visible = |byte: u8| byte.is_ascii_graphic() && !b"?#*".contains(&byte);
+        if !text.starts_with('/') || text.len() > PATH_BYTES_MAX || !text.bytes().all(visible) {
+            return Err(Mistake::new(format!("{} is no beginning of a path", quoted(text)), help));
+        }
+        if text == "/" {
+            let message = "\"/\" is every path, and pages belong to one version";
+            return Err(Mistake::new(message, help));
+        }
+        Ok(text.to_owned())
+    });
+    list.into_iter().flatten().map(|at| at.value).collect()
 }
 
 fn sticky(tier: &mut Section<'_>) -> Sticky {

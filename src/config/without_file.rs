@@ -82,6 +82,7 @@ pub fn without_file(
         show_version: false,
         access_log: false,
         cookies: Cookies::default(),
+        assets: Vec::new(),
         keep_warm: KEEP_WARM,
     };
     let analysis =

@@ -13,8 +13,8 @@ use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recor
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::{
-    Attempts, BUCKETS, CacheEntry, Displaced, Flood, Handshake, HealthState, Register, Shown, Slow,
-    TrackShown, UpstreamShown, bucket_edges,
+    Attempts, BUCKETS, CacheEntry, Displaced, Fallthrough, Flood, Handshake, HealthState, Register,
+    Shown, Slow, TrackShown, UpstreamShown, bucket_edges,
 };
 use crate::analysis::{Report, Verdict};
 use crate::time::Timestamp;
@@ -213,6 +213,10 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
         .absolute(cells.cookies_aside.load(Ordering::Relaxed));
     counter!("weir_cookies_without_room_total", "tier" => name.clone())
         .absolute(cells.cookies_without_room.load(Ordering::Relaxed));
+    for result in Fallthrough::ALL {
+        let labels = [("tier", name.clone()), ("result", result.name().to_owned())];
+        counter!("weir_asset_fallthrough_total", &labels).absolute(cells.fallthroughs(result));
+    }
     for was in Displaced::ALL {
         let labels = [("tier", name.clone()), ("was", was.name().to_owned())];
         counter!("weir_displaced_connections_total", &labels).absolute(cells.displaced(was));
@@ -351,6 +355,10 @@ fn describe_clients() {
     describe_counter!(
         "weir_shed_requests_total",
         "Requests answered with 503, because memory was short"
+    );
+    describe_counter!(
+        "weir_asset_fallthrough_total",
+        "Files that a version did not have, by what came of asking the other"
     );
     describe_counter!(
         "weir_cookies_aside_total",

@@ -13,5 +13,5 @@ pub use caches::{CacheCounts, CacheEntry, CacheLedger};
 pub use latency::{BUCKETS, bucket_edges};
 pub use memory::MemoryCells;
 pub use recorder::{Attempts, Outcome, Register, Shown, Totals, TrackShown, WATCHES_MAX, Writer};
-pub use tiers::{Displaced, Flood, Handshake, Slow, TierCells};
+pub use tiers::{Displaced, Fallthrough, Flood, Handshake, Slow, TierCells};
 pub use upstream::{Health, HealthState, UpstreamCells, UpstreamShown};

@@ -138,6 +138,31 @@ impl Slow {
     }
 }
 
+/// What became of a file that a version did not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallthrough {
+    /// The other version has it.
+    Found,
+    /// The other has it neither.
+    Missed,
+    /// The other could not be asked, or gave no answer.
+    Unasked,
+}
+
+impl Fallthrough {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Found, Self::Missed, Self::Unasked];
+
+    /// The label of the metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Missed => "missed",
+            Self::Unasked => "unasked",
+        }
+    }
+}
+
 /// What is known of one tier as a whole.
 #[derive(Debug)]
 pub struct TierCells {
@@ -157,6 +182,7 @@ pub struct TierCells {
     pub cookies_aside: AtomicU64,
     /// Cookies of the app that there was no room for beside stable's.
     pub cookies_without_room: AtomicU64,
+    assets: [AtomicU64; Fallthrough::ALL.len()],
     displaced: [AtomicU64; Displaced::ALL.len()],
     floods: [AtomicU64; Flood::ALL.len()],
     handshakes: [AtomicU64; Handshake::ALL.len()],
@@ -175,6 +201,7 @@ impl TierCells {
             shed: AtomicU64::new(0),
             cookies_aside: AtomicU64::new(0),
             cookies_without_room: AtomicU64::new(0),
+            assets: Default::default(),
             displaced: Default::default(),
             floods: Default::default(),
             handshakes: Default::default(),
@@ -192,6 +219,16 @@ impl TierCells {
     /// Connections that made way for others while they did so.
     pub fn displaced(&self, was: Displaced) -> u64 {
         self.displaced[was as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts a file that a version did not have.
+    pub fn falls_through(&self, outcome: Fallthrough) {
+        self.assets[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Files that a version did not have, and of which this became.
+    pub fn fallthroughs(&self, outcome: Fallthrough) -> u64 {
+        self.assets[outcome as usize].load(Ordering::Relaxed)
     }
 
     /// Counts a client that was cut off because it was too slow.

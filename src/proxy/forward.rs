@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, 
 use tower::Service;
 
 use super::added::Own;
+use super::assets;
 use super::body::{Lease, RequestBody};
 use super::client::{Body, Broken, Cause};
 use super::connect::{Seeker, Unreached};
@@ -82,9 +83,19 @@ pub async fn forward(
     let mut tried: Option<Rc<UpstreamView>> = None;
     let mut count = 0;
     place.release.budget.earn(place.tier.table.tier.limits.retries);
+    let assets = !place.tier.table.tier.assets.is_empty();
+    let asset = if assets { assets::copy(place, &request) } else { None };
     loop {
         let failed = match attempt(worker, exchange, place, request, tried.as_ref()).await {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                return Ok(match asset {
+                    None => answer,
+                    // Boxed, since few requests need it, and none shall carry its weight.
+                    Some(spare) => {
+                        Box::pin(assets::find(worker, exchange, place, spare, answer)).await
+                    }
+                });
+            }
             Err(failed) => *failed,
         };
         if matches!(failed.failure, Failure::Fault(_) | Failure::ClientLate) {
@@ -232,7 +243,8 @@ pub fn repeats(request: &Request<RequestBody>) -> bool {
 
 /// What a request without a body is made from once more. Its fields are a plain list: hardly ever
 /// does anybody need them again, and a map costs five times as much to copy.
-struct Spare {
+#[derive(Clone, Debug)]
+pub struct Spare {
     method: Method,
     uri: Uri,
     version: Version,
@@ -240,7 +252,8 @@ struct Spare {
 }
 
 impl Spare {
-    fn of(request: &Request<RequestBody>) -> Self {
+    /// A copy of `request`, which has no body.
+    pub fn of(request: &Request<RequestBody>) -> Self {
         let pair = |(name, value): (&HeaderName, &HeaderValue)| (name.clone(), value.clone());
         Self {
             method: request.method().clone(),
@@ -250,7 +263,13 @@ impl Spare {
         }
     }
 
-    fn request(self, exchange: &Rc<Exchange>) -> Request<RequestBody> {
+    /// Its path.
+    pub fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// The request once more.
+    pub fn request(self, exchange: &Rc<Exchange>) -> Request<RequestBody> {
         let mut request = Request::new(RequestBody::none(Rc::clone(exchange)));
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
@@ -263,7 +282,7 @@ impl Spare {
 }
 
 /// Writes on the request which release it goes to.
-fn address(
+pub fn address(
     request: &mut Request<RequestBody>,
     place: &Place,
     upstream: &UpstreamView,

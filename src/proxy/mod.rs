@@ -5,6 +5,7 @@
 //! thread opens listeners and checks the health of upstreams.
 
 mod added;
+mod assets;
 mod body;
 mod choice;
 mod client;

@@ -97,6 +97,13 @@ impl Place {
         self.go(Rc::clone(&self.tier.stable));
     }
 
+    /// The same, were it to go to `release`.
+    pub fn at(&self, release: &Rc<ReleaseView>) -> Self {
+        let mut there = self.clone();
+        there.go(Rc::clone(release));
+        there
+    }
+
     fn go(&mut self, release: Rc<ReleaseView>) {
         let stable = release.release.slot == self.tier.stable.release.slot;
         self.track = if stable { Track::Stable } else { Track::Canary };

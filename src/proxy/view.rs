@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use rustls::ServerConfig;
 
+use super::assets::Peace;
 use super::choice::Budget;
 use super::dial::{self, Dial};
 use super::names::Names;
@@ -98,6 +99,8 @@ pub struct ReleaseView {
     pub host: Option<HeaderValue>,
     /// Its upstreams.
     pub upstreams: Vec<Rc<UpstreamView>>,
+    /// Until when it is not asked for files of other versions' pages.
+    pub peace: Peace,
     /// How many of its requests may be sent again.
     pub budget: Budget,
     /// Whose turn it is.
@@ -297,6 +300,7 @@ impl ReleaseView {
             release,
             writer,
             upstreams,
+            peace: Peace::default(),
             budget: Budget::default(),
             rotation: Cell::new(0),
         }

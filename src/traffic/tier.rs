@@ -149,6 +149,8 @@ pub struct Tier {
     pub access_log: bool,
     /// The app's cookies that its versions do not share.
     pub cookies: Cookies,
+    /// How the paths begin of files that are asked of the other version where one has them not.
+    pub assets: Vec<String>,
     /// How long after a promotion or a roll back the release that was left still counts.
     pub keep_warm: Duration,
 }

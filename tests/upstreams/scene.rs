@@ -163,6 +163,7 @@ fn tier() -> Tier {
         show_version: true,
         access_log: false,
         cookies: Cookies::default(),
+        assets: vec![],
         keep_warm: Duration::ZERO,
     }
 }

@@ -262,11 +262,18 @@ pub const TIER: Keys = Keys {
             "What becomes of cookies of the app while two versions are live: shared, each version its own, or the canary reads stable's until it writes its own ([cookies.md](cookies.md)).",
         ),
         key(
+            "assets",
+            "list of beginnings of paths",
+            "[]",
+            Live,
+            "Files that each version has of its own (`/assets/`): what one version does not have is asked of the other ([cookies.md](cookies.md#assets)).",
+        ),
+        key(
             "keep_warm",
             "duration, 0 to 720h",
             "\"24h\"",
             Live,
-            "How long after a promotion or a roll back cookies of the version that was left are kept.",
+            "How long after a promotion or a roll back cookies of the version that was left are kept, and it is asked for `assets`.",
         ),
         key(
             "analysis",
