@@ -121,7 +121,7 @@ async fn program(
         store,
         &proxy_settings(&config, 0),
     )?;
-    let caches = Arc::new(caches.serve(weir.board()));
+    let caches = Arc::new(caches.serve(weir.board(), weir.register().caches()));
     let reloading =
         Arc::new(Reloading::new(run.clone(), config.clone(), level, &weir, Arc::clone(&caches)));
     let estate = api.estate(&weir, &caches);
@@ -326,7 +326,7 @@ fn admin_caches(caches: &Arc<Caches>) -> admin::Caches {
 
 fn cache_status(surveyed: Surveyed) -> CacheStatus {
     let Surveyed { entry, holding } = surveyed;
-    let CacheEntry { cache, version, namespace, mode, listen, counts } = entry;
+    let CacheEntry { cache, version, namespace, mode, listen, counts, .. } = entry;
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let (holding, trouble) = match holding {
         Some(Ok(holding)) => (Some(holding), None),

@@ -44,6 +44,7 @@ fn caches() -> Arc<CacheLedger> {
         version: "1.0.0".parse().unwrap(),
         namespace: Some("1.0.0".into()),
         mode: "prefix",
+        is_apart: true,
         listen: "127.0.0.1:16379".parse().unwrap(),
         counts: Arc::default(),
     }]);

@@ -14,7 +14,7 @@ use weir::analysis::{Counts, Judge, Settings, Verdict, WhenUnproven, Window};
 const MINUTE: Duration = Duration::from_mins(1);
 
 fn counts(requests: u64, errors: u64, slow: u64) -> Counts {
-    Counts { requests, errors, slow, watches: Vec::new() }
+    Counts { requests, errors, slow, ..Counts::default() }
 }
 
 fn window(stable: Counts, canary: Counts) -> Window {

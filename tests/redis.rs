@@ -6,6 +6,7 @@ mod differential;
 mod life;
 mod listing;
 mod ports;
+mod warmth;
 
 use std::net::SocketAddr;
 

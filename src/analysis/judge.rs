@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::warmth::Warmth;
 use super::{
     dispersion::{Bins, Spread},
     evidence::{Harm, Mass, Onsets, Proof, Tolerance},
@@ -64,6 +65,8 @@ pub struct Judge {
     onsets: Onsets,
     outage: Outage,
     cold: bool,
+    #[serde(default)]
+    warmth: Warmth,
 }
 
 /// Moments in observed seconds.
@@ -137,6 +140,7 @@ impl Judge {
             onsets: Onsets::new(),
             outage: Outage::new(),
             cold: false,
+            warmth: Warmth::default(),
             settings,
         }
     }
@@ -246,6 +250,8 @@ impl Judge {
         let mut window = window.clamped(self.settings.watches.len());
         let warm_up = self.settings.warm_up.as_secs_f64();
         window.cold |= self.clock.now - self.clock.began < warm_up;
+        window.cold |= self.warmth.is_excused();
+        self.warmth.add(self.clock.now - before, &window);
         self.outage.add(self.clock.now - before, &window.stable);
         if window.stable.requests > 0 {
             self.clock.stable = self.clock.now;
@@ -411,6 +417,7 @@ impl Judge {
             outage: self.outage.is_on(settings.outage_floor),
             stable_failing: self.outage.recent(),
             cold: self.is_cold(),
+            hit_ratios: self.warmth.ratios(),
             grace_left: (settings.grace.as_secs_f64() - elapsed).max(0.0),
             grace_delta: settings.grace_delta,
             calibration_minutes: self.calibration_minutes,

@@ -18,6 +18,7 @@ mod report;
 mod settings;
 mod trace;
 mod verdict;
+mod warmth;
 mod window;
 mod words;
 
@@ -30,4 +31,5 @@ pub use settings::{
 };
 pub use trace::{LINE_BYTES_MAX, LINES_MAX, Line, Problem, Reader, TraceError};
 pub use verdict::{Verdict, Why};
-pub use window::{Counts, Window};
+pub use warmth::HitRatios;
+pub use window::{Counts, Lookups, Window};

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::warmth::HitRatios;
 use super::{
     dispersion::CALIBRATION_MIN,
     settings::{OnFail, WhenUnproven},
@@ -49,6 +50,9 @@ pub struct Report {
     pub stable_failing: f64,
     /// The canary's caches are cold: *slow* holds instead of failing.
     pub cold: bool,
+    /// The share of lookups in caches that found something, once enough is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hit_ratios: Option<HitRatios>,
     /// Seconds of grace still to come.
     pub grace_left: f64,
     /// The share of bad requests forgiven meanwhile.
@@ -125,6 +129,9 @@ impl Report {
             line(&mut text, &metric.name, &shown[0]);
             shown[1..].iter().for_each(|more| line(&mut text, "", more));
         }
+        if let Some(ratios) = &self.hit_ratios {
+            line(&mut text, "caches", &ratios.words());
+        }
         line(&mut text, "time", &self.time());
         self.notes().iter().for_each(|note| line(&mut text, "note", note));
         text
@@ -186,6 +193,18 @@ impl Report {
         format!("rolls back at {}", at.join(", "))
     }
 
+    fn cold_note(&self) -> String {
+        let holds = "slow holds instead of rolling back";
+        match self.hit_ratios.filter(|ratios| ratios.cold) {
+            Some(ratios) => {
+                let left = span(ratios.excuse_left);
+                let ratios = ratios.words();
+                format!("the canary's caches are cold: {ratios}; {holds}, for {left} more at most")
+            }
+            None => format!("the canary's caches are cold: {holds}"),
+        }
+    }
+
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.outage {
@@ -193,7 +212,12 @@ impl Report {
             notes.push(format!("stable itself fails {rate} of requests: no advance meanwhile"));
         }
         if self.cold {
-            notes.push("the canary's caches are cold: slow holds instead of rolling back".into());
+            notes.push(self.cold_note());
+        } else if let Some(ratios) = self.hit_ratios.filter(|ratios| ratios.cold) {
+            notes.push(format!(
+                "the canary's caches are cold: {}, for so long that it is no excuse any more",
+                ratios.words()
+            ));
         }
         if self.grace_left > 0.0 {
             let (left, delta) = (span(self.grace_left), points(self.grace_delta));
@@ -211,6 +235,14 @@ impl Report {
             notes.extend(said);
         }
         notes
+    }
+}
+
+impl HitRatios {
+    /// "canary 12 % hits, stable 93 %".
+    fn words(&self) -> String {
+        let whole = |ratio: f64| format!("{:.0} %", 100.0 * ratio);
+        format!("canary {} hits, stable {}", whole(self.canary), whole(self.stable))
     }
 }
 

@@ -19,6 +19,39 @@ pub struct Counts {
     /// Bad events of each watch, in the order of the settings; missing ones are zero.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub watches: Vec<u64>,
+    /// What its caches were asked for meanwhile.
+    #[serde(default, skip_serializing_if = "Lookups::is_none")]
+    pub lookups: Lookups,
+}
+
+/// What caches were asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lookups {
+    /// Values that were there.
+    pub hits: u64,
+    /// Values that were not.
+    pub misses: u64,
+}
+
+impl Lookups {
+    fn add(&mut self, other: Self) {
+        self.hits = self.hits.saturating_add(other.hits);
+        self.misses = self.misses.saturating_add(other.misses);
+    }
+
+    /// What was asked for since an earlier reading of the same counters; never below zero.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self {
+            hits: self.hits.saturating_sub(earlier.hits),
+            misses: self.misses.saturating_sub(earlier.misses),
+        }
+    }
+
+    /// Nothing was asked for.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Counts {
@@ -27,6 +60,7 @@ impl Counts {
         self.requests = self.requests.saturating_add(other.requests);
         self.errors = self.errors.saturating_add(other.errors);
         self.slow = self.slow.saturating_add(other.slow);
+        self.lookups.add(other.lookups);
         if self.watches.len() < other.watches.len() {
             self.watches.resize(other.watches.len(), 0);
         }
@@ -46,6 +80,7 @@ impl Counts {
             watches: (self.watches.iter().enumerate())
                 .map(|(index, now)| now.saturating_sub(then(index)))
                 .collect(),
+            lookups: self.lookups.since(earlier.lookups),
         }
     }
 
@@ -58,6 +93,7 @@ impl Counts {
             errors: self.errors.min(most),
             slow: self.slow.min(most),
             watches: (0..watches).map(watch).collect(),
+            lookups: self.lookups,
         }
     }
 
@@ -136,23 +172,38 @@ mod tests {
 
     #[test]
     fn sums_stop_at_the_greatest_number() {
-        let mut sum = Counts { requests: u64::MAX, errors: 3, slow: 0, watches: vec![] };
-        sum.add(&Counts { requests: 5, errors: 2, slow: 1, watches: vec![7] });
-        let expected = Counts { requests: u64::MAX, errors: 5, slow: 1, watches: vec![7] };
+        let mut sum =
+            Counts { requests: u64::MAX, errors: 3, slow: 0, watches: vec![], ..Counts::default() };
+        sum.add(&Counts { requests: 5, errors: 2, slow: 1, watches: vec![7], ..Counts::default() });
+        let expected = Counts {
+            requests: u64::MAX,
+            errors: 5,
+            slow: 1,
+            watches: vec![7],
+            ..Counts::default()
+        };
         assert_eq!(sum, expected);
     }
 
     #[test]
     fn a_counter_that_went_back_counts_nothing() {
-        let earlier = Counts { requests: 10, errors: 4, slow: 0, watches: vec![9] };
-        let now = Counts { requests: 12, errors: 1, slow: 2, watches: vec![4, 6] };
-        let expected = Counts { requests: 2, errors: 0, slow: 2, watches: vec![0, 6] };
+        let earlier =
+            Counts { requests: 10, errors: 4, slow: 0, watches: vec![9], ..Counts::default() };
+        let now =
+            Counts { requests: 12, errors: 1, slow: 2, watches: vec![4, 6], ..Counts::default() };
+        let expected =
+            Counts { requests: 2, errors: 0, slow: 2, watches: vec![0, 6], ..Counts::default() };
         assert_eq!(now.since(&earlier), expected);
     }
 
     #[test]
     fn no_outcome_is_above_the_requests() {
-        let counts = Counts { requests: 2, errors: 9, slow: 3, watches: vec![8] }.clamped(2);
-        assert_eq!(counts, Counts { requests: 2, errors: 2, slow: 2, watches: vec![2, 0] });
+        let counts =
+            Counts { requests: 2, errors: 9, slow: 3, watches: vec![8], ..Counts::default() }
+                .clamped(2);
+        assert_eq!(
+            counts,
+            Counts { requests: 2, errors: 2, slow: 2, watches: vec![2, 0], ..Counts::default() }
+        );
     }
 }

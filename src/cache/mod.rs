@@ -210,12 +210,11 @@ impl Bound {
         Ok(Self { workers, caches: caches.to_vec(), prepared })
     }
 
-    /// Serves them; the generations are those of the tables on `board`.
-    pub fn serve(self, board: &Arc<Board>) -> Caches {
+    /// Serves them, and counts in `ledger`; the generations are those of the tables on `board`.
+    pub fn serve(self, board: &Arc<Board>, ledger: &Arc<CacheLedger>) -> Caches {
         let Self { workers, caches, prepared } = self;
-        let board = Arc::clone(board);
-        let (served, ledger) = (Mutex::default(), Arc::default());
-        let started = Caches { workers, board, served, ledger };
+        let (board, ledger) = (Arc::clone(board), Arc::clone(ledger));
+        let started = Caches { workers, board, served: Mutex::default(), ledger };
         for cache in &caches {
             started.begin(cache);
         }
@@ -378,6 +377,7 @@ fn entry(place: &Place) -> CacheEntry {
         version: port.version.clone(),
         namespace,
         mode: shared.mode.name(),
+        is_apart: shared.mode != Mode::Observe,
         listen: port.listen,
         counts: Arc::clone(counts),
     }

@@ -459,7 +459,8 @@ impl Control {
         let table = table.tiers.iter().find(|table| table.tier.name == *name)?;
         let watched = self.watched.entry(name.clone()).or_default();
         let minute = clock::wall().millis() / 60_000;
-        let scene = Scene { tier, file, table, register: &self.register };
+        let caches = &self.settings.caches;
+        let scene = Scene { tier, file, table, register: &self.register, caches };
         watched.look(&scene, minute, self.tape.as_mut())
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::{Counts, History};
+use crate::analysis::{Counts, History, Lookups};
 use crate::metrics::{BUCKETS, Totals};
 
 /// Half-life of what is remembered of stable's latency, in seconds of traffic.
@@ -66,6 +66,7 @@ pub(super) fn counts(
         requests,
         errors: now.errors.saturating_sub(before.errors).min(requests),
         slow: requests.min(slow),
+        lookups: Lookups::default(),
         watches: now.watches.iter().zip(&before.watches).take(watches).map(watch).collect(),
     }
 }

@@ -176,7 +176,7 @@ impl Control {
         let now = clock::wall();
         let began = |version: &Version| {
             let caches = self.settings.caches.iter().filter(|cache| {
-                let uses = cache.tiers.is_empty() || cache.tiers.contains(name);
+                let uses = cache.is_used_by(name);
                 let generation = self.state.generations.of(&cache.name, version);
                 uses && generation.is_some_and(|at| now.since(at.began()) < BEGUN_SHOWN_MAX)
             });

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::observe::{Memory, counts, latency_since};
 use super::settings::TierSettings;
 use super::tape::Tape;
-use crate::analysis::{Counts, History, Judge, Line, Report, WatchSettings, Window};
+use crate::analysis::{Counts, History, Judge, Line, Lookups, Report, WatchSettings, Window};
 use crate::metrics::HealthState;
 use crate::metrics::{Register, Totals};
-use crate::rollout::{Change, Input, Rollout, RolloutId, Tier};
+use crate::rollout::{CacheFacts, Change, Input, Rollout, RolloutId, Tier};
 use crate::traffic::{Release, TableTier, TierName, Watch, Weight};
 
 /// The usual window.
@@ -33,6 +33,15 @@ pub(super) struct Scene<'a> {
     pub(super) file: &'a TierSettings,
     pub(super) table: &'a TableTier,
     pub(super) register: &'a Register,
+    pub(super) caches: &'a [CacheFacts],
+}
+
+impl Scene<'_> {
+    /// Whether the tier uses `cache`.
+    fn uses(&self, cache: &str) -> bool {
+        let known = self.caches.iter().find(|facts| facts.name == cache);
+        known.is_none_or(|facts| facts.is_used_by(&self.file.tier.name))
+    }
 }
 
 /// What is seen of one tier.
@@ -66,8 +75,8 @@ impl Default for Watched {
 /// The counters of stable and of the canary at one moment, with their slots.
 #[derive(Clone)]
 struct Reading {
-    stable: (usize, Totals),
-    canary: Option<(usize, Totals)>,
+    stable: (usize, Totals, Lookups),
+    canary: Option<(usize, Totals, Lookups)>,
 }
 
 /// The evidence row.
@@ -206,19 +215,22 @@ impl Watched {
         minute: u64,
         tape: Option<&mut Tape>,
     ) -> Option<Input> {
-        let Scene { tier, file, table, register } = *scene;
+        let Scene { tier, file, table, register, .. } = *scene;
         let span = self.since.elapsed();
         let whole = if self.canary_rate > BUSY_RATE { BUSY_WINDOW } else { WINDOW };
         let canary = table.canary.as_ref().map(|release| release.slot);
         let same = |reading: &Reading| {
             reading.stable.0 == table.stable.slot
-                && reading.canary.as_ref().map(|(slot, _)| *slot) == canary
+                && reading.canary.as_ref().map(|(slot, ..)| *slot) == canary
         };
         if self.base.as_ref().is_some_and(same) && span < whole {
             return None;
         }
-        let read = |slot| (slot, register.totals(slot));
-        let now = Reading { stable: read(table.stable.slot), canary: canary.map(read) };
+        let read = |release: &Arc<Release>| {
+            let lookups = register.caches().lookups(&release.version, |cache| scene.uses(cache));
+            (release.slot, register.totals(release.slot), lookups)
+        };
+        let now = Reading { stable: read(&table.stable), canary: table.canary.as_ref().map(read) };
         let base = self.base.replace(now.clone()).filter(same);
         self.since = Instant::now();
         let base = base.filter(|_| span <= WINDOW_MAX)?;
@@ -240,9 +252,13 @@ impl Watched {
     ) -> Window {
         let watches = file.tier.watches.len();
         let from = self.memory.slow.begins_at(self.memory.history.rate());
-        let stable = counts(&now.stable.1, &base.stable.1, watches, from);
+        let since = |(_, now, looked): &(usize, Totals, Lookups),
+                     base: &(usize, Totals, Lookups)| {
+            Counts { lookups: looked.since(base.2), ..counts(now, &base.1, watches, from) }
+        };
+        let stable = since(&now.stable, &base.stable);
         let canary = match (&now.canary, &base.canary) {
-            (Some((_, now)), Some((_, base))) => counts(now, base, watches, from),
+            (Some(now), Some(base)) => since(now, base),
             (None, _) | (_, None) => Counts::default(),
         };
         self.memory.history.add(minute, &stable);
@@ -282,7 +298,7 @@ impl Watched {
     /// The hard stop beside the statistics: no healthy upstream of the canary for too long,
     /// while stable is healthy. What is unknown after a start is not bad.
     fn down(&mut self, scene: &Scene<'_>) -> Option<String> {
-        let Scene { tier, file, table, register } = *scene;
+        let Scene { tier, file, table, register, .. } = *scene;
         let canary = table.canary.as_ref()?;
         if !is_down(canary, register) {
             self.down_since = None;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::analysis::Lookups;
 use crate::namespace::redis::Counts;
 use crate::traffic::Version;
 
@@ -67,6 +68,8 @@ pub struct CacheEntry {
     pub namespace: Option<String>,
     /// How versions are kept apart.
     pub mode: &'static str,
+    /// Whether it has a part of its own.
+    pub is_apart: bool,
     /// Where Weir listens.
     pub listen: SocketAddr,
     /// What is counted.
@@ -90,6 +93,20 @@ impl CacheLedger {
         if let Some(entry) = entries.iter().find(own) {
             entry.counts.reaped.fetch_add(keys, Ordering::Relaxed);
         }
+    }
+
+    /// What `version` has asked the caches for in which it has a part of its own, and which the
+    /// tier `uses`.
+    pub fn lookups(&self, version: &Version, uses: impl Fn(&str) -> bool) -> Lookups {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own =
+            |entry: &&CacheEntry| entry.version == *version && entry.is_apart && uses(&entry.cache);
+        entries.iter().filter(own).fold(Lookups::default(), |sum, CacheEntry { counts, .. }| {
+            Lookups {
+                hits: sum.hits + counts.hits.load(Ordering::Relaxed),
+                misses: sum.misses + counts.misses.load(Ordering::Relaxed),
+            }
+        })
     }
 
     /// The ports, by cache and version.

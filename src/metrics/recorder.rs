@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use super::caches::CacheLedger;
 use super::keys::Sketch;
 use super::latency::{BUCKETS, bucket};
 use super::memory::MemoryCells;
@@ -333,6 +334,7 @@ pub struct Shown {
 pub struct Register {
     workers: usize,
     memory: MemoryCells,
+    caches: Arc<CacheLedger>,
     slots: RwLock<Slots>,
 }
 
@@ -354,12 +356,22 @@ struct ReleaseSlot {
 impl Register {
     /// An empty register for `workers` workers.
     pub fn new(workers: usize) -> Self {
-        Self { workers, memory: MemoryCells::default(), slots: RwLock::default() }
+        Self {
+            workers,
+            memory: MemoryCells::default(),
+            caches: Arc::default(),
+            slots: RwLock::default(),
+        }
     }
 
     /// Memory of the process.
     pub const fn memory(&self) -> &MemoryCells {
         &self.memory
+    }
+
+    /// The ports of caches.
+    pub const fn caches(&self) -> &Arc<CacheLedger> {
+        &self.caches
     }
 
     /// The slot of `version` of `tier`; the same for ever.

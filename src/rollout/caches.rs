@@ -110,8 +110,12 @@ impl CacheFacts {
     }
 
     fn tiers_of<'a>(&self, state: &'a State) -> impl Iterator<Item = (&'a TierName, &'a Tier)> {
-        let uses = |name: &TierName| self.tiers.is_empty() || self.tiers.contains(name);
-        state.tiers.iter().filter(move |(name, _)| uses(name))
+        state.tiers.iter().filter(|(name, _)| self.is_used_by(name))
+    }
+
+    /// Whether `tier` uses it.
+    pub fn is_used_by(&self, tier: &TierName) -> bool {
+        self.tiers.is_empty() || self.tiers.contains(tier)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use weir::analysis::{
-    Counts, Judge, MetricSettings, OnFail, Report, Settings, Verdict, WatchSettings, WhenUnproven,
-    Window,
+    Counts, Judge, Lookups, MetricSettings, OnFail, Report, Settings, Verdict, WatchSettings,
+    WhenUnproven, Window,
 };
 
 use super::{MINUTE, counts};
@@ -15,11 +15,14 @@ fn number() -> impl Strategy<Value = u64> {
 
 fn any_counts() -> impl Strategy<Value = Counts> {
     let watches = prop::collection::vec(number(), 0..4);
-    (number(), number(), number(), watches).prop_map(|(requests, errors, slow, watches)| Counts {
+    let lookups = (0u64..2000, 0u64..2000).prop_map(|(hits, misses)| Lookups { hits, misses });
+    let all = (number(), number(), number(), watches, lookups);
+    all.prop_map(|(requests, errors, slow, watches, lookups)| Counts {
         requests,
         errors,
         slow,
         watches,
+        lookups,
     })
 }
 

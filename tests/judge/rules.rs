@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weir::analysis::{
-    Counts, Judge, OnFail, Settings, Verdict, WatchSettings, WhenUnproven, Why, Window,
+    Counts, Judge, Lookups, OnFail, Settings, Verdict, WatchSettings, WhenUnproven, Why, Window,
 };
 
 use super::{MINUTE, advancing, calibrated, counts, observe, window};
@@ -69,6 +69,57 @@ fn the_warm_up_counts_as_cold_and_ends() {
     assert_eq!((why(&verdict), verdict.metric()), (Some(Why::ColdCache), Some("slow")));
     let verdict = observe(&mut judge, 96..=130, &slow(false));
     assert!(matches!(&verdict, Verdict::Fail { metric, .. } if metric == "slow"), "{verdict:?}");
+}
+
+/// The canary is slow, and so many of its hundred lookups a second are hits; of stable's 930 of 1000.
+fn slow_with(hits: u64) -> Window {
+    let mut window = slow(false);
+    window.stable.lookups = Lookups { hits: 930, misses: 70 };
+    window.canary.lookups = Lookups { hits, misses: 100 - hits };
+    window
+}
+
+#[test]
+fn caches_are_cold_while_far_fewer_lookups_are_hits_than_on_stable() {
+    let mut judge = calibrated(Settings::default(), 0.25);
+    // The first two seconds are judged: 200 lookups have to be known.
+    let verdict = observe(&mut judge, 1..=90, &slow_with(12));
+    assert_eq!((why(&verdict), verdict.metric()), (Some(Why::ColdCache), Some("slow")));
+    let report = judge.report();
+    let ratios = report.hit_ratios.unwrap();
+    assert!(report.cold && ratios.cold && (ratios.canary - 0.12).abs() < 0.01, "{ratios:?}");
+    let text = report.explain();
+    for line in [
+        "caches        canary 12 % hits, stable 93 %\n",
+        "note          the canary's caches are cold: canary 12 % hits, stable 93 %; slow holds instead of \
+         rolling back, for 28m32s more at most\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    // They are warm, and it is slow all the same.
+    let verdict = observe(&mut judge, 91..=240, &slow_with(92));
+    assert!(matches!(&verdict, Verdict::Fail { metric, .. } if metric == "slow"), "{verdict:?}");
+    assert!(!judge.report().hit_ratios.unwrap().cold);
+}
+
+#[test]
+fn caches_that_never_warm_excuse_half_an_hour() {
+    let mut judge = calibrated(Settings::default(), 0.25);
+    let verdict = observe(&mut judge, 1..=1_790, &slow_with(12));
+    assert_eq!(why(&verdict), Some(Why::ColdCache));
+    let verdict = observe(&mut judge, 1_791..=1_830, &slow_with(12));
+    assert!(matches!(&verdict, Verdict::Fail { metric, .. } if metric == "slow"), "{verdict:?}");
+    let text = judge.report().explain();
+    assert!(text.contains("for so long that it is no excuse any more"), "{text}");
+}
+
+#[test]
+fn cold_caches_excuse_no_errors() {
+    let mut judge = calibrated(Settings::default(), 0.25);
+    let mut bad = slow_with(12);
+    bad.canary.errors = 25;
+    let verdict = observe(&mut judge, 1..=20, &bad);
+    assert!(matches!(&verdict, Verdict::Fail { metric, .. } if metric == "errors"), "{verdict:?}");
 }
 
 #[test]
