@@ -44,6 +44,11 @@ fn serve(version: u32, ask: &Ask) -> String {
             answer(404, &lines, &format!("{version} has it not"))
         }
         None if ask.path == "/" => answer(200, PAGE, "page"),
+        None if ask.path == "/kept" => {
+            let lines = "cache-control: public, max-age=60\r\ncdn-cache-control: max-age=600\r\n";
+            answer(200, &format!("{PAGE}{lines}"), "page")
+        }
+        None if ask.path == "/data" => answer(200, "cache-control: public\r\n", "{}"),
         None => answer(404, PAGE, &format!("{version} has no such page")),
     }
 }
@@ -225,4 +230,28 @@ fn what_the_other_has_is_no_error_of_the_first() {
     let metrics = get(site.program.admin(), "/metrics").unwrap();
     let line = "weir_attempts_total{tier=\"web\",version=\"2\",track=\"canary\",class=\"4xx\"} 0";
     assert!(metrics.contains(line), "{metrics}");
+}
+
+#[test]
+fn no_cache_in_front_keeps_a_page_while_clients_are_split() {
+    let site = Site::start("", "hyper");
+    let kept = |site: &Site, path: &str| {
+        let answer = site.get(path, "");
+        let field = |name: &str| answer.field(name).map(str::to_owned);
+        (field("cache-control"), field("vary"), field("cdn-cache-control"))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(kept(&site, "/kept"), (some("private, max-age=60"), None, None));
+    assert_eq!(kept(&site, "/"), (some("private"), None, None));
+    assert_eq!(kept(&site, "/data"), (some("public"), None, None));
+    let page = site.get("/assets/spa-x.png", "");
+    assert_eq!((page.text().as_str(), page.field("cache-control")), ("<html>page</html>", None));
+    site.program.say(&["promote", "web", "--yes"]);
+    let untouched = (some("public, max-age=60"), None, some("max-age=600"));
+    assert_eq!(kept(&site, "/kept"), untouched);
+    let site = Site::start("shared_caches = \"vary\"", "hyper");
+    let (control, vary, cdn) = untouched.clone();
+    assert_eq!(kept(&site, "/kept"), (control, vary.or(some("x-user")), cdn));
+    let site = Site::start("shared_caches = \"untouched\"", "hyper");
+    assert_eq!(kept(&site, "/kept"), untouched);
 }

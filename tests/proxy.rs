@@ -13,8 +13,9 @@ use weir::tls::Keyring;
 use weir::traffic::matching::Pattern;
 use weir::traffic::overlay::Cookies;
 use weir::traffic::{
-    Address, Board, HealthCheck, Ignore, Limits, Listener, Preview, Release, Route, Salt, Spot,
-    Sticky, Table, TableTier, Tier, Timeouts, TokenBytes, Upstream as Listed, Watch, Weight,
+    Address, Board, HealthCheck, Ignore, Limits, Listener, Preview, Release, Route, Salt,
+    SharedCaches, Spot, Sticky, Table, TableTier, Tier, Timeouts, TokenBytes, Upstream as Listed,
+    Watch, Weight,
 };
 
 use crate::support::client::Client;
@@ -160,6 +161,7 @@ fn tier() -> Tier {
         access_log: false,
         cookies: Cookies::default(),
         assets: vec![],
+        shared_caches: SharedCaches::default(),
         keep_warm: Duration::ZERO,
     }
 }

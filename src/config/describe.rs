@@ -288,6 +288,7 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
         page.put_under("cookies", name, keeping.name());
     }
     page.put("assets", list(&tier.assets));
+    page.put("shared_caches", tier.shared_caches.name());
     page.put_duration("keep_warm", tier.keep_warm);
     page.put_duration("canary_down", config.canary_down);
     for release in &config.releases {

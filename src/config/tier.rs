@@ -19,8 +19,8 @@ use crate::traffic::affinity::OWN_COOKIE;
 use crate::traffic::matching::Network;
 use crate::traffic::overlay::Cookies;
 use crate::traffic::{
-    Address, ClientTls, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX, Route, Spot, Sticky,
-    Tier, TierName, Timeouts, Trust, Version,
+    Address, ClientTls, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX, Route, SharedCaches,
+    Spot, Sticky, Tier, TierName, Timeouts, Trust, Version,
 };
 
 /// Releases of a tier: more are forgotten ones.
@@ -66,6 +66,7 @@ pub(super) struct Draft {
     access_log: bool,
     cookies: Cookies,
     assets: Vec<String>,
+    shared_caches: SharedCaches,
     keep_warm: Duration,
     canary_down: Duration,
     judging: Judging,
@@ -108,6 +109,9 @@ impl Draft {
         let (mut show_version, mut access_log) = (false, false);
         section.flag("show_version", &mut show_version);
         section.flag("access_log", &mut access_log);
+        let mut shared_caches = SharedCaches::default();
+        let choices = SharedCaches::ALL.map(|choice| (choice.name(), choice));
+        section.word("shared_caches", &choices, &mut shared_caches);
         let mut keep_warm = KEEP_WARM;
         section.duration("keep_warm", Duration::ZERO..=MONTH, &mut keep_warm);
         let cookies = cookies::read(&mut section, &sticky);
@@ -131,6 +135,7 @@ impl Draft {
             access_log,
             cookies,
             assets: assets(&mut section),
+            shared_caches,
             keep_warm,
             canary_down,
             judging: judging.overridden(section.table("analysis", &keys::ANALYSIS)),
@@ -183,6 +188,7 @@ impl Draft {
             access_log: self.access_log,
             cookies: self.cookies,
             assets: self.assets,
+            shared_caches: self.shared_caches,
             keep_warm: self.keep_warm,
         };
         Some(TierConfig {

@@ -16,8 +16,8 @@ use crate::rollout::Stages;
 use crate::traffic::matching::Network;
 use crate::traffic::overlay::Cookies;
 use crate::traffic::{
-    ClientTls, HealthCheck, Ignore, Limits, Listen, Listener, Route, Sticky, Tier, TierName,
-    Timeouts, Version, VersionError,
+    ClientTls, HealthCheck, Ignore, Limits, Listen, Listener, Route, SharedCaches, Sticky, Tier,
+    TierName, Timeouts, Version, VersionError,
 };
 
 /// Why the arguments make no configuration.
@@ -83,6 +83,7 @@ pub fn without_file(
         access_log: false,
         cookies: Cookies::default(),
         assets: Vec::new(),
+        shared_caches: SharedCaches::default(),
         keep_warm: KEEP_WARM,
     };
     let analysis =

@@ -14,6 +14,7 @@ use super::added::Own;
 use super::body::{Lease, RequestBody, ResponseBody};
 use super::client;
 use super::cookies::{self, Plan};
+use super::downstream;
 use super::forward::{self, Answer, Failure};
 use super::headers::{self, Checked, Refusal, WEIR_VERSION, Way};
 use super::http2;
@@ -156,6 +157,8 @@ struct Asked {
     method: http::Method,
     /// The key of a WebSocket that is one only towards the upstream.
     key: Option<HeaderValue>,
+    /// Whether a page in the answer is marked for the caches on its way.
+    marked: bool,
 }
 
 /// What does not change during the life of a request.
@@ -253,7 +256,8 @@ impl<'a> Passage<'a> {
         let method = request.method().clone();
         let translated = exchange.is_multiplexed() && exchange.asks_upgrade.get();
         let key = translated.then(|| request.headers().get(SEC_WEBSOCKET_KEY).cloned()).flatten();
-        (request, Asked { method, key })
+        let marked = downstream::concerns(&request, &self.tier.table);
+        (request, Asked { method, key, marked })
     }
 
     fn is_too_large(&self, request: &Request<RequestBody>) -> bool {
@@ -286,6 +290,9 @@ impl<'a> Passage<'a> {
         }
         exchange.enters(Stage::Answering, now);
         exchange.is_stream.set(seen.has(Field::EventStream) || seen.has(Field::Grpc));
+        if asked.marked {
+            downstream::mark(response.headers_mut(), &table.tier);
+        }
         if !table.tier.cookies.is_empty() {
             overlay::answer(response.headers_mut(), place, exchange);
         }

@@ -12,6 +12,7 @@ mod client;
 mod connect;
 mod cookies;
 mod dial;
+mod downstream;
 mod ending;
 mod forward;
 mod framing;

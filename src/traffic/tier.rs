@@ -151,8 +151,36 @@ pub struct Tier {
     pub cookies: Cookies,
     /// How the paths begin of files that are asked of the other version where one has them not.
     pub assets: Vec<String>,
+    /// What is said of pages to caches on their way while there are two versions.
+    pub shared_caches: SharedCaches,
     /// How long after a promotion or a roll back the release that was left still counts.
     pub keep_warm: Duration,
+}
+
+/// What is said of pages to caches between here and the clients while there are two versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SharedCaches {
+    /// Only the client's own may keep them.
+    #[default]
+    Private,
+    /// Nothing but what the app says.
+    Untouched,
+    /// They differ by what the split goes by.
+    Vary,
+}
+
+impl SharedCaches {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Private, Self::Vary, Self::Untouched];
+
+    /// As the file has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Untouched => "untouched",
+            Self::Vary => "vary",
+        }
+    }
 }
 
 /// Active health checks.

@@ -9,8 +9,8 @@ use weir::proxy::{self, Proxy, Settings};
 use weir::tls::Keyring;
 use weir::traffic::overlay::Cookies;
 use weir::traffic::{
-    Board, HealthCheck, Ignore, Limits, Listener, Release, Route, Salt, Sticky, Table, TableTier,
-    Tier, Timeouts, Upstream, Weight,
+    Board, HealthCheck, Ignore, Limits, Listener, Release, Route, Salt, SharedCaches, Sticky,
+    Table, TableTier, Tier, Timeouts, Upstream, Weight,
 };
 
 use crate::support::client::Client;
@@ -164,6 +164,7 @@ fn tier() -> Tier {
         access_log: false,
         cookies: Cookies::default(),
         assets: vec![],
+        shared_caches: SharedCaches::default(),
         keep_warm: Duration::ZERO,
     }
 }

@@ -269,6 +269,13 @@ pub const TIER: Keys = Keys {
             "Files that each version has of its own (`/assets/`): what one version does not have is asked of the other ([cookies.md](cookies.md#assets)).",
         ),
         key(
+            "shared_caches",
+            "`\"private\"`, `\"vary\"` or `\"untouched\"`",
+            "\"private\"",
+            Live,
+            "What is said of pages (HTML that is not private already) to CDNs and other shared caches while clients are split: that only the client may keep them, that they vary by what the split goes by, or nothing ([cookies.md](cookies.md#caches-in-front-of-weir)).",
+        ),
+        key(
             "keep_warm",
             "duration, 0 to 720h",
             "\"24h\"",
