@@ -131,11 +131,11 @@ impl Site {
     }
 }
 
-/// The client whose turn it is: `WEIR_UPSTREAM_CLIENT=weir` runs every test here with our own.
+/// The client whose turn it is: `WEIR_UPSTREAM_CLIENT=hyper` runs every test here with hyper's.
 fn client() -> UpstreamClient {
     match std::env::var("WEIR_UPSTREAM_CLIENT").as_deref() {
-        Ok("weir") => UpstreamClient::Weir,
-        Ok(_) | Err(_) => UpstreamClient::Hyper,
+        Ok("hyper") => UpstreamClient::Hyper,
+        Ok(_) | Err(_) => UpstreamClient::Weir,
     }
 }
 

@@ -7,7 +7,7 @@ use http::header::{
     HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
-use http::uri::Scheme;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 use super::added::{Added, Own};
@@ -119,13 +119,12 @@ pub fn check<B>(request: &mut Request<B>, instance: &str) -> Result<Checked, Ref
         from_absolute(request)?;
     }
     let headers = request.headers();
-    let target = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    let target = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
     if !target.is_ascii() {
         return bad("the target must be written in ASCII, other bytes as %XX");
     }
-    let path = request.uri().path();
-    let asterisk = path == "*" && *request.method() == Method::OPTIONS;
-    if !asterisk && !path.starts_with('/') {
+    let asterisk = target == "*" && *request.method() == Method::OPTIONS;
+    if !asterisk && !target.starts_with('/') {
         return bad("the target must be a path");
     }
     if seen.has(Field::Ours) && is_loop(headers, instance) {
@@ -154,11 +153,20 @@ fn from_absolute<B>(request: &mut Request<B>) -> Result<(), Refusal> {
     }
     let authority = parts.authority.filter(|authority| is_host(authority.as_str().as_bytes()));
     let authority = authority.ok_or_else(wrong)?;
-    let path = parts.path_and_query.ok_or_else(wrong)?;
+    let path = origin_form(parts.path_and_query.ok_or_else(wrong)?).ok_or_else(wrong)?;
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?;
     *request.uri_mut() = Uri::from(path);
     request.headers_mut().insert(HOST, host);
     Ok(())
+}
+
+/// What an absolute target asks for: without a path the root (RFC 9112, section 3.2.1).
+fn origin_form(target: PathAndQuery) -> Option<PathAndQuery> {
+    if target.as_str().starts_with(['/', '*']) {
+        return Some(target);
+    }
+    // Written out it has its slash.
+    target.to_string().parse().ok()
 }
 
 /// The bytes that may stand in the name of a Host.
@@ -499,6 +507,11 @@ mod tests {
         assert_eq!(check(&mut request, "me").unwrap().host.unwrap(), "one.example");
         assert_eq!(request.headers()[HOST], "one.example");
         assert_eq!(request.uri(), "/path?q");
+        for (target, expected) in [("http://a", "/"), ("http://a?q", "/?q"), ("http://a/?", "/?")] {
+            let mut request = self::request(target, &[("host", "a")]);
+            check(&mut request, "me").unwrap();
+            assert_eq!(request.uri().path_and_query().unwrap().as_str(), expected);
+        }
     }
 
     #[test]

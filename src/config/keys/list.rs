@@ -113,9 +113,9 @@ pub const PROXY: Keys = Keys {
         key(
             "upstream_client",
             "`\"hyper\"` or `\"weir\"`",
-            "\"hyper\"",
+            "\"weir\"",
             Restart,
-            "Whose HTTP/1.1 is spoken with upstreams: hyper's, or Weir's own, which costs less. They are tested to do the same.",
+            "Whose HTTP/1.1 is spoken with upstreams: Weir's own, or hyper's, which costs more. They are tested to do the same.",
         ),
         key(
             "resolve_every",

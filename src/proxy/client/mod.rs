@@ -36,9 +36,9 @@ use wire::Fault;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpstreamClient {
     /// hyper's.
-    #[default]
     Hyper,
     /// Weir's own.
+    #[default]
     Weir,
 }
 

@@ -268,6 +268,11 @@ fn compare(sent: &Sent, mut ours: Outcome, mut hypers: Outcome) -> Result<(), Te
         prop_assert!(ours.head == hypers.head && hypers.body.starts_with(&ours.body));
         return Ok(());
     }
+    if ours.end == End::Open && hypers.end == End::Broken && hypers.head.is_none() {
+        // What is no head is seen later: ours looks once more only where a head may end.
+        prop_assert!(ours.head.is_none() && !sent.closes && !ours.usable, "{:?}", ours);
+        return Ok(());
+    }
     prop_assert_eq!(ours, hypers);
     Ok(())
 }
