@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod control;
 mod cookies;
+mod django;
 mod handover;
 mod house;
 mod http2;
