@@ -24,4 +24,5 @@ mod support;
 mod tls;
 mod trouble;
 mod upstreams;
+mod warming;
 mod web_sockets;

@@ -61,6 +61,7 @@ impl Site {
                 stable: release("1.0", &stable),
                 canary: Some(release("1.1", &canary)),
                 others: vec![],
+                warming: None,
                 close_over: Duration::ZERO,
                 judged: true,
                 left: None,
@@ -163,6 +164,7 @@ fn tier() -> Tier {
         assets: vec![],
         shared_caches: SharedCaches::default(),
         keep_warm: Duration::ZERO,
+        warm: None,
     }
 }
 

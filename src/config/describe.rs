@@ -307,6 +307,11 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
 }
 
 fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
+    if let Some(warm) = &tier.warm {
+        page.turn(&keys::WARM, format!("{path}.warm"));
+        page.put("requests", warm.requests);
+        page.put_duration("within", warm.within);
+    }
     let health = &tier.health;
     page.turn(&keys::HEALTH, format!("{path}.health"));
     page.put("path", health.path.as_deref().unwrap_or("none"));

@@ -10,7 +10,7 @@ pub(super) use cache::CACHE;
 pub use list::SECTIONS;
 pub(super) use list::{
     ADMIN, HEALTH, LIMITS, LISTENER, LOG, PREVIEW, PROXY, RELEASE, ROOT, ROUTE, STATE, STICKY,
-    TIER, TIMEOUTS,
+    TIER, TIMEOUTS, WARM,
 };
 pub(super) use rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
 pub(super) use tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};

@@ -20,7 +20,7 @@ use crate::traffic::matching::Network;
 use crate::traffic::overlay::Cookies;
 use crate::traffic::{
     Address, ClientTls, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX, Route, SharedCaches,
-    Spot, Sticky, Tier, TierName, Timeouts, Trust, Version,
+    Spot, Sticky, Tier, TierName, Timeouts, Trust, Version, Warm,
 };
 
 /// Releases of a tier: more are forgotten ones.
@@ -68,6 +68,7 @@ pub(super) struct Draft {
     assets: Vec<String>,
     shared_caches: SharedCaches,
     keep_warm: Duration,
+    warm: Option<Warm>,
     canary_down: Duration,
     judging: Judging,
 }
@@ -137,6 +138,7 @@ impl Draft {
             assets: assets(&mut section),
             shared_caches,
             keep_warm,
+            warm: warm(&mut section),
             canary_down,
             judging: judging.overridden(section.table("analysis", &keys::ANALYSIS)),
         };
@@ -190,6 +192,7 @@ impl Draft {
             assets: self.assets,
             shared_caches: self.shared_caches,
             keep_warm: self.keep_warm,
+            warm: self.warm,
         };
         Some(TierConfig {
             tier: Arc::new(tier),
@@ -334,6 +337,15 @@ fn sticky(tier: &mut Section<'_>) -> Sticky {
         (None, Some(header)) => Sticky::Header(header.value),
         (None, None) => sticky,
     }
+}
+
+fn warm(tier: &mut Section<'_>) -> Option<Warm> {
+    let wanted = tier.key_span("warm").is_some();
+    let (mut section, mut warm) = (tier.table("warm", &keys::WARM), Warm::default());
+    section.integer("requests", 1..=1_000, &mut warm.requests);
+    section.duration("within", MS(1_000)..=MS(600_000), &mut warm.within);
+    section.finish();
+    wanted.then_some(warm)
 }
 
 fn health(mut section: Section<'_>) -> HealthCheck {

@@ -85,6 +85,7 @@ pub fn without_file(
         assets: Vec::new(),
         shared_caches: SharedCaches::default(),
         keep_warm: KEEP_WARM,
+        warm: None,
     };
     let analysis =
         analysis::Settings { warm_up: super::judging::WARM_UP, ..analysis::Settings::default() };

@@ -30,7 +30,7 @@ use crate::rollout::{
     Change, Command, Direction, Event, Facts, Input, Order, Refusal, State, step,
 };
 use crate::time::Timestamp;
-use crate::traffic::{Board, TierName};
+use crate::traffic::{Board, Table, TierName};
 
 pub use handle::{ANSWER_MAX, Answer, Handle, OrderError};
 pub use settings::{ReleaseSettings, Settings, TierSettings};
@@ -374,11 +374,20 @@ impl Control {
             answer.sentences.push(LAGGING.into());
         }
         self.settle(&answer.events);
+        let started = |event: &&Event| matches!(event.change, Change::Started { .. });
+        let begun = answer.events.iter().filter(started);
+        let warmed: Vec<String> = begun.filter_map(|event| self.warming(&event.tier)).collect();
+        answer.sentences.extend(warmed);
         answer.connections_left = self.left_behind(answer.events.iter().map(|event| &event.tier));
         self.number(records);
         if let Some(reply) = reply {
             let _ = reply.send(Ok(answer));
         }
+    }
+
+    /// What follows from the state.
+    fn table(&self) -> Table {
+        publish::table(&self.state, &self.settings, &self.register, clock::wall())
     }
 
     /// Publishes what follows from the state and waits until every worker serves it; false if
@@ -387,7 +396,7 @@ impl Control {
         if self.is_retired() {
             return true;
         }
-        let table = publish::table(&self.state, &self.settings, &self.register);
+        let table = self.table();
         let (epoch, current) = self.board.current();
         let epoch = if *current == table { epoch } else { self.board.publish(table) };
         let since = Instant::now();

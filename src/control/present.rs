@@ -8,9 +8,9 @@ use super::settings::{ReleaseSettings, TierSettings};
 use super::view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
 use super::{Control, Watched, publish};
 use crate::clock;
-use crate::metrics::HealthState;
+use crate::metrics::{HealthState, WarmUp};
 use crate::rollout::Tier;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, in_words};
 use crate::traffic::{Address, TierName, Version};
 
 /// Share of one key's requests above which the verdict is unreliable.
@@ -171,6 +171,37 @@ impl Control {
         }
     }
 
+    /// That the canary of the tier `name` is warmed before it gets users, and how that goes.
+    pub(super) fn warming(&self, name: &TierName) -> Option<String> {
+        let (tier, file) = (self.state.tiers.get(name)?, self.settings.tier(name)?);
+        let (rollout, warm) = (tier.rollout.as_ref()?, file.tier.warm?);
+        let progress = publish::warm_up(name, &self.register);
+        let WarmUp { rollout: of, requests, answered, failed, error, .. } = progress;
+        let (release, known) = (&rollout.release, of == rollout.id);
+        let now = clock::wall();
+        if publish::warming(tier, file, &self.register, now).is_some() {
+            let left = in_words(Duration::from_secs(
+                warm.within.saturating_sub(now.since(rollout.started)).as_secs().max(1),
+            ));
+            let far = if known {
+                format!(" ({} of {requests})", answered + failed)
+            } else {
+                String::new()
+            };
+            return Some(format!(
+                "{release} is warmed with requests that stable had lately{far}; users come when that \
+                 is done, in {left} at the latest (`weir advance {name}` does not wait)"
+            ));
+        }
+        let missed = requests.saturating_sub(answered);
+        (known && missed > 0 && rollout.entered == rollout.started).then(|| {
+            let error = error.unwrap_or_else(|| "the time was over".into());
+            format!(
+                "{release} is not warm: {missed} of {requests} requests got no answer ({error})"
+            )
+        })
+    }
+
     /// The caches in which a release of the tier `name` that has users began with nothing of late.
     fn begun_anew(&self, tier: &Tier, name: &TierName) -> Vec<String> {
         let now = clock::wall();
@@ -238,6 +269,7 @@ impl Control {
                 share * 100.0
             ));
         }
+        remarks.extend(self.warming(name));
         remarks.extend(self.begun_anew(tier, name));
         let calibration = self.watched.get(name).map_or(0, |w| w.history().minutes().len());
         if tier.rollout.is_none() && calibration < CALIBRATION_MINUTES_MIN {

@@ -1,35 +1,44 @@
 //! From state and file to the table of the data wing.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::settings::{ReleaseSettings, Settings, TierSettings};
-use crate::metrics::Register;
-use crate::rollout::{State, Tier};
+use crate::metrics::{Register, WarmUp};
+use crate::rollout::{RolloutId, State, Tier};
+use crate::time::Timestamp;
 use crate::traffic::{
     Address, Left, Release, Salt, Table, TableTier, TierName, Upstream, Version, Weight,
 };
 
 /// The table that follows from what is remembered and what the file says.
-pub(super) fn table(state: &State, settings: &Settings, register: &Register) -> Table {
+pub(super) fn table(
+    state: &State,
+    settings: &Settings,
+    register: &Register,
+    now: Timestamp,
+) -> Table {
     let tiers = settings.tiers.iter().filter_map(|file| {
         let tier = state.tiers.get(&file.tier.name)?;
-        Some(table_tier(tier, file, register))
+        Some(table_tier(tier, file, register, now))
     });
     Table { tiers: tiers.collect(), generations: state.generations.clone() }
 }
 
-fn table_tier(tier: &Tier, file: &TierSettings, register: &Register) -> TableTier {
+fn table_tier(tier: &Tier, file: &TierSettings, register: &Register, now: Timestamp) -> TableTier {
     let name = &file.tier.name;
     let stable = release(name, &tier.stable, tier, file, register);
     let canary = tier.canary().map(|version| release(name, version, tier, file, register));
     // All of the file: what is not here is not asked for its health, and `start` goes by that.
     let others = file.releases.iter().map(|release| &release.version);
     let others = others.filter(|version| !tier.serves(version));
+    let warming = warming(tier, file, register, now);
+    // A canary without an address would be an empty table: nobody goes there.
+    let has_users = canary.is_some() && warming.is_none();
     TableTier {
         tier: Arc::clone(&file.tier),
-        // A canary without an address would be an empty table: nobody goes there.
-        weight: if canary.is_some() { tier.weight() } else { Weight::NONE },
+        weight: if has_users { tier.weight() } else { Weight::NONE },
+        warming,
         salt: tier.rollout.as_ref().map_or(Salt::new([0; 16]), |rollout| rollout.salt),
         stable,
         canary,
@@ -42,6 +51,28 @@ fn table_tier(tier: &Tier, file: &TierSettings, register: &Register) -> TableTie
             until: tier.since.plus(file.tier.keep_warm),
         }),
     }
+}
+
+/// The rollout whose canary is warmed before it gets users: from the start on, until that is over,
+/// its time is, or an order raises the weight. The journal says the weight all the while, and what
+/// is published is not above it.
+pub(super) fn warming(
+    tier: &Tier,
+    file: &TierSettings,
+    register: &Register,
+    now: Timestamp,
+) -> Option<RolloutId> {
+    let (warm, rollout) = (file.tier.warm?, tier.rollout.as_ref()?);
+    let begins = rollout.entered == rollout.started && now.since(rollout.started) < warm.within;
+    let WarmUp { rollout: of, over, .. } = warm_up(&file.tier.name, register);
+    let is_over = over && of == rollout.id;
+    (begins && !is_over).then_some(rollout.id)
+}
+
+/// How the last warm-up of `tier` goes, or went.
+pub(super) fn warm_up(tier: &TierName, register: &Register) -> WarmUp {
+    let cells = register.tier(tier);
+    cells.warm_up.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Addresses come from the file; where it has lost the line, from the journal.

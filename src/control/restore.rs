@@ -97,7 +97,7 @@ impl Control {
         for event in &events {
             self.state.apply(event);
         }
-        let table = super::publish::table(&self.state, &self.settings, &self.register);
+        let table = self.table();
         self.board.publish(table);
         self.settle(&events);
         if !events.is_empty() {

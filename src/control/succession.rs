@@ -101,7 +101,7 @@ impl Control {
         for event in &events {
             self.state.apply(event);
         }
-        let table = super::publish::table(&self.state, &self.settings, &self.register);
+        let table = self.table();
         self.board.publish(table);
         self.settle(&events);
         self.write_surely(events);

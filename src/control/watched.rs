@@ -284,6 +284,8 @@ impl Watched {
         let is_served = |release: &Arc<Release>| !is_down(release, scene.register);
         let served =
             is_served(&scene.table.stable) && scene.table.canary.as_ref().is_some_and(is_served);
+        // Nor while the canary is warmed and has no users.
+        let served = served && scene.table.warming.is_none();
         let now = judge.now() + if served { span.as_secs_f64() } else { 0.0 };
         // In a trace the time before the first served second is calibration.
         if let Some(tape) = tape.filter(|_| now > 0.0) {

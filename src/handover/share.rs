@@ -55,6 +55,7 @@ pub(super) fn follow(table: &Table, shares: &[Share], generations: Generations) 
             weight: share.filter(|_| canary.is_some()).map_or(Weight::NONE, |share| share.weight),
             salt: share.map_or(tier.salt, |share| share.salt),
             others: tier.releases().filter(|release| !in_use(release)).cloned().collect(),
+            warming: None,
             close_over: share
                 .map_or(tier.close_over, |share| Duration::from_millis(share.close_over)),
             judged: false,
@@ -103,6 +104,7 @@ releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
                 stable: release("1"),
                 canary: canary.map(release),
                 others: vec![release("3")],
+                warming: None,
                 close_over: Duration::from_secs(3),
                 judged: true,
                 left: None,

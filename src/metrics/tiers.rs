@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::keys::Sketch;
+use super::recent::{Recent, WarmUp};
 
 /// How a TLS handshake with a client went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +183,10 @@ pub struct TierCells {
     pub cookies_aside: AtomicU64,
     /// Cookies of the app that there was no room for beside stable's.
     pub cookies_without_room: AtomicU64,
+    /// What a canary can be warmed with.
+    pub recent: Recent,
+    /// How the last warm-up goes, or went.
+    pub warm_up: Mutex<WarmUp>,
     assets: [AtomicU64; Fallthrough::ALL.len()],
     displaced: [AtomicU64; Displaced::ALL.len()],
     floods: [AtomicU64; Flood::ALL.len()],
@@ -201,6 +206,8 @@ impl TierCells {
             shed: AtomicU64::new(0),
             cookies_aside: AtomicU64::new(0),
             cookies_without_room: AtomicU64::new(0),
+            recent: Recent::default(),
+            warm_up: Mutex::default(),
             assets: Default::default(),
             displaced: Default::default(),
             floods: Default::default(),

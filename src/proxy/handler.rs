@@ -40,6 +40,9 @@ const RETRY_WHEN_FULL: HeaderValue = HeaderValue::from_static("1");
 /// The same for want of memory, which the answers under way have to give back first.
 const RETRY_WHEN_SHORT: HeaderValue = HeaderValue::from_static("5");
 
+/// What never ends is no warm-up.
+const EVENT_STREAM: &str = "text/event-stream";
+
 /// Answers one request: refuses what no proxy may pass on, places the rest by the table, forwards
 /// it, counts it.
 pub async fn answer(
@@ -228,12 +231,35 @@ impl<'a> Passage<'a> {
         let long = &self.tier.table.tier.timeouts.long_polls;
         let path = request.uri().path().as_bytes();
         let is_long = !long.is_empty() && long.iter().any(|pattern| pattern.matches(path));
+        if self.tier.table.tier.warm.is_some() && judged && !is_long {
+            self.remember(place, request);
+        }
         let tally = Tally::new(&self.worker.error_keys, place, judged, is_long);
         let tier = Rc::clone(self.tier);
         let exchange = Exchange::new(self.begun, tally, tier, self.client, self.line);
         let exchange = Rc::new(exchange);
         self.line.begins(&exchange);
         exchange
+    }
+
+    /// Remembers a request of stable that anybody could have made, to warm a canary with.
+    fn remember(&self, place: &Place, request: &Request<Incoming>) {
+        let seen = self.checked.seen;
+        let personal =
+            [Field::Cookie, Field::Expect, Field::Upgrade, Field::Length, Field::TransferEncoding];
+        let headers = request.headers();
+        let anybodys = *request.method() == http::Method::GET
+            && place.track == Track::Stable
+            && !place.preview
+            && !personal.into_iter().any(|field| seen.has(field))
+            && !headers.contains_key(http::header::AUTHORIZATION)
+            && !headers.contains_key(http::header::RANGE)
+            && headers.get(http::header::ACCEPT).is_none_or(|kind| kind != EVENT_STREAM);
+        let host = self.checked.host.as_ref().and_then(|host| host.to_str().ok());
+        let target = request.uri().path_and_query().map(http::uri::PathAndQuery::as_str);
+        if let (true, Some(host), Some(target)) = (anybodys, host, target) {
+            self.tier.cells.recent.add(host, target, self.secure);
+        }
     }
 
     fn prepare(

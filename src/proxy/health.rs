@@ -171,7 +171,7 @@ impl Check {
 }
 
 /// The status in a status line.
-fn status(answer: &[u8]) -> Option<u16> {
+pub fn status(answer: &[u8]) -> Option<u16> {
     let text = answer.strip_prefix(b"HTTP/1.")?.get(2..5)?;
     std::str::from_utf8(text).ok()?.parse().ok()
 }

@@ -38,6 +38,7 @@ mod stack;
 mod tally;
 mod upgrade;
 mod view;
+mod warming;
 mod worker;
 
 use std::os::fd::OwnedFd;
@@ -58,6 +59,7 @@ pub use client::UpstreamClient;
 use health::Checks;
 use listener::{Opened, Ports, Unbound};
 use names::{Lookups, Names};
+use warming::Warmings;
 use worker::{Birth, Farewell, Order};
 
 pub use names::{LookUp, Resolver};
@@ -404,12 +406,15 @@ impl Keeper {
     }
 
     async fn keep(&mut self, stopped: &channel::Receiver<()>) {
-        let Settings { resolver, resolve_every, .. } = &self.settings;
+        let Settings { resolver, resolve_every, environment, .. } = &self.settings;
+        let environment = environment.clone();
         let mut lookups = Lookups::new(Arc::clone(&self.names), resolver.clone(), *resolve_every);
-        let mut checks = Checks::default();
+        let (mut checks, mut warmings) = (Checks::default(), Warmings::default());
         let mut follow = |table: &Table, keeper: &Self| {
             lookups.follow(table, &keeper.register);
-            checks.follow(table, (&keeper.register, &keeper.keyring, &keeper.names));
+            let world = (&*keeper.register, &*keeper.keyring, &*keeper.names);
+            checks.follow(table, world);
+            warmings.follow(table, world, environment.as_deref());
         };
         follow(&self.board.current().1, self);
         let (mut tried, mut weighed) = (Instant::now(), Instant::now());

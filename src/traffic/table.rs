@@ -32,6 +32,8 @@ pub struct TableTier {
     pub canary: Option<Arc<Release>>,
     /// Further releases, which can be reached by preview and are asked for their health.
     pub others: Vec<Arc<Release>>,
+    /// The rollout whose canary is to be warmed; its weight is none meanwhile.
+    pub warming: Option<u64>,
     /// Over how long upgraded connections on a release that is neither stable nor canary any
     /// more are closed; zero closes them at once.
     pub close_over: Duration,

@@ -155,6 +155,23 @@ pub struct Tier {
     pub shared_caches: SharedCaches,
     /// How long after a promotion or a roll back the release that was left still counts.
     pub keep_warm: Duration,
+    /// What a canary is warmed with before it gets users.
+    pub warm: Option<Warm>,
+}
+
+/// Requests that stable had lately, put to a canary before it gets users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Warm {
+    /// How many, the most frequent ones.
+    pub requests: usize,
+    /// How long users may wait for the canary meanwhile.
+    pub within: Duration,
+}
+
+impl Default for Warm {
+    fn default() -> Self {
+        Self { requests: 200, within: Duration::from_mins(1) }
+    }
 }
 
 /// What is said of pages to caches between here and the clients while there are two versions.

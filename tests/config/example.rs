@@ -7,7 +7,7 @@ use std::time::Duration;
 use weir::analysis::{OnFail, Settings, WhenUnproven};
 use weir::config::{Keys, SECTIONS, parse, without_file};
 use weir::rollout::Stages;
-use weir::traffic::{HealthCheck, Limits, Sticky, Timeouts};
+use weir::traffic::{HealthCheck, Limits, Sticky, Timeouts, Warm};
 
 use super::super::support::certificates::Authority;
 use super::{FIRST_PAGE, SMALLEST, good};
@@ -225,6 +225,7 @@ fn the_defaults_that_are_written_are_the_defaults() {
             "[[cache]]",
             "[[tier.releases]]",
             "[tier.releases.tls]",
+            "[tier.warm]",
         ];
         if special.contains(&section.title) {
             continue;
@@ -245,6 +246,15 @@ fn the_defaults_that_are_written_are_the_defaults() {
             assert_eq!(described.get(&path), Some(&said), "{path}");
         }
     }
+}
+
+#[test]
+fn a_canary_is_warmed_where_the_file_says() {
+    assert_eq!(good(SMALLEST).tiers[0].tier.warm, None);
+    let warmed = good(&SMALLEST.replace("stable", "warm = {}\nstable"));
+    assert_eq!(warmed.tiers[0].tier.warm, Some(Warm::default()));
+    assert_eq!(warmed.describe().get("tier.web.warm.requests").unwrap(), "200");
+    assert_eq!(warmed.describe().get("tier.web.warm.within").unwrap(), "1m");
 }
 
 /// With `WEIR_RENEW=1` the tables of the reference are written anew, in place of what is there.

@@ -70,6 +70,7 @@ impl Scene {
                 stable: release("1.0", stable),
                 canary: (!canary.is_empty()).then(|| release("1.1", canary)),
                 others: vec![],
+                warming: None,
                 close_over: Duration::ZERO,
                 judged: true,
                 left: None,
@@ -166,6 +167,7 @@ fn tier() -> Tier {
         assets: vec![],
         shared_caches: SharedCaches::default(),
         keep_warm: Duration::ZERO,
+        warm: None,
     }
 }
 

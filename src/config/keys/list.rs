@@ -33,6 +33,7 @@ pub const SECTIONS: &[&Keys] = &[
     &RELEASE_TLS,
     &STICKY,
     &HEALTH,
+    &WARM,
     &PREVIEW,
     &TIMEOUTS,
     &LIMITS,
@@ -283,6 +284,13 @@ pub const TIER: Keys = Keys {
             "How long after a promotion or a roll back cookies of the version that was left are kept, and it is asked for `assets`.",
         ),
         key(
+            "warm",
+            "table",
+            "",
+            Live,
+            "What a canary is warmed with before it gets users; without it, it is not.",
+        ),
+        key(
             "analysis",
             "table",
             "",
@@ -363,6 +371,26 @@ pub const STICKY: Keys = Keys {
             "",
             RefusedWhileOpen,
             "A request header; while it is absent, Weir's own cookie.",
+        ),
+    ],
+};
+
+pub const WARM: Keys = Keys {
+    title: "[tier.warm]",
+    keys: &[
+        key(
+            "requests",
+            "whole number, 1 to 1000",
+            "200",
+            Live,
+            "GET requests without a cookie or Authorization that stable had lately, the most frequent ones.",
+        ),
+        key(
+            "within",
+            "duration, 1s to 10m",
+            "\"1m\"",
+            Live,
+            "How long users may wait for the canary meanwhile.",
         ),
     ],
 };
