@@ -1,13 +1,18 @@
 //! What each version has in the caches, and how its part is thrown away.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::bail;
 use serde_json::json;
 
 use super::verbs::{CacheOrder, Look};
 use super::words::{count, thousands};
-use super::{client, print};
+use super::{client, find, print};
 use crate::admin::api::{CacheStatus, CachesStatus, Dropped};
+use crate::config::{self, CacheEnvironment};
+use crate::traffic::Version;
 
 /// How long a namespace of many keys may take to be thrown away.
 const DROP_MAX: Duration = Duration::from_mins(5);
@@ -15,8 +20,37 @@ const DROP_MAX: Duration = Duration::from_mins(5);
 pub(super) async fn cache(order: Option<CacheOrder>, look: &Look) -> anyhow::Result<()> {
     match order {
         None => list(look).await,
+        Some(CacheOrder::Env { version, config, json }) => {
+            environment(&version, config.as_deref(), json)
+        }
         Some(CacheOrder::Drop { namespace, look }) => empty(&namespace, &look).await,
     }
+}
+
+/// Reads the file: an app is started with it before Weir sends it anybody.
+fn environment(version: &Version, file: Option<&Path>, json: bool) -> anyhow::Result<()> {
+    let Some(path) = find::file(file) else {
+        bail!(
+            "there is no weir.toml here and no /etc/weir/weir.toml; name the file: --config FILE"
+        );
+    };
+    let config = config::load(&path).map_err(|report| anyhow::Error::msg(report.to_string()))?;
+    let Some(environment) = config.cache_environment(version) else {
+        let releases = config.tiers.iter().flat_map(|tier| &tier.releases);
+        let known: BTreeSet<&str> = releases.map(|release| release.version.as_str()).collect();
+        let known = known.into_iter().collect::<Vec<_>>().join(", ");
+        bail!("{} has no release {version}; it has: {known}", path.display());
+    };
+    if json {
+        let CacheEnvironment { namespace, ports } = environment;
+        let namespace = namespace.map(|name| name.to_string());
+        let ports: BTreeMap<String, String> = ports.into_iter().collect();
+        return print::line(&json!({ "namespace": namespace, "ports": ports }).to_string());
+    }
+    for (name, value) in environment.variables() {
+        print::line(&format!("{name}={value}"))?;
+    }
+    Ok(())
 }
 
 async fn list(look: &Look) -> anyhow::Result<()> {

@@ -336,6 +336,17 @@ pub enum See {
 /// What can be done with a cache.
 #[derive(Debug, Subcommand)]
 pub enum CacheOrder {
+    /// What a process of a version is told of its caches: lines for `env` and for hooks
+    Env {
+        /// The version
+        version: Version,
+        /// The file [default: ./weir.toml, then /etc/weir/weir.toml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The same as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Delete all keys of a namespace
     Drop {
         /// Its name, as `weir cache` lists it; also one whose release is gone

@@ -78,6 +78,20 @@ fn a_namespace_is_thrown_away_in_every_database_and_alone() {
 }
 
 #[test]
+fn a_process_of_a_version_is_told_where_its_caches_are() {
+    let scene = Scene::start();
+    let said = scene.program.say(&["cache", "env", "1.1.0"]);
+    assert_eq!(said, format!("WEIR_CACHE_NAMESPACE=1.1.0\nWEIR_CACHE_PAGES={}\n", scene.ports[1]));
+    let said = scene.program.say(&["cache", "env", "1.0.0", "--json"]);
+    let said: Json = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["namespace"], "1.0.0");
+    assert_eq!(said["ports"]["pages"], scene.ports[0].to_string());
+    let refused = scene.program.ask(&["cache", "env", "9.9.9"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("has no release 9.9.9; it has: 1.0.0, 1.1.0"), "{said}");
+}
+
+#[test]
 fn a_server_that_is_not_reached_is_said_in_the_list() {
     let mut scene = Scene::start();
     scene.redis.kill();
