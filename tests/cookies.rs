@@ -40,6 +40,8 @@ fn serve(version: u32, ask: &Ask) -> String {
                        set-cookie: seen=1; Path=/\r\n";
             answer(200, end, "goodbye")
         }
+        // As Rails does it with the session in the cookie.
+        "/users/sign_out" => answer(200, &set(&format!("{version}:nobody")), "signed out"),
         "/public" => answer(200, "cache-control: public, max-age=60\r\n", "for all"),
         "/large" => answer(200, &set(&format!("{version}:{}", "x".repeat(4_050))), "large"),
         "/socket" => {
@@ -206,6 +208,18 @@ fn a_logout_on_either_side_ends_both() {
         assert_eq!(browser.names(), ["seen"]);
         assert_eq!((browser.ask("/"), browser.ask_stable("/")), ("nobody".into(), "nobody".into()));
     }
+}
+
+#[test]
+fn a_logout_that_writes_another_session_ends_both_as_well() {
+    let site = Site::start("");
+    let browser = site.browser();
+    browser.ask_stable("/login");
+    browser.ask("/write");
+    assert_eq!(browser.ask("/users/sign_out"), "signed out");
+    assert_eq!((browser.ask("/"), browser.ask_stable("/")), ("2:nobody".into(), "nobody".into()));
+    site.rollback();
+    assert_eq!((browser.ask("/"), browser.names()), ("nobody".into(), vec![]));
 }
 
 #[test]

@@ -287,6 +287,7 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
     for (name, keeping) in tier.cookies.iter() {
         page.put_under("cookies", name, keeping.name());
     }
+    page.put("logout", list(&tier.logout));
     page.put("assets", list(&tier.assets));
     page.put("shared_caches", tier.shared_caches.name());
     page.put_duration("keep_warm", tier.keep_warm);

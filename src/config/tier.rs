@@ -16,7 +16,7 @@ use super::tls;
 use super::values::{self, Mistake, quoted};
 use super::{ReleaseConfig, TierConfig, TierLines};
 use crate::traffic::affinity::OWN_COOKIE;
-use crate::traffic::matching::Network;
+use crate::traffic::matching::{Network, Pattern};
 use crate::traffic::overlay::Cookies;
 use crate::traffic::{
     Address, ClientTls, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX, Route, SharedCaches,
@@ -65,6 +65,7 @@ pub(super) struct Draft {
     show_version: bool,
     access_log: bool,
     cookies: Cookies,
+    logout: Vec<Pattern>,
     assets: Vec<String>,
     shared_caches: SharedCaches,
     keep_warm: Duration,
@@ -135,6 +136,7 @@ impl Draft {
             show_version,
             access_log,
             cookies,
+            logout: paths(&mut section, "logout", "[\"*/logout\"]").unwrap_or_else(logout),
             assets: assets(&mut section),
             shared_caches,
             keep_warm,
@@ -189,6 +191,7 @@ impl Draft {
             show_version: self.show_version,
             access_log: self.access_log,
             cookies: self.cookies,
+            logout: self.logout,
             assets: self.assets,
             shared_caches: self.shared_caches,
             keep_warm: self.keep_warm,
@@ -276,6 +279,11 @@ fn release(mut section: Section<'_>, base: &Path) -> ReleaseDraft {
     let span = section.span.clone();
     section.finish();
     ReleaseDraft { version, upstreams, host: host.map(|at| at.value), tls, proxy_protocol, span }
+}
+
+/// Where most apps log out.
+fn logout() -> Vec<Pattern> {
+    ["*/logout", "*/logout/", "*/sign_out", "*/signout"].map(Pattern::new).to_vec()
 }
 
 /// How the paths of files begin that each version has of its own.

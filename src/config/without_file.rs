@@ -82,6 +82,7 @@ pub fn without_file(
         show_version: false,
         access_log: false,
         cookies: Cookies::default(),
+        logout: Vec::new(),
         assets: Vec::new(),
         shared_caches: SharedCaches::default(),
         keep_warm: KEEP_WARM,

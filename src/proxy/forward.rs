@@ -288,6 +288,9 @@ pub fn address(
     upstream: &UpstreamView,
     exchange: &Exchange,
 ) {
+    if !place.tier.table.tier.cookies.is_empty() {
+        overlay::present(request, place, exchange);
+    }
     let old = request.version() < Version::HTTP_11;
     let headers = request.headers_mut();
     let added = &mut *exchange.added.borrow_mut();
@@ -304,9 +307,6 @@ pub fn address(
         // HTTP/1.0 knows no Host, HTTP/1.1 needs one.
         let host = HeaderValue::try_from(upstream.address.spot.to_string());
         headers.insert(HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
-    }
-    if !place.tier.table.tier.cookies.is_empty() {
-        overlay::present(headers, place, exchange);
     }
     *request.version_mut() = Version::HTTP_11;
 }

@@ -6,31 +6,53 @@
 use std::sync::atomic::Ordering;
 
 use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request};
 
 use super::line::Exchange;
 use super::place::Place;
 use crate::clock;
 use crate::time::Timestamp;
-use crate::traffic::overlay::{Answered, Side};
+use crate::traffic::Tier;
+use crate::traffic::overlay::{Answered, Answering, Side};
 
 /// Bytes of all cookies of a request beyond which none is set beside stable's: servers in front of
 /// Weir refuse a line of more than 8 KiB (nginx, Apache).
 const COOKIES_BYTES_MAX: usize = 8_000;
 
+/// What the answer to a request has to know of it.
+#[derive(Debug)]
+pub struct Asked {
+    /// The Cookie lines that the client sent.
+    lines: Box<[HeaderValue]>,
+    /// Whether it asks to be logged out.
+    logs_out: bool,
+}
+
+impl Asked {
+    fn of<B>(request: &Request<B>, tier: &Tier) -> Self {
+        let path = request.uri().path().as_bytes();
+        Self {
+            lines: request.headers().get_all(COOKIE).iter().cloned().collect(),
+            logs_out: tier.logout.iter().any(|pattern| pattern.matches(path)),
+        }
+    }
+}
+
 /// Makes of the cookies that the client sent those that the release at `place` shall get.
-pub fn present(headers: &mut HeaderMap, place: &Place, exchange: &Exchange) {
+pub fn present<B>(request: &mut Request<B>, place: &Place, exchange: &Exchange) {
+    let tier = &place.tier.table.tier;
     let mut asked = exchange.cookies.borrow_mut();
     let before = asked.is_some();
-    let asked = asked.get_or_insert_with(|| headers.get_all(COOKIE).iter().cloned().collect());
-    let line = place.tier.table.tier.cookies.request(asked, &side(place, clock::wall()));
+    let Asked { lines, .. } = asked.get_or_insert_with(|| Asked::of(request, tier));
+    let line = tier.cookies.request(lines, &side(place, clock::wall()));
+    let headers = request.headers_mut();
     if line.is_none() && !before {
         return;
     }
     headers.remove(COOKIE);
     match line {
         None => {
-            for line in asked.iter() {
+            for line in lines.iter() {
                 headers.append(COOKIE, line.clone());
             }
         }
@@ -47,15 +69,17 @@ pub fn present(headers: &mut HeaderMap, place: &Place, exchange: &Exchange) {
 /// Makes of the cookies that the release at `place` sets those that the client shall get.
 pub fn answer(headers: &mut HeaderMap, place: &Place, exchange: &Exchange) {
     let tier = &place.tier.table.tier;
-    let asked = exchange.cookies.borrow();
-    let asked = asked.as_deref().unwrap_or_default();
+    let known = exchange.cookies.borrow();
+    let asked = known.as_ref().map(|asked| &*asked.lines).unwrap_or_default();
+    let logs_out = known.as_ref().is_some_and(|asked| asked.logs_out);
     let set: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
     if asked.is_empty() && set.is_empty() {
         return;
     }
     let now = clock::wall();
     let most = COOKIES_BYTES_MAX.min(tier.limits.head_bytes / 2);
-    let answered = tier.cookies.answer(asked, set, &side(place, now), now, most);
+    let answer = Answering { side: &side(place, now), now, most, logs_out };
+    let answered = tier.cookies.answer(asked, set, &answer);
     let Answered { app, ours, set, dropped } = answered;
     headers.remove(SET_COOKIE);
     for line in app {

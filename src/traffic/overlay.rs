@@ -14,7 +14,7 @@ use http::HeaderValue;
 use super::tier::Version;
 use super::weight::Salt;
 use held::Held;
-pub use scribe::Answered;
+pub use scribe::{Answered, Answering};
 
 /// Between the name of a cookie and the mark of a release.
 const TILDE: u8 = b'~';

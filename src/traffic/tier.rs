@@ -149,6 +149,8 @@ pub struct Tier {
     pub access_log: bool,
     /// The app's cookies that its versions do not share.
     pub cookies: Cookies,
+    /// Where the app logs out: whatever cookie it writes there ends that of the other version.
+    pub logout: Vec<Pattern>,
     /// How the paths begin of files that are asked of the other version where one has them not.
     pub assets: Vec<String>,
     /// What is said of pages to caches on their way while there are two versions.

@@ -164,6 +164,7 @@ fn tier() -> Tier {
         show_version: true,
         access_log: false,
         cookies: Cookies::default(),
+        logout: vec![],
         assets: vec![],
         shared_caches: SharedCaches::default(),
         keep_warm: Duration::ZERO,

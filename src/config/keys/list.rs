@@ -263,6 +263,13 @@ pub const TIER: Keys = Keys {
             "What becomes of cookies of the app while two versions are live: shared, each version its own, or the canary reads stable's until it writes its own ([cookies.md](cookies.md)).",
         ),
         key(
+            "logout",
+            "list of paths, `*` for any text",
+            "[\"*/logout\", \"*/logout/\", \"*/sign_out\", \"*/signout\"]",
+            Live,
+            "Where the app logs out: if it writes one of `cookies` there, the other version's is ended, whatever it writes.",
+        ),
+        key(
             "assets",
             "list of beginnings of paths",
             "[]",

@@ -14,6 +14,7 @@ use crate::proxy::added::Added;
 use crate::proxy::ending::Ending;
 use crate::proxy::http2::Stream;
 use crate::proxy::io::Pulse;
+use crate::proxy::overlay::Asked;
 use crate::proxy::tally::Tally;
 use crate::proxy::view::TierView;
 
@@ -81,8 +82,8 @@ pub struct Exchange {
     pub asks_upgrade: Cell<bool>,
     /// The Host that it asked for, once a release has been told another.
     pub host: RefCell<Option<HeaderValue>>,
-    /// The Cookie lines that it sent, where versions do not share all cookies.
-    pub cookies: RefCell<Option<Box<[HeaderValue]>>>,
+    /// What it asked with, where versions do not share all cookies.
+    pub cookies: RefCell<Option<Asked>>,
     /// Whether the answer may go on for ever: an event stream, or a call of gRPC.
     pub is_stream: Cell<bool>,
     /// Whether it is a call of gRPC.

@@ -23,23 +23,34 @@ pub struct Answered {
     pub dropped: u64,
 }
 
+/// What is known of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answering<'a> {
+    /// Who answers.
+    pub side: &'a Side,
+    /// When.
+    pub now: Timestamp,
+    /// Bytes of cookies that nobody shall have to send more of because of it.
+    pub most: usize,
+    /// Whether the client has asked to be logged out.
+    pub logs_out: bool,
+}
+
 impl Cookies {
-    /// What becomes of the lines `set` in the answer of `side` to a request with the lines `asked`,
-    /// which comes `now`. Nobody shall have to send more than `most` bytes of cookies because of it.
+    /// What becomes of the lines `set` in an answer to a request with the lines `asked`.
     pub fn answer(
         &self,
         asked: &[HeaderValue],
         set: Vec<HeaderValue>,
-        side: &Side,
-        now: Timestamp,
-        most: usize,
+        answering: &Answering<'_>,
     ) -> Answered {
+        let Answering { side, now, most, logs_out } = *answering;
         let seen = self.seen(asked);
         let before: usize = pairs(asked).map(|pair| pair.len() + 2).sum();
         let room = most.saturating_sub(before);
         let out = Answered::default();
         let written = vec![Written::default(); self.0.len()];
-        let mut scribe = Scribe { cookies: self, seen, side, now, room, written, out };
+        let mut scribe = Scribe { cookies: self, seen, side, now, room, logs_out, written, out };
         for line in set {
             let bytes = line.as_bytes().to_vec();
             let parsed = SetCookie::parse(&bytes);
@@ -73,6 +84,8 @@ struct Scribe<'a> {
     now: Timestamp,
     /// How many more bytes of cookies a request may have.
     room: usize,
+    /// Whether the client has asked to be logged out.
+    logs_out: bool,
     /// What the app has done to each cookie.
     written: Vec<Written>,
     out: Answered,
@@ -82,7 +95,8 @@ impl<'a> Scribe<'a> {
     /// Stable writes `line`: it keeps its name.
     fn write(&mut self, cookie: usize, line: HeaderValue, set: &SetCookie<'_>) {
         self.out.app.push(line);
-        let away = set.takes_away(self.now);
+        let empty = set.takes_away(self.now);
+        let away = empty || self.logs_out;
         let overlay = self.cookies.keeping(cookie) == Keeping::Overlay;
         for (mark, held) in self.marked(cookie) {
             let own = mark == self.side.own;
@@ -95,7 +109,7 @@ impl<'a> Scribe<'a> {
         }
         self.written[cookie].at_all = true;
         self.written[cookie].away |= away;
-        if !away {
+        if !empty {
             let kept = self.keep(cookie, set);
             self.out.app.extend(kept);
         }
@@ -139,7 +153,7 @@ impl<'a> Scribe<'a> {
             return;
         };
         self.out.app.push(marked);
-        if overlay && set.takes_away(self.now) {
+        if overlay && (set.takes_away(self.now) || self.logs_out) {
             let end = Held::read(&held).map(|held| held.end()).unwrap_or_default();
             let plain = self.line(cookie, None, &[b"", &end]);
             self.out.app.extend(plain);

@@ -51,6 +51,8 @@ impl Tier {
 #[derive(Default)]
 struct Browser {
     jar: BTreeMap<String, String>,
+    /// Whether the next request is one for a logout.
+    logs_out: bool,
 }
 
 impl Browser {
@@ -80,7 +82,9 @@ impl Browser {
             }
         }
         let set = set.iter().map(|line| HeaderValue::from_str(line).unwrap()).collect();
-        let answered = cookies.answer(&asked, set, &side, NOW, 8_000);
+        let logs_out = std::mem::take(&mut self.logs_out);
+        let answering = Answering { side: &side, now: NOW, most: 8_000, logs_out };
+        let answered = cookies.answer(&asked, set, &answering);
         for line in answered.app.iter().chain(&answered.ours) {
             let set = super::super::set_cookie::SetCookie::parse(line.as_bytes()).unwrap();
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
@@ -96,6 +100,10 @@ impl Browser {
     fn names(&self) -> Vec<&str> {
         self.jar.keys().map(String::as_str).collect()
     }
+}
+
+fn at(side: &Side, now: Timestamp) -> Answering<'_> {
+    Answering { side, now, most: 8_000, logs_out: false }
 }
 
 const BEFORE: Tier = Tier { stable: "1", canary: None, replaced: None };
@@ -139,6 +147,22 @@ fn a_logout_on_either_side_ends_both() {
     browser.ask(&cookies, &SPLIT, "2", &["s=; Path=/"]);
     assert_eq!(browser.names(), [marked("s", "2")], "emptied, and stable's with it");
     assert_eq!(browser.ask(&cookies, &SPLIT, "2", &[]).as_deref(), Some(""));
+}
+
+#[test]
+fn a_logout_that_writes_another_session_ends_that_of_the_other_version() {
+    let (cookies, mut browser) = moved(Keeping::Overlay);
+    browser.logs_out = true;
+    browser.ask(&cookies, &SPLIT, "2", &["s=flash; Path=/"]);
+    assert_eq!(browser.names(), [marked("s", "2")]);
+    assert_eq!(browser.ask(&cookies, &SPLIT, "2", &[]).as_deref(), Some("flash"));
+    assert_eq!(browser.ask(&cookies, &BEFORE, "1", &[]), None);
+    let (cookies, mut browser) = moved(Keeping::Overlay);
+    browser.ask(&cookies, &PROMOTED, "2", &[]);
+    browser.logs_out = true;
+    browser.ask(&cookies, &PROMOTED, "2", &["s=flash; Path=/"]);
+    assert_eq!(browser.ask(&cookies, &PROMOTED, "2", &[]).as_deref(), Some("flash"));
+    assert_eq!(browser.ask(&cookies, &BEFORE, "1", &[]), None, "1's session has ended");
 }
 
 #[test]
@@ -219,7 +243,7 @@ fn attributes_are_kept_and_come_back() {
     let line = HeaderValue::from_static(
         "__Host-s=\"a\"; Path=/; Secure; SameSite=None; Partitioned; Max-Age=100",
     );
-    let answered = cookies.answer(&[], vec![line], &SPLIT.side("2"), NOW, 8_000);
+    let answered = cookies.answer(&[], vec![line], &at(&SPLIT.side("2"), NOW));
     let [line] = &answered.app[..] else { panic!("{answered:?}") };
     let line = line.to_str().unwrap();
     let name = marked("__Host-s", "2");
@@ -227,7 +251,7 @@ fn attributes_are_kept_and_come_back() {
     assert!(line.starts_with(&format!("{name}=")) && line.ends_with(rest), "{line}");
     let pair = HeaderValue::from_str(line.strip_suffix(rest).unwrap()).unwrap();
     let later = NOW.plus(Duration::from_mins(1));
-    let answered = cookies.answer(&[pair], vec![], &LATER.side("2"), later, 8_000);
+    let answered = cookies.answer(&[pair], vec![], &at(&LATER.side("2"), later));
     let lines: Vec<_> = answered.ours.iter().map(|line| line.to_str().unwrap()).collect();
     let same = "; Path=/; Secure; SameSite=None; Partitioned";
     assert_eq!(
@@ -240,13 +264,13 @@ fn attributes_are_kept_and_come_back() {
 fn what_there_is_no_room_for_becomes_stables_as_well() {
     let (cookies, side) = (cookies(Keeping::Overlay), SPLIT.side("2"));
     let set = |bytes: usize| vec![HeaderValue::try_from(login(&"x".repeat(bytes))).unwrap()];
-    let answered = cookies.answer(&[], set(4_050), &side, NOW, 8_000);
+    let answered = cookies.answer(&[], set(4_050), &at(&side, NOW));
     assert_eq!((answered.set, answered.dropped), (0, 1));
     assert!(answered.app[0].as_bytes().starts_with(b"s=x"));
     let asked = [HeaderValue::try_from(format!("other={}", "y".repeat(7_000))).unwrap()];
-    let answered = cookies.answer(&asked, set(950), &side, NOW, 8_000);
+    let answered = cookies.answer(&asked, set(950), &at(&side, NOW));
     assert_eq!((answered.set, answered.dropped), (0, 1));
-    let answered = cookies.answer(&asked, set(800), &side, NOW, 8_000);
+    let answered = cookies.answer(&asked, set(800), &at(&side, NOW));
     assert_eq!((answered.set, answered.dropped), (1, 0));
 }
 
@@ -266,14 +290,14 @@ proptest! {
         let cookies = cookies(Keeping::Overlay);
         let line = format!("s={value}; Path={path}");
         let set = vec![HeaderValue::from_str(&line).unwrap()];
-        let answered = cookies.answer(&[], set, &SPLIT.side("2"), NOW, 8_000);
+        let answered = cookies.answer(&[], set, &at(&SPLIT.side("2"), NOW));
         let text = answered.app[0].to_str().unwrap();
         let pair = HeaderValue::from_str(text.split(';').next().unwrap()).unwrap();
         let read = cookies.request(std::slice::from_ref(&pair), &SPLIT.side("2")).unwrap();
         prop_assert_eq!(String::from_utf8(read).unwrap(), format!("s={value}"));
         let hidden = cookies.request(std::slice::from_ref(&pair), &SPLIT.side("1"));
         prop_assert_eq!(hidden, Some(vec![]));
-        let back = cookies.answer(&[pair], vec![], &LATER.side("2"), NOW, 8_000);
+        let back = cookies.answer(&[pair], vec![], &at(&LATER.side("2"), NOW));
         prop_assert_eq!(back.ours[0].to_str().unwrap(), line);
     }
 
@@ -293,7 +317,7 @@ proptest! {
         let side = SPLIT.side(version);
         prop_assert_eq!(cookies.request(&whole, &side), cookies.request(&split, &side));
         let answer = |lines: &[HeaderValue]| {
-            let answered = cookies.answer(lines, vec![], &side, NOW, 8_000);
+            let answered = cookies.answer(lines, vec![], &at(&side, NOW));
             (answered.app, answered.ours)
         };
         prop_assert_eq!(answer(&whole), answer(&split));
@@ -327,7 +351,7 @@ proptest! {
             for (tier, version) in [(&SPLIT, "1"), (&SPLIT, "2"), (&PROMOTED, "2")] {
                 let (cookies, side) = (cookies(keeping), tier.side(version));
                 let _ = cookies.request(&lines, &side);
-                let _ = cookies.answer(&lines, set.clone(), &side, NOW, 8_000);
+                let _ = cookies.answer(&lines, set.clone(), &at(&side, NOW));
             }
         }
     }
