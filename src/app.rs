@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 use crate::admin::api::CacheStatus;
 use crate::admin::{self, Program, Reload, ReloadError, TokenFile, Tokens};
 use crate::assembly::{Certificates, Weir, control_settings, proxy_settings, tls_settings};
+use crate::cache::http::HttpCaches;
 use crate::cache::{Caches, Surveyed};
 use crate::cli::{self, Run};
 use crate::config::{self, Config, LogFormat};
@@ -288,6 +289,7 @@ impl Api {
             reloads: Arc::clone(&reloading.reloads),
             keyring: Arc::clone(weir.certificates().keyring()),
             caches: admin_caches(&reloading.caches),
+            http_caches: admin_http_caches(weir.http_caches()),
             not_ready: weir.unbound(),
         };
         let settings = admin::Settings {
@@ -322,6 +324,12 @@ fn admin_caches(caches: &Arc<Caches>) -> admin::Caches {
         async move { caches.empty(&namespace).await }
     };
     admin::Caches::new(Arc::clone(caches.ledger()), look, empty)
+}
+
+/// The caches of answers as the admin shows them.
+fn admin_http_caches(caches: &Arc<HttpCaches>) -> admin::HttpCaches {
+    let (listed, purged) = (Arc::clone(caches), Arc::clone(caches));
+    admin::HttpCaches::new(move || listed.entries(), move |purge| purged.purge(purge))
 }
 
 fn cache_status(surveyed: Surveyed) -> CacheStatus {

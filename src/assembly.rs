@@ -10,6 +10,7 @@ use anyhow::Context;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::cache::http::HttpCaches;
 use crate::clock;
 use crate::config::{self, Config, MemoryLimit};
 use crate::control::{self, Control, Handle};
@@ -29,6 +30,7 @@ pub struct Weir {
     register: Arc<Register>,
     certificates: Arc<Certificates>,
     board: Arc<Board>,
+    http_caches: Arc<HttpCaches>,
     proxy: Proxy,
     /// None once it has ended unasked.
     control: Option<JoinHandle<()>>,
@@ -137,6 +139,7 @@ impl Weir {
         control.catch_up(&lowered);
         let settings = proxy::Settings { workers, ..proxy.clone() };
         let (theirs, counts) = (Arc::clone(&board), Arc::clone(&register));
+        let http_caches = Arc::clone(&settings.caches);
         let proxy = proxy::start_at(inherited, &settings, theirs, counts, keyring)?;
         if let Some(predecessor) = predecessor {
             let (handle, board) = (handle.clone(), Arc::clone(&board));
@@ -144,7 +147,7 @@ impl Weir {
         }
         let control = Some(tokio::spawn(control.run(stopped)));
         let certificates = Arc::new(certificates);
-        Ok(Self { handle, register, certificates, board, proxy, control, stop })
+        Ok(Self { handle, register, certificates, board, http_caches, proxy, control, stop })
     }
 
     /// The way to the control wing.
@@ -160,6 +163,11 @@ impl Weir {
     /// Where the table is published.
     pub const fn board(&self) -> &Arc<Board> {
         &self.board
+    }
+
+    /// What is kept of answers.
+    pub const fn http_caches(&self) -> &Arc<HttpCaches> {
+        &self.http_caches
     }
 
     /// The certificates that are served and ordered.

@@ -15,7 +15,7 @@ use weir::assembly::control_settings;
 use weir::control::{Answer, Control};
 use weir::journal::{Journal, Kept};
 use weir::metrics::exposition::Reloads;
-use weir::metrics::{CacheEntry, CacheLedger, Outcome, Register};
+use weir::metrics::{CacheEntry, CacheLedger, HttpCacheEntry, Outcome, Register};
 use weir::time::Timestamp;
 use weir::tls::Keyring;
 use weir::traffic::{Board, Track};
@@ -37,6 +37,16 @@ struct Api {
 }
 
 /// One port of a cache, at which nobody has asked anything yet.
+fn answers() -> Vec<HttpCacheEntry> {
+    vec![HttpCacheEntry {
+        tier: "web".parse().unwrap(),
+        version: "1.0.0".parse().unwrap(),
+        namespace: "1.0.0".into(),
+        size: 1 << 20,
+        counts: Arc::default(),
+    }]
+}
+
 fn caches() -> Arc<CacheLedger> {
     let ledger = CacheLedger::default();
     ledger.set(vec![CacheEntry {
@@ -125,6 +135,7 @@ impl Api {
                     reloads: Arc::new(Reloads::new(Timestamp::from_millis(1_000))),
                     keyring: Keyring::new(weir::proxy::PROTOCOLS).unwrap(),
                     caches: admin::Caches::new(caches(), async || vec![], async |_| Ok(7)),
+                    http_caches: admin::HttpCaches::new(answers, |_| 5),
                     not_ready: is_not_ready,
                 };
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();

@@ -78,6 +78,7 @@ const PLAN: &[(&str, &[&str])] = &[
         "assembly",
         &[
             "admin",
+            "cache",
             "clock",
             "config",
             "control",

@@ -10,6 +10,7 @@ mod django;
 mod handover;
 mod house;
 mod http2;
+mod http_cache;
 mod journals;
 mod judge;
 mod proxy;

@@ -160,6 +160,7 @@ fn tier() -> Tier {
         watches: vec![],
         show_version: true,
         access_log: false,
+        caching: None,
         cookies: Cookies::default(),
         logout: vec![],
         assets: vec![],
@@ -186,6 +187,7 @@ fn release(register: &Register, version: &str, addresses: &[SocketAddr]) -> Rele
         tls: None,
         proxy_protocol: false,
         slot,
+        is_first: true,
     }
 }
 

@@ -246,6 +246,49 @@ pub struct Done {
 pub struct CachesStatus {
     /// Their ports, by cache and version.
     pub caches: Vec<CacheStatus>,
+    /// What is kept of the answers of each version, by tier and version.
+    #[serde(default)]
+    pub http: Vec<HttpCacheStatus>,
+}
+
+/// What is kept of the answers of one version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HttpCacheStatus {
+    /// The tier.
+    #[schema(value_type = String)]
+    pub tier: TierName,
+    /// The release.
+    #[schema(value_type = String)]
+    pub version: Version,
+    /// The name of its part.
+    pub namespace: String,
+    /// Answers that are kept.
+    pub entries: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// Bytes that the answers of all versions of the tier may take.
+    pub size: u64,
+    /// Answers given from the cache, fresh.
+    pub hits: u64,
+    /// Answers given from the cache, stale.
+    pub stale: u64,
+    /// Answers given from one that just came for somebody else.
+    pub collapsed: u64,
+    /// Answers that were asked for again, and had not changed.
+    pub revalidated: u64,
+    /// Answers that were asked for, and are kept.
+    pub misses: u64,
+    /// Answers that pass by the cache.
+    pub passed: u64,
+    /// The share of answers that could be kept which the service was spared; none: nobody has asked.
+    pub hit_ratio: Option<f64>,
+}
+
+/// Answers that were thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Purged {
+    /// How many there were.
+    pub answers: u64,
 }
 
 /// What one version has in a cache.

@@ -59,7 +59,8 @@ impl fmt::Debug for Caches {
     responses((status = 200, description = "The ports of caches", body = CachesStatus))
 )]
 pub(super) async fn caches(State(admin): State<Arc<Admin>>) -> Json<CachesStatus> {
-    Json(CachesStatus { caches: (admin.caches.look)().await })
+    let caches = (admin.caches.look)().await;
+    Json(CachesStatus { caches, http: admin.http_caches.status() })
 }
 
 /// Which namespace.

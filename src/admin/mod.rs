@@ -1,6 +1,7 @@
 //! The admin API: orders in, answers and metrics out. It never changes state itself: it hands an
 //! order to the control wing and waits.
 
+mod answers;
 pub mod api;
 mod caches;
 mod commands;
@@ -30,6 +31,7 @@ use crate::control::{ANSWER_MAX, Answer, Handle, OrderError};
 use crate::metrics::Register;
 use crate::metrics::exposition::Reloads;
 use crate::tls::Keyring;
+pub use answers::{HttpCaches, Which};
 pub use caches::Caches;
 pub use routes::openapi;
 pub use tokens::{Login, Role, Secret, SecretError, Token, TokenError, TokenFile, Tokens};
@@ -77,6 +79,8 @@ pub struct Program {
     pub keyring: Arc<Keyring>,
     /// The caches.
     pub caches: Caches,
+    /// The caches of answers.
+    pub http_caches: HttpCaches,
     /// What keeps the program from serving, such as a listener that is not bound; empty: nothing.
     pub not_ready: watch::Receiver<Vec<String>>,
 }
@@ -130,6 +134,7 @@ struct Admin {
     reloads: Arc<Reloads>,
     keyring: Arc<Keyring>,
     caches: Caches,
+    http_caches: HttpCaches,
     not_ready: watch::Receiver<Vec<String>>,
     /// The last text of `/metrics`, and when it was made.
     scraped: Mutex<Option<(Instant, String)>>,
@@ -137,10 +142,20 @@ struct Admin {
 
 impl Admin {
     fn new(program: Program) -> (Self, Tokens) {
-        let Program { handle, register, tokens, reload, reloads, keyring, caches, not_ready } =
-            program;
-        let scraped = Mutex::default();
-        (Self { handle, register, reload, reloads, keyring, caches, not_ready, scraped }, tokens)
+        let Program { handle, register, tokens, reload, reloads, keyring, .. } = program;
+        let Program { caches, http_caches, not_ready, .. } = program;
+        let admin = Self {
+            handle,
+            register,
+            reload,
+            reloads,
+            keyring,
+            caches,
+            http_caches,
+            not_ready,
+            scraped: Mutex::default(),
+        };
+        (admin, tokens)
     }
 }
 

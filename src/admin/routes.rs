@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::api::{Kind, Trouble};
 use super::guard::{self, Guard};
-use super::{Admin, caches, commands, views};
+use super::{Admin, answers, caches, commands, views};
 
 /// What stands above the list.
 #[derive(OpenApi)]
@@ -58,6 +58,7 @@ fn changes() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(commands::orders))
         .routes(routes!(commands::reload))
         .routes(routes!(caches::empty))
+        .routes(routes!(answers::purge))
 }
 
 /// Answers to whoever has a token.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::HttpCaches;
 use crate::control::{ReleaseView, TierView, View};
 use crate::metrics::CacheLedger;
 use crate::metrics::exposition::{ReleaseScene, Reloads, Scene, TierScene};
@@ -12,7 +13,7 @@ pub(super) fn of<'a>(
     view: &'a View,
     reloads: &'a Reloads,
     keyring: &Keyring,
-    caches: &CacheLedger,
+    (caches, http_caches): (&CacheLedger, &HttpCaches),
 ) -> Scene<'a> {
     let mut certificates = BTreeMap::new();
     for standing in keyring.certificates() {
@@ -27,6 +28,7 @@ pub(super) fn of<'a>(
         journal_trouble: view.journal_trouble.is_some(),
         reloads,
         caches: caches.entries(),
+        http_caches: http_caches.entries(),
         tiers: view.tiers.iter().map(tier).collect(),
     }
 }

@@ -66,7 +66,8 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         text.clone()
     } else {
         let view = admin.handle.view();
-        let scene = scene::of(&view, &admin.reloads, &admin.keyring, &admin.caches.ledger);
+        let caches = (&*admin.caches.ledger, &admin.http_caches);
+        let scene = scene::of(&view, &admin.reloads, &admin.keyring, caches);
         let text = exposition::render(&scene, &admin.register);
         *scraped = Some((Instant::now(), text.clone()));
         text

@@ -4,6 +4,7 @@
 //! cache under load and the proxy under load do not wait for each other.
 
 mod door;
+pub mod http;
 mod link;
 mod prefixed;
 mod reap;

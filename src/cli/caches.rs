@@ -10,9 +10,13 @@ use serde_json::json;
 use super::verbs::{CacheOrder, Look};
 use super::words::{count, thousands};
 use super::{client, find, print};
-use crate::admin::api::{CacheStatus, CachesStatus, Dropped};
+use crate::admin::Which;
+use crate::admin::api::{CacheStatus, CachesStatus, Dropped, HttpCacheStatus, Purged};
 use crate::config::{self, CacheEnvironment};
 use crate::traffic::Version;
+
+/// How long it may take to throw answers away: they are in the memory of the program.
+const PURGE_MAX: Duration = Duration::from_secs(30);
 
 /// How long a namespace of many keys may take to be thrown away.
 const DROP_MAX: Duration = Duration::from_mins(5);
@@ -22,6 +26,14 @@ pub(super) async fn cache(order: Option<CacheOrder>, look: &Look) -> anyhow::Res
         None => list(look).await,
         Some(CacheOrder::Env { version, config, json }) => {
             environment(&version, config.as_deref(), json)
+        }
+        Some(CacheOrder::Purge { url, tag, namespace, look }) => {
+            let url = url.map(Which::Url);
+            let which = url.or(tag.map(Which::Tag)).or(namespace.map(Which::Namespace));
+            match which {
+                Some(which) => purge(&which, &look).await,
+                None => bail!("say which: a URL, --tag or --namespace"),
+            }
         }
         Some(CacheOrder::Drop { namespace, look }) => empty(&namespace, &look).await,
     }
@@ -59,12 +71,32 @@ async fn list(look: &Look) -> anyhow::Result<()> {
     if look.json {
         return print::line(&text);
     }
-    let CachesStatus { caches } = client.parsed(&text)?;
-    if caches.is_empty() {
-        return print::line("no caches; [[cache]] in the file makes one");
+    let CachesStatus { caches, http } = client.parsed(&text)?;
+    if caches.is_empty() && http.is_empty() {
+        return print::line("no caches; [[cache]] in the file makes one, and `cache` of a tier");
     }
-    let head = ["CACHE", "VERSION", "NAMESPACE", "PORT", "KEYS", "MEMORY", "HIT RATIO", "CLIENTS"];
-    let rows: Vec<[String; 8]> = caches.iter().map(row).collect();
+    if !caches.is_empty() {
+        let head =
+            ["CACHE", "VERSION", "NAMESPACE", "PORT", "KEYS", "MEMORY", "HIT RATIO", "CLIENTS"];
+        table(head, &caches.iter().map(row).collect::<Vec<_>>())?;
+    }
+    if !caches.is_empty() && !http.is_empty() {
+        print::line("")?;
+    }
+    if !http.is_empty() {
+        let head =
+            ["TIER", "VERSION", "NAMESPACE", "ANSWERS", "MEMORY", "OF", "HIT RATIO", "STALE"];
+        table(head, &http.iter().map(http_row).collect::<Vec<_>>())?;
+    }
+    for cache in &caches {
+        if let Some(trouble) = &cache.trouble {
+            print::note(&format!("{} {}: {trouble}", cache.cache, cache.version));
+        }
+    }
+    Ok(())
+}
+
+fn table(head: [&str; 8], rows: &[[String; 8]]) -> anyhow::Result<()> {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([head[column].len()]).max().unwrap_or(0)
@@ -74,15 +106,24 @@ async fn list(look: &Look) -> anyhow::Result<()> {
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     print::line(&line(&head.map(str::to_owned)))?;
-    for row in &rows {
-        print::line(&line(row))?;
-    }
-    for cache in &caches {
-        if let Some(trouble) = &cache.trouble {
-            print::note(&format!("{} {}: {trouble}", cache.cache, cache.version));
-        }
-    }
-    Ok(())
+    rows.iter().try_for_each(|row| print::line(&line(row)))
+}
+
+fn percent(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.1}%", 100.0 * ratio))
+}
+
+fn http_row(cache: &HttpCacheStatus) -> [String; 8] {
+    [
+        cache.tier.to_string(),
+        cache.version.to_string(),
+        cache.namespace.clone(),
+        thousands(cache.entries),
+        memory(cache.bytes),
+        memory(cache.size),
+        percent(cache.hit_ratio),
+        thousands(cache.stale),
+    ]
 }
 
 fn row(cache: &CacheStatus) -> [String; 8] {
@@ -94,7 +135,7 @@ fn row(cache: &CacheStatus) -> [String; 8] {
         cache.listen.clone(),
         or_dash(cache.keys.map(thousands)),
         or_dash(cache.bytes.map(memory)),
-        or_dash(cache.hit_ratio.map(|ratio| format!("{:.1}%", 100.0 * ratio))),
+        percent(cache.hit_ratio),
         thousands(cache.connections),
     ]
 }
@@ -116,4 +157,15 @@ async fn empty(namespace: &str, look: &Look) -> anyhow::Result<()> {
     }
     let Dropped { namespace, keys } = client.parsed(&text)?;
     print::line(&format!("{namespace} is empty: {} deleted", count(keys, "key")))
+}
+
+async fn purge(which: &Which, look: &Look) -> anyhow::Result<()> {
+    let client = client(&look.place)?;
+    let body = serde_json::to_string(which)?;
+    let text = client.post("/api/v1/caches/purge", body, PURGE_MAX).await?;
+    if look.json {
+        return print::line(&text);
+    }
+    let Purged { answers } = client.parsed(&text)?;
+    print::line(&format!("{} thrown away", count(answers, "answer")))
 }

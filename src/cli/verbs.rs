@@ -347,6 +347,21 @@ pub enum CacheOrder {
         #[arg(long)]
         json: bool,
     },
+    /// Throw away answers that are kept for others
+    Purge {
+        /// Which: with its host, `https://shop.example/page?x=1`, in all versions
+        #[arg(required_unless_present_any = ["tag", "namespace"])]
+        url: Option<String>,
+        /// All with this tag in `Cache-Tag` or `Surrogate-Key`, in all versions
+        #[arg(long, conflicts_with_all = ["url", "namespace"])]
+        tag: Option<String>,
+        /// All of one version, by the name that `weir cache` lists
+        #[arg(long, conflicts_with = "url")]
+        namespace: Option<String>,
+        /// How to ask.
+        #[command(flatten)]
+        look: Look,
+    },
     /// Delete all keys of a namespace
     Drop {
         /// Its name, as `weir cache` lists it; also one whose release is gone

@@ -313,6 +313,13 @@ fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
         page.put("requests", warm.requests);
         page.put_duration("within", warm.within);
     }
+    if let Some(caching) = &tier.caching {
+        page.turn(&keys::CACHING, format!("{path}.cache"));
+        page.put("size", size_text(caching.size));
+        page.put("object", size_text(caching.object));
+        page.put_duration("stale_while_revalidate", caching.stale_while_revalidate);
+        page.put_duration("stale_if_error", caching.stale_if_error);
+    }
     let health = &tier.health;
     page.turn(&keys::HEALTH, format!("{path}.health"));
     page.put("path", health.path.as_deref().unwrap_or("none"));

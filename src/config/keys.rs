@@ -2,11 +2,13 @@
 //! refuses keys that are not here, the reload is classed by it, and docs/config.md prints it.
 
 mod cache;
+mod caching;
 mod list;
 mod rollouts;
 mod tls;
 
 pub(super) use cache::CACHE;
+pub(super) use caching::CACHING;
 pub use list::SECTIONS;
 pub(super) use list::{
     ADMIN, HEALTH, LIMITS, LISTENER, LOG, PREVIEW, PROXY, RELEASE, ROOT, ROUTE, STATE, STICKY,

@@ -7,6 +7,7 @@
 //! ```
 
 mod cache;
+mod caching;
 mod certificates;
 mod check;
 mod cookies;

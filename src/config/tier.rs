@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::caching;
 use super::cookies;
 use super::judging::{Judging, networks, paths};
 use super::keys;
@@ -19,8 +20,8 @@ use crate::traffic::affinity::OWN_COOKIE;
 use crate::traffic::matching::{Network, Pattern};
 use crate::traffic::overlay::Cookies;
 use crate::traffic::{
-    Address, ClientTls, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX, Route, SharedCaches,
-    Spot, Sticky, Tier, TierName, Timeouts, Trust, Version, Warm,
+    Address, Caching, ClientTls, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX, Route,
+    SharedCaches, Spot, Sticky, Tier, TierName, Timeouts, Trust, Version, Warm,
 };
 
 /// Releases of a tier: more are forgotten ones.
@@ -70,6 +71,7 @@ pub(super) struct Draft {
     shared_caches: SharedCaches,
     keep_warm: Duration,
     warm: Option<Warm>,
+    caching: Option<Caching>,
     canary_down: Duration,
     judging: Judging,
 }
@@ -141,6 +143,7 @@ impl Draft {
             shared_caches,
             keep_warm,
             warm: warm(&mut section),
+            caching: caching::read(section.table("cache", &keys::CACHING)),
             canary_down,
             judging: judging.overridden(section.table("analysis", &keys::ANALYSIS)),
         };
@@ -196,6 +199,7 @@ impl Draft {
             shared_caches: self.shared_caches,
             keep_warm: self.keep_warm,
             warm: self.warm,
+            caching: self.caching,
         };
         Some(TierConfig {
             tier: Arc::new(tier),

@@ -87,6 +87,7 @@ pub fn without_file(
         shared_caches: SharedCaches::default(),
         keep_warm: KEEP_WARM,
         warm: None,
+        caching: None,
     };
     let analysis =
         analysis::Settings { warm_up: super::judging::WARM_UP, ..analysis::Settings::default() };

@@ -115,5 +115,6 @@ fn release(
         tls,
         proxy_protocol: alike.is_some_and(|line| line.proxy_protocol),
         slot,
+        is_first: tier.began_with(version),
     })
 }

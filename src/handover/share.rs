@@ -94,6 +94,7 @@ releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
                 tls: None,
                 proxy_protocol: false,
                 slot: 0,
+                is_first: true,
             })
         };
         Table {

@@ -13,8 +13,8 @@ use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recor
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::{
-    Attempts, BUCKETS, CacheEntry, Displaced, Fallthrough, Flood, Handshake, HealthState, Register,
-    Shown, Slow, TrackShown, UpstreamShown, bucket_edges,
+    Attempts, BUCKETS, CacheEntry, Displaced, Fallthrough, Flood, Handshake, HealthState,
+    HttpCacheEntry, Register, Shown, Slow, TrackShown, UpstreamShown, bucket_edges, http_caches,
 };
 use crate::analysis::{Report, Verdict};
 use crate::time::Timestamp;
@@ -80,6 +80,8 @@ pub struct Scene<'a> {
     pub certificates: Vec<(String, Timestamp)>,
     /// The ports of caches.
     pub caches: Vec<CacheEntry>,
+    /// The caches of answers.
+    pub http_caches: Vec<HttpCacheEntry>,
     /// The tiers.
     pub tiers: Vec<TierScene<'a>>,
 }
@@ -126,6 +128,7 @@ pub fn render(scene: &Scene<'_>, register: &Register) -> String {
         describe();
         program(scene, register);
         scene.caches.iter().for_each(cache);
+        scene.http_caches.iter().for_each(http_caches::expose);
         for tier in &scene.tiers {
             self::tier(tier, register);
             for release in &tier.releases {
@@ -416,6 +419,7 @@ fn describe_caches() {
 fn describe() {
     describe_clients();
     describe_caches();
+    http_caches::describe();
     describe_gauge!("weir_build_info", "1, with the version of Weir");
     describe_gauge!("weir_start_timestamp_seconds", "When the program started");
     describe_gauge!("weir_memory_bytes", "Memory in use");
@@ -570,6 +574,7 @@ mod tests {
             journal_trouble: false,
             reloads: &reloads,
             caches: vec![],
+            http_caches: vec![],
             tiers: vec![tier],
         };
         render(&scene, register)

@@ -2,6 +2,7 @@
 
 mod caches;
 pub mod exposition;
+mod http_caches;
 pub mod keys;
 pub mod latency;
 mod memory;
@@ -11,6 +12,7 @@ mod tiers;
 mod upstream;
 
 pub use caches::{CacheCounts, CacheEntry, CacheLedger};
+pub use http_caches::{HttpCacheCounts, HttpCacheEntry};
 pub use latency::{BUCKETS, bucket_edges};
 pub use memory::MemoryCells;
 pub use recent::{Recent, Request as Replayed, WarmUp};

@@ -14,6 +14,7 @@ use super::client;
 use super::headers;
 use super::line::{Cut, Exchange, Fault, Line};
 use super::pool::{Busy, Link};
+use crate::cache::http::Reading;
 
 /// Bytes of an answer that are handed to HTTP/2 at once: those of its frames, unless the client
 /// wants larger ones (RFC 9113, section 4.2). At 60 s for each a client may be as slow as 270
@@ -209,6 +210,12 @@ enum Content {
     Page(Option<Bytes>),
     /// The upstream broke off.
     Broken,
+    /// It is kept, or just comes in for others, too.
+    Cached {
+        reading: Reading,
+        rest: Bytes,
+        whole: bool,
+    },
     Upstream {
         incoming: client::Body,
         rest: Bytes,
@@ -247,6 +254,51 @@ impl ResponseBody {
     }
 }
 
+impl ResponseBody {
+    /// What is read out of a cache.
+    pub const fn cached(reading: Reading, line: Rc<Line>, exchange: Rc<Exchange>) -> Self {
+        let content = Content::Cached { reading, rest: Bytes::new(), whole: false };
+        Self { content, line, exchange: Some(exchange) }
+    }
+
+    /// Reads on in a cache; its answers count for nobody, or were counted by who asked for them.
+    fn poll_cached(&mut self, cx: &mut Context<'_>) -> Polled<BodyError> {
+        let (Content::Cached { reading, rest, whole }, Some(exchange)) =
+            (&mut self.content, &self.exchange)
+        else {
+            return Poll::Ready(None);
+        };
+        if exchange.cut.get().is_some() {
+            return Poll::Ready(Some(Err(BodyError::TooLate)));
+        }
+        let polled =
+            if rest.is_empty() { reading.poll(cx) } else { Poll::Ready(Some(Ok(Bytes::new()))) };
+        exchange.upstream_owes.set(polled.is_pending());
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                *whole = true;
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Ok(data))) => {
+                if rest.is_empty() {
+                    *rest = data;
+                }
+                let most = if exchange.is_multiplexed() { PIECE_BYTES } else { rest.len() };
+                let piece = rest.split_to(rest.len().min(most));
+                exchange.carries(piece.len());
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
+            Poll::Ready(Some(Err(_))) => {
+                exchange.cut.set(Some(Cut::Upstream));
+                self.content = Content::Broken;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -259,6 +311,7 @@ impl Body for ResponseBody {
                 return Poll::Ready(page.map(|page| Ok(Frame::data(page))));
             }
             (Content::Broken, _) => return Poll::Ready(Some(Err(BodyError::Broken))),
+            (Content::Cached { .. }, _) => return this.poll_cached(cx),
             (Content::Upstream { .. }, None) => return Poll::Ready(None),
             (Content::Upstream { incoming, rest, whole, .. }, Some(exchange)) => {
                 (incoming, rest, whole, exchange)
@@ -308,6 +361,9 @@ impl Body for ResponseBody {
         match &self.content {
             Content::Broken => false,
             Content::Page(page) => page.as_ref().is_none_or(Bytes::is_empty),
+            Content::Cached { reading, rest, whole } => {
+                *whole || rest.is_empty() && reading.is_at_end()
+            }
             Content::Upstream { incoming, rest, .. } => rest.is_empty() && incoming.is_end_stream(),
         }
     }
@@ -316,6 +372,10 @@ impl Body for ResponseBody {
         match &self.content {
             Content::Page(page) => {
                 SizeHint::with_exact(page.as_ref().map_or(0, |page| page.len() as u64))
+            }
+            Content::Cached { reading, rest, .. } => {
+                let left = reading.left().map(|left| left + rest.len() as u64);
+                left.map_or(SizeHint::default(), SizeHint::with_exact)
             }
             Content::Upstream { incoming, rest, .. } if rest.is_empty() => incoming.size_hint(),
             Content::Broken | Content::Upstream { .. } => SizeHint::default(),
@@ -369,6 +429,9 @@ impl Drop for ResponseBody {
         let ended = match &mut self.content {
             Content::Broken => false,
             Content::Page(page) => page.as_ref().is_none_or(Bytes::is_empty),
+            Content::Cached { reading, rest, whole } => {
+                *whole || rest.is_empty() && reading.is_at_end()
+            }
             Content::Upstream { incoming, rest, whole, lease } => {
                 let parted = exchange.cut.get() == Some(Cut::Stream);
                 let whole = !parted && rest.is_empty() && (*whole || incoming.is_end_stream());

@@ -86,6 +86,11 @@ impl ReleaseView {
         best.map(|(_, upstream)| upstream)
     }
 
+    /// Whether `upstream` is one of its own.
+    pub fn has(&self, upstream: &Rc<UpstreamView>) -> bool {
+        self.upstreams.iter().any(|own| Rc::ptr_eq(own, upstream))
+    }
+
     /// Whether an upstream other than `but` could serve.
     pub fn has_other(&self, but: &Rc<UpstreamView>, now: Instant) -> bool {
         self.upstreams.iter().any(|upstream| {

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::HOST;
+use http::header::{HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use tower::Service;
 
@@ -23,7 +23,7 @@ use super::line::{Cut, Exchange, Fault, Stage};
 use super::overlay;
 use super::place::Place;
 use super::pool::Busy;
-use super::seen::Seen;
+use super::seen::{Field, Seen};
 use super::view::UpstreamView;
 use super::worker::Worker;
 use crate::metrics::{HealthState, Outcome};
@@ -58,6 +58,28 @@ pub enum Failure {
     Nobody,
     /// The upstream cannot be reached, broke off, or does not speak HTTP.
     Unreachable,
+}
+
+impl Failure {
+    /// Whether it is the service that gave no answer.
+    pub const fn is_of_service(self) -> bool {
+        match self {
+            Self::Full | Self::Late | Self::Nobody | Self::Unreachable => true,
+            Self::ClientLate | Self::Fault(_) => false,
+        }
+    }
+}
+
+/// Counts the head of an answer.
+pub fn count(exchange: &Exchange, place: &Place, answer: &Answer) {
+    let Answer { response, seen, .. } = answer;
+    let now = Instant::now();
+    let handed = exchange.handed.get().unwrap_or(now);
+    let latency = now.saturating_duration_since(handed);
+    let location = seen.has(Field::Location).then(|| response.headers().get(LOCATION));
+    let location = location.flatten().map(HeaderValue::as_bytes);
+    let watches = &place.tier.table.tier.watches;
+    exchange.tally.answers(response.status().as_u16(), latency, location, watches);
 }
 
 /// An attempt that failed.
@@ -293,6 +315,12 @@ pub fn address(
     }
     let old = request.version() < Version::HTTP_11;
     let headers = request.headers_mut();
+    if exchange.conditions_of.get().is_some_and(|slot| slot != place.release.release.slot) {
+        // They are about what another release has said.
+        for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
+            headers.remove(name);
+        }
+    }
     let added = &mut *exchange.added.borrow_mut();
     added.set(Own::Version, place.release.version.clone());
     if let Some(namespace) = &place.release.namespace {

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use http::header::{LOCATION, RETRY_AFTER, SEC_WEBSOCKET_KEY};
+use http::header::{RETRY_AFTER, SEC_WEBSOCKET_KEY};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
 use super::added::Own;
 use super::body::{Lease, RequestBody, ResponseBody};
+use super::caching::{self, Served};
 use super::client;
 use super::cookies::{self, Plan};
 use super::downstream;
@@ -27,6 +28,7 @@ use super::tally::Tally;
 use super::upgrade;
 use super::view::TierView;
 use super::worker::Worker;
+use crate::cache::http::Reading;
 use crate::traffic::Track;
 
 /// Where an authority asks whether a name is ours (RFC 8555, section 8.3). What it asks of the app
@@ -87,10 +89,20 @@ pub async fn answer(
         return Ok(passage.fail(Failure::Fault(Fault::TooLarge), &exchange, &asked));
     }
     let under_way = UnderWay { line: &line, exchange: &exchange };
-    let outcome = forward::forward(&worker, &exchange, &mut place, request).await;
+    let outcome = match &tier.cache {
+        Some(cache) if upgrade.is_none() => {
+            Box::pin(caching::serve(&worker, cache, &exchange, &mut place, request)).await
+        }
+        Some(_) | None => {
+            forward::forward(&worker, &exchange, &mut place, request).await.map(Served::Upstream)
+        }
+    };
     std::mem::forget(under_way);
     Ok(match outcome {
-        Ok(answer) => passage.finish(answer, &place, &exchange, plan, upgrade, &asked),
+        Ok(Served::Upstream(answer)) => {
+            passage.finish(answer, &place, &exchange, plan, upgrade, &asked)
+        }
+        Ok(Served::Cache(response)) => passage.give(response, &place, &exchange, plan, &asked),
         Err(failure) => passage.fail(failure, &exchange, &asked),
     })
 }
@@ -236,7 +248,8 @@ impl<'a> Passage<'a> {
         }
         let tally = Tally::new(&self.worker.error_keys, place, judged, is_long);
         let tier = Rc::clone(self.tier);
-        let exchange = Exchange::new(self.begun, tally, tier, self.client, self.line);
+        let stream = self.line.stream();
+        let exchange = Exchange::new(stream, self.begun, tally, tier, self.client);
         let exchange = Rc::new(exchange);
         self.line.begins(&exchange);
         exchange
@@ -300,21 +313,15 @@ impl<'a> Passage<'a> {
         upgrade: Option<OnUpgrade>,
         asked: &Asked,
     ) -> Response<ResponseBody> {
+        forward::count(exchange, place, &answer);
         let Answer { mut response, lease, seen } = answer;
-        let now = Instant::now();
-        let status = response.status();
-        let table = &place.tier.table;
-        let handed = exchange.handed.get().unwrap_or(now);
-        let latency = now.saturating_duration_since(handed);
-        let location = seen.has(Field::Location).then(|| response.headers().get(LOCATION));
-        let location = location.flatten().map(HeaderValue::as_bytes);
-        exchange.tally.answers(status.as_u16(), latency, location, &table.tier.watches);
+        let (status, table) = (response.status(), &place.tier.table);
         if seen.has(Field::Grpc) {
             exchange.is_grpc.set(true);
             exchange.tally.is_call();
             exchange.tally.says(response.headers());
         }
-        exchange.enters(Stage::Answering, now);
+        exchange.enters(Stage::Answering, Instant::now());
         exchange.is_stream.set(seen.has(Field::EventStream) || seen.has(Field::Grpc));
         if asked.marked {
             downstream::mark(response.headers_mut(), &table.tier);
@@ -343,6 +350,36 @@ impl<'a> Passage<'a> {
         }
         let (line, exchange) = (Rc::clone(self.line), Rc::clone(exchange));
         response.map(|incoming| ResponseBody::of(incoming, lease, line, exchange))
+    }
+
+    /// Gives what comes out of the cache. What is Weir's own is put on only here, so that it is
+    /// never kept.
+    fn give(
+        &self,
+        mut response: Response<Reading>,
+        place: &Place,
+        exchange: &Rc<Exchange>,
+        plan: Plan,
+        asked: &Asked,
+    ) -> Response<ResponseBody> {
+        let table = &place.tier.table;
+        exchange.enters(Stage::Answering, Instant::now());
+        if asked.marked {
+            downstream::mark(response.headers_mut(), &table.tier);
+        }
+        if !table.tier.cookies.is_empty() {
+            overlay::answer(response.headers_mut(), place, exchange);
+        }
+        cookies::carry_out(plan, response.headers_mut(), table, place.track);
+        if table.tier.show_version || place.preview {
+            response.headers_mut().insert(WEIR_VERSION, place.release.version.clone());
+        }
+        self.log(asked, exchange, response.status(), Some(place));
+        if self.line.is_used_up(&table.tier.limits) || self.line.last.get() {
+            respond::last(self.line, response.headers_mut());
+        }
+        let (line, exchange) = (Rc::clone(self.line), Rc::clone(exchange));
+        response.map(|reading| ResponseBody::cached(reading, line, exchange))
     }
 
     fn tunnel(

@@ -7,6 +7,7 @@
 mod added;
 mod assets;
 mod body;
+mod caching;
 mod choice;
 mod client;
 mod connect;
@@ -50,6 +51,7 @@ use thiserror::Error;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::cache::http::HttpCaches;
 use crate::inherited::Inherited;
 use crate::machine;
 use crate::metrics::Register;
@@ -91,6 +93,8 @@ pub struct Settings {
     pub environment: Option<String>,
     /// Where.
     pub resolver: Resolver,
+    /// What is kept of answers.
+    pub caches: Arc<HttpCaches>,
     /// Memory in bytes above which new requests are refused; none: as much as there is.
     pub memory: Option<u64>,
 }
@@ -105,6 +109,7 @@ impl Default for Settings {
             resolve_every: RESOLVE_EVERY,
             environment: None,
             resolver,
+            caches: Arc::default(),
             memory: None,
         }
     }
@@ -222,6 +227,7 @@ pub fn start_at(
             register: Arc::clone(&register),
             keyring: Arc::clone(&keyring),
             names: Arc::clone(&names),
+            caches: Arc::clone(&settings.caches),
             orders,
         };
         proxy.orders.push(sender);
@@ -412,6 +418,7 @@ impl Keeper {
         let (mut checks, mut warmings) = (Checks::default(), Warmings::default());
         let mut follow = |table: &Table, keeper: &Self| {
             lookups.follow(table, &keeper.register);
+            keeper.settings.caches.follow(table);
             let world = (&*keeper.register, &*keeper.keyring, &*keeper.names);
             checks.follow(table, world);
             warmings.follow(table, world, environment.as_deref());

@@ -104,6 +104,11 @@ impl Tally {
         }
     }
 
+    /// A request like this one, that goes to `place` on its behalf.
+    pub fn again(&self, place: &Place) -> Self {
+        Self::new(&self.error_keys, place, self.judged, self.long)
+    }
+
     /// An attempt goes to `place`.
     pub fn tries(&self, place: &Place) {
         let mut state = self.state.borrow_mut();

@@ -13,9 +13,11 @@ use super::choice::Budget;
 use super::dial::{self, Dial};
 use super::names::Names;
 use super::pool::Pool;
+use crate::cache::http::{HttpCache, HttpCaches, Space};
 use crate::metrics::keys::Sketch;
 use crate::metrics::{Register, TierCells, UpstreamCells, Writer};
 use crate::namespace::Namespace;
+use crate::namespace::http::mark::TagMark;
 use crate::time::Timestamp;
 use crate::tls::Keyring;
 use crate::traffic::overlay::Mark;
@@ -68,6 +70,8 @@ pub struct TierView {
     pub table: TableTier,
     /// The cells of the tier as a whole.
     pub cells: Arc<TierCells>,
+    /// What is kept of its answers, if it wants that.
+    pub cache: Option<Arc<HttpCache>>,
     /// The keys seen lately; kept over tables.
     pub sketch: Rc<RefCell<Sketch>>,
     /// The release that serves.
@@ -95,6 +99,10 @@ pub struct ReleaseView {
     pub mark: Mark,
     /// Its part of caches as a header; none: it cannot stand before keys.
     pub namespace: Option<HeaderValue>,
+    /// Its part of the tier's cache of answers, where there is one.
+    pub space: Option<Arc<Space>>,
+    /// What tells its entity tags apart.
+    pub tag_mark: TagMark,
     /// The Host it wants to see, if not the client's.
     pub host: Option<HeaderValue>,
     /// Its upstreams.
@@ -135,6 +143,8 @@ pub struct Shared<'a> {
     pub keyring: &'a Arc<Keyring>,
     /// What is known of names.
     pub names: &'a Names,
+    /// What is kept of answers.
+    pub caches: &'a HttpCaches,
     /// What stands before the version in namespaces.
     pub environment: Option<&'a str>,
 }
@@ -151,7 +161,7 @@ impl View {
     pub fn new(table: &Table, epoch: u64, shared: &Shared<'_>, kept: &mut Kept) -> Self {
         let before = std::mem::take(kept);
         let (register, keyring) = (shared.register, shared.keyring);
-        let mut build = |release: &Arc<Release>| {
+        let mut build = |release: &Arc<Release>, cache: Option<&Arc<HttpCache>>| {
             let tls = release.tls.as_ref().map(|tls| dial::Tls::new(tls, keyring));
             let upstreams = release.upstreams.iter().map(|upstream| {
                 let tls = tls.as_ref().filter(|_| upstream.address.is_tls());
@@ -163,13 +173,18 @@ impl View {
             });
             let upstreams = upstreams.collect();
             let writer = register.writer(release.slot, shared.worker);
-            Rc::new(ReleaseView::new(Arc::clone(release), writer, upstreams, shared.environment))
+            let mut view =
+                ReleaseView::new(Arc::clone(release), writer, upstreams, shared.environment);
+            view.space = cache.map(|cache| view.space_in(cache));
+            Rc::new(view)
         };
         let live: Rc<[_]> = table.tiers.iter().flat_map(marks).collect();
         let mut tiers = Vec::with_capacity(table.tiers.len());
         for tier in &table.tiers {
             let name = &tier.tier.name;
             let sketch = before.sketches.get(name).cloned().unwrap_or_default();
+            let cache = shared.caches.of(tier);
+            let mut build = |release: &Arc<Release>| build(release, cache.as_ref());
             tiers.push(Rc::new(TierView {
                 epoch,
                 cells: register.tier(name),
@@ -179,6 +194,7 @@ impl View {
                 others: tier.others.iter().map(&mut build).collect(),
                 replaced: replaced(tier),
                 live: Rc::clone(&live),
+                cache: cache.clone(),
                 table: tier.clone(),
             }));
         }
@@ -296,6 +312,12 @@ impl ReleaseView {
             namespace: namespace.and_then(|namespace| header(namespace.as_str())),
             version: header(release.version.as_str()).unwrap_or(HeaderValue::from_static("?")),
             mark: Mark::of(&release.version),
+            space: None,
+            tag_mark: if release.is_first {
+                TagMark::none()
+            } else {
+                TagMark::of(release.version.as_str())
+            },
             host: release.host.as_deref().and_then(header),
             release,
             writer,
@@ -304,6 +326,15 @@ impl ReleaseView {
             budget: Budget::default(),
             rotation: Cell::new(0),
         }
+    }
+}
+
+impl ReleaseView {
+    /// Its part of `cache`. A release whose name cannot stand before keys has one, too.
+    fn space_in(&self, cache: &HttpCache) -> Arc<Space> {
+        let version = &self.release.version;
+        let name = self.namespace.as_ref().and_then(|name| name.to_str().ok());
+        cache.space(version, name.unwrap_or(version.as_str()))
     }
 }
 

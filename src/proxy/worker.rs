@@ -25,6 +25,7 @@ use super::room::Room;
 use super::upgrade::{self, Chunk, Tunnel};
 use super::view::{Kept, Shared, TierView, View};
 use crate::alloc;
+use crate::cache::http::HttpCaches;
 use crate::metrics::Register;
 use crate::metrics::keys::ErrorKeys;
 use crate::tls::Keyring;
@@ -123,6 +124,9 @@ pub struct Worker {
     /// Where it counts.
     pub register: Arc<Register>,
     names: Arc<Names>,
+    caches: Arc<HttpCaches>,
+    /// What it takes into caches just now.
+    pub fetches: Fetches,
     view: RefCell<Rc<View>>,
     kept: RefCell<Kept>,
     lines: RefCell<Vec<Rc<Line>>>,
@@ -153,6 +157,8 @@ pub struct Birth {
     pub keyring: Arc<Keyring>,
     /// What is known of names.
     pub names: Arc<Names>,
+    /// What is kept of answers.
+    pub caches: Arc<HttpCaches>,
     /// What it is told.
     pub orders: mpsc::UnboundedReceiver<Order>,
 }
@@ -166,8 +172,8 @@ pub fn run(birth: Birth) -> io::Result<()> {
 
 impl Worker {
     async fn live(birth: Birth) {
-        let Birth { index, client, environment, instance, board, register, keyring, names, .. } =
-            birth;
+        let Birth { index, client, environment, instance, board, register, keyring, .. } = birth;
+        let (names, caches) = (birth.names, birth.caches);
         let mut orders = birth.orders;
         let changed = Arc::new(Notify::new());
         let waker = Arc::clone(&changed);
@@ -187,6 +193,8 @@ impl Worker {
             board,
             register,
             names,
+            caches,
+            fetches: Fetches::default(),
             view: RefCell::default(),
             kept: RefCell::default(),
             lines: RefCell::default(),
@@ -273,6 +281,7 @@ impl Worker {
             register: &self.register,
             keyring: &self.keyring,
             names: &self.names,
+            caches: &self.caches,
             environment: self.environment.as_deref(),
         };
         let view = View::new(&table, epoch, &shared, &mut self.kept.borrow_mut());
@@ -411,7 +420,30 @@ impl Worker {
     }
 
     fn open(&self) -> usize {
-        self.lines.borrow().len() + self.tunnels.borrow().len()
+        self.lines.borrow().len() + self.tunnels.borrow().len() + self.fetches.0.get()
+    }
+}
+
+/// How many answers are on their way into a cache: a client of another worker may read one.
+#[derive(Clone, Debug, Default)]
+pub struct Fetches(Rc<Cell<usize>>);
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+pub struct Fetching(Fetches);
+
+impl Fetches {
+    /// One more.
+    pub fn begin(&self) -> Fetching {
+        self.0.set(self.0.get() + 1);
+        Fetching(self.clone())
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        let Fetches(count) = &self.0;
+        count.set(count.get() - 1);
     }
 }
 

@@ -192,6 +192,13 @@ impl Tier {
         self.stable == *version || self.canary() == Some(version)
     }
 
+    /// Whether the tier began with `version`: it alone was taken over without a rollout, and was
+    /// never in one.
+    pub fn began_with(&self, version: &Version) -> bool {
+        let mut first = self.versions.iter().filter(|(_, fate)| fate.attempts == 0);
+        first.next().is_some_and(|(only, _)| only == version) && first.next().is_none()
+    }
+
     /// Whether `version` was never tried in a rollout nor adopted.
     pub fn is_new(&self, version: &Version) -> bool {
         !self.versions.contains_key(version)

@@ -24,8 +24,8 @@ pub use reach::overlap;
 pub use route::{Route, RouteError};
 pub use table::{Left, Table, TableTier};
 pub use tier::{
-    HealthCheck, Ignore, Limits, NAME_BYTES_MAX, Preview, Release, SharedCaches, Tier, TierName,
-    Timeouts, TokenBytes, Upstream, Version, VersionError, Warm, Watch,
+    Caching, HealthCheck, Ignore, Limits, NAME_BYTES_MAX, Preview, Release, SharedCaches, Tier,
+    TierName, Timeouts, TokenBytes, Upstream, Version, VersionError, Warm, Watch,
 };
 pub use tls::{Certificate, ClientTls, PrivateKey, ServerTls, TlsVersion, Trust};
 pub use weight::{Bucket, Salt, SaltError, Track, Weight, WeightError};

@@ -115,6 +115,8 @@ pub struct Release {
     pub proxy_protocol: bool,
     /// Its place in the register of the metrics; one version of one tier keeps it for good.
     pub slot: usize,
+    /// Whether the tier began with it: no other release had users before.
+    pub is_first: bool,
 }
 
 /// A layer of the product (web, api, admin) and how its traffic is treated.
@@ -159,6 +161,8 @@ pub struct Tier {
     pub keep_warm: Duration,
     /// What a canary is warmed with before it gets users.
     pub warm: Option<Warm>,
+    /// How answers are kept, if they are.
+    pub caching: Option<Caching>,
 }
 
 /// Requests that stable had lately, put to a canary before it gets users.
@@ -174,6 +178,19 @@ impl Default for Warm {
     fn default() -> Self {
         Self { requests: 200, within: Duration::from_mins(1) }
     }
+}
+
+/// How answers are kept for others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caching {
+    /// Bytes of all of them: bodies, heads, and what it takes to find them.
+    pub size: u64,
+    /// Bytes of the body of one.
+    pub object: u64,
+    /// For how long a stale one is given while it is asked for, where it does not say.
+    pub stale_while_revalidate: Duration,
+    /// For how long a stale one is given where the service gives none, where it does not say.
+    pub stale_if_error: Duration,
 }
 
 /// What is said of pages to caches between here and the clients while there are two versions.

@@ -223,6 +223,7 @@ fn the_defaults_that_are_written_are_the_defaults() {
             "[listener.tls]",
             "[acme]",
             "[[cache]]",
+            "[tier.cache]",
             "[[tier.releases]]",
             "[tier.releases.tls]",
             "[tier.warm]",

@@ -163,6 +163,7 @@ fn tier() -> Tier {
         watches: vec![],
         show_version: true,
         access_log: false,
+        caching: None,
         cookies: Cookies::default(),
         logout: vec![],
         assets: vec![],
@@ -185,5 +186,6 @@ fn release(register: &Register, version: &str, addresses: &[String]) -> Release 
         tls: None,
         proxy_protocol: false,
         slot,
+        is_first: true,
     }
 }

@@ -1,6 +1,7 @@
 //! The sections of the program and of its tiers, in the order of the reference.
 
 use super::cache::CACHE;
+use super::caching::CACHING;
 use super::rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
 use super::tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
 use super::{Key, Keys};
@@ -37,6 +38,7 @@ pub const SECTIONS: &[&Keys] = &[
     &PREVIEW,
     &TIMEOUTS,
     &LIMITS,
+    &CACHING,
     &CACHE,
     &ROLLOUT,
     &STAGE,
@@ -234,6 +236,7 @@ pub const TIER: Keys = Keys {
         key("preview", "table", "", Live, "How testers reach a version at any weight."),
         key("timeouts", "table", "", Live, "How long things may take."),
         key("limits", "table", "", Live, "How much there may be of things."),
+        key("cache", "table", "", Live, "How answers are kept for others; without it none is."),
         key(
             "trusted_proxies",
             "list of networks",

@@ -61,8 +61,8 @@ pub struct Policy {
     pub initial_age: Duration,
     /// How old it may become.
     pub lifetime: Duration,
-    /// It is asked for each time.
-    pub always_asks: bool,
+    /// It is never used without asking.
+    pub no_cache: bool,
     /// For how long it may be used stale while it is asked for.
     pub while_revalidate: Duration,
     /// For how long it may be used stale where there is nothing else.
@@ -144,7 +144,7 @@ pub fn policy(
     Ok(Policy {
         initial_age: initial_age(answer, now, delay),
         lifetime,
-        always_asks,
+        no_cache: always_asks,
         while_revalidate: stale(says.stale_while_revalidate, leniency.stale_while_revalidate),
         if_error: stale(says.stale_if_error, leniency.stale_if_error),
         may_be_stale: !strict,
@@ -191,7 +191,7 @@ impl Policy {
         let age = self.age(resident);
         let too_old = request.max_age.is_some_and(|most| age > most)
             || request.max_age.is_some_and(|most| most.is_zero());
-        if self.always_asks || request.no_cache || request.no_store || too_old {
+        if self.no_cache || request.no_cache || request.no_store || too_old {
             return Use::Ask;
         }
         let wanted = age + request.min_fresh.unwrap_or_default();
@@ -210,12 +210,17 @@ impl Policy {
 
     /// Whether it may be given where there is nothing else.
     pub fn allows_on_error(&self, resident: Duration) -> bool {
-        !self.always_asks && self.age(resident).saturating_sub(self.lifetime) < self.if_error
+        !self.no_cache && self.age(resident).saturating_sub(self.lifetime) < self.if_error
+    }
+
+    /// Whether it is asked for each time, each time by whoever wants it.
+    pub fn always_asks(&self) -> bool {
+        self.no_cache || self.lifetime.is_zero()
     }
 
     /// Whether those who wait for it may have it without asking.
     pub fn is_for_waiters(&self, resident: Duration) -> bool {
-        !self.always_asks && self.age(resident) < self.lifetime
+        !self.no_cache && self.age(resident) < self.lifetime
     }
 
     /// For how many seconds it stays fresh; less than nothing once it is stale.

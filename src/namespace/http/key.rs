@@ -6,6 +6,17 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// Fields that an answer may vary by; with more of them hardly any two requests are alike.
 pub const VARY_MAX: usize = 16;
 
+/// What is to be thrown away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purge {
+    /// The answers of one URL, in all versions.
+    Url(String),
+    /// All answers with a tag, in all versions.
+    Tag(String),
+    /// All answers of one version.
+    Namespace(String),
+}
+
 /// A URL as caches tell it apart: `http://app.example/path?query`.
 pub fn url(scheme: &str, host: &[u8], target: &str) -> String {
     let host = String::from_utf8_lossy(host).to_ascii_lowercase();

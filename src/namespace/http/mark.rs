@@ -26,7 +26,7 @@ const DATED: &[u8] = b"dated";
 
 /// The mark of one release; none for the release that a tier began with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mark(Option<Box<[u8]>>);
+pub struct TagMark(Option<Box<[u8]>>);
 
 /// Whose a tag is, and the tag without its mark.
 enum Owner {
@@ -36,7 +36,7 @@ enum Owner {
     Other,
 }
 
-impl Mark {
+impl TagMark {
     /// None.
     pub const fn none() -> Self {
         Self(None)

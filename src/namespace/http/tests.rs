@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::directives::Directives;
 use super::freshness::{self, Asker, Leniency, Policy, Unkept, Use};
-use super::mark::Mark;
+use super::mark::TagMark;
 use super::range::{self, Part};
 use super::{date, head, key};
 
@@ -267,7 +267,7 @@ fn unknown_methods_may_change_something() {
 }
 
 /// What is left of a condition that a client asks by at the release with `mark`.
-fn taken(mark: &Mark, lines: &[(&str, &str)]) -> HeaderMap {
+fn taken(mark: &TagMark, lines: &[(&str, &str)]) -> HeaderMap {
     let mut request = head(lines);
     mark.take(&mut request);
     request
@@ -275,7 +275,7 @@ fn taken(mark: &Mark, lines: &[(&str, &str)]) -> HeaderMap {
 
 #[test]
 fn a_tag_of_another_release_is_dropped_from_the_question() {
-    let (first, second, third) = (Mark::none(), Mark::of("1.1.0"), Mark::of("1.2.0"));
+    let (first, second, third) = (TagMark::none(), TagMark::of("1.1.0"), TagMark::of("1.2.0"));
     let mut answer = head(&[("etag", "W/\"abc\"")]);
     second.put(&mut answer);
     let marked = answer["etag"].to_str().unwrap().to_owned();
@@ -296,14 +296,14 @@ fn a_tag_of_another_release_is_dropped_from_the_question() {
 
 #[test]
 fn an_answer_with_a_date_alone_gets_a_tag_for_its_mark() {
-    let (second, third) = (Mark::of("1.1.0"), Mark::of("1.2.0"));
+    let (second, third) = (TagMark::of("1.1.0"), TagMark::of("1.2.0"));
     let mut answer = head(&[("last-modified", "x")]);
     second.put(&mut answer);
     let tag = answer["etag"].to_str().unwrap().to_owned();
     let lines = [("if-none-match", tag.as_str()), ("if-modified-since", "x")];
     let request = taken(&second, &lines);
     assert!(!request.contains_key("if-none-match") && request.contains_key("if-modified-since"));
-    assert!(taken(&third, &lines).is_empty() && taken(&Mark::none(), &lines).is_empty());
+    assert!(taken(&third, &lines).is_empty() && taken(&TagMark::none(), &lines).is_empty());
     let mut unquoted = head(&[("etag", "abc")]);
     second.put(&mut unquoted);
     assert!(unquoted.is_empty(), "what cannot be told apart is no tag");
@@ -316,7 +316,7 @@ proptest! {
         weak in any::<bool>(),
     ) {
         let tag = format!("{}\"{text}\"", if weak { "W/" } else { "" });
-        let second = Mark::of("1.1.0");
+        let second = TagMark::of("1.1.0");
         let mut answer = head(&[("etag", &tag)]);
         second.put(&mut answer);
         let marked = answer["etag"].to_str().unwrap().to_owned();
@@ -324,8 +324,8 @@ proptest! {
         if text != "dated" {
             prop_assert_eq!(&taken(&second, &lines)["if-none-match"], tag.as_str());
         }
-        prop_assert!(taken(&Mark::none(), &lines).is_empty());
-        prop_assert!(taken(&Mark::of("1.0.0"), &lines).is_empty());
+        prop_assert!(taken(&TagMark::none(), &lines).is_empty());
+        prop_assert!(taken(&TagMark::of("1.0.0"), &lines).is_empty());
     }
 
     #[test]
@@ -358,8 +358,8 @@ proptest! {
             range::wanted(&map, &map, 10);
             head::has_it(&map, &map);
             head::renewed(&map, &map, NOW);
-            Mark::of("1").take(&mut map);
-            Mark::of("1").put(&mut map);
+            TagMark::of("1").take(&mut map);
+            TagMark::of("1").put(&mut map);
         }
     }
 

@@ -80,6 +80,8 @@ pub struct Exchange {
     pub added: RefCell<Added>,
     /// Whether the client asks for another protocol.
     pub asks_upgrade: Cell<bool>,
+    /// The slot of the release that its conditions are about, where that is known.
+    pub conditions_of: Cell<Option<usize>>,
     /// The Host that it asked for, once a release has been told another.
     pub host: RefCell<Option<HeaderValue>>,
     /// What it asked with, where versions do not share all cookies.
@@ -111,16 +113,17 @@ impl Drop for Exchange {
 }
 
 impl Exchange {
-    /// A request of `client` on `line`, whose head was read at `begun`.
+    /// A request of `client` whose head was read at `begun`, with HTTP/2 on a stream of its own. One
+    /// that is on no line is timed by who makes it.
     pub fn new(
+        stream: Option<Rc<Stream>>,
         begun: Instant,
         tally: Tally,
         tier: Rc<TierView>,
         client: IpAddr,
-        line: &Line,
     ) -> Self {
         Self {
-            stream: line.stream(),
+            stream,
             begun,
             handed: Cell::new(None),
             stage: Cell::new(Stage::Connecting),
@@ -133,6 +136,7 @@ impl Exchange {
             upstream_owes: Cell::new(false),
             added: RefCell::default(),
             asks_upgrade: Cell::new(false),
+            conditions_of: Cell::new(None),
             host: RefCell::default(),
             cookies: RefCell::default(),
             is_stream: Cell::new(false),
