@@ -2,10 +2,12 @@
 
 mod client;
 mod conversations;
+mod desk;
 mod differential;
 mod life;
 mod listing;
 mod ports;
+mod suite;
 mod warmth;
 
 use std::net::SocketAddr;

@@ -14,8 +14,12 @@ pub const ARGUMENTS_MAX: usize = 1 << 20;
 /// Longest argument: Redis's own limit where nobody raised it (`proto-max-bulk-len`).
 pub const BULK_MAX: usize = 512 << 20;
 
-/// Arrays within arrays of one answer; scripts can make about as many.
-pub const DEPTH_MAX: usize = 128;
+/// Arrays within arrays of one answer that passes by: the stack of a script, which can make the
+/// deepest, has 8000 places.
+pub const DEPTH_MAX: usize = 8192;
+
+/// The same of an answer that Weir reads itself: none of its questions has one deeper than six.
+const READ_DEPTH_MAX: usize = 128;
 
 /// What is sent does not keep to the protocol.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -132,7 +136,7 @@ impl Value {
                     Ok(count) => {
                         let pairs = matches!(kind, b'%' | b'|');
                         let count = if pairs { count.saturating_mul(2) } else { count };
-                        if open.len() >= DEPTH_MAX {
+                        if open.len() >= READ_DEPTH_MAX {
                             return Err(Violation::Depth);
                         }
                         open.push((count, Vec::new()));
@@ -296,7 +300,7 @@ mod tests {
         let map = list(&[Value::Line(b'+', b"k".to_vec()), Value::Null]);
         assert_eq!(nested, list(&[list(&[]), list(&[text("a"), list(&[])]), map]));
         assert_eq!(Value::parse(b"?\r\n"), Err(Violation::Answer));
-        let deep = "*1\r\n".repeat(DEPTH_MAX + 1);
+        let deep = "*1\r\n".repeat(READ_DEPTH_MAX + 1);
         assert_eq!(Value::parse(deep.as_bytes()), Err(Violation::Depth));
     }
 
