@@ -22,7 +22,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("systemd", &["inherited"]),
     ("tls", &["clock", "time", "traffic"]),
     // Data wing: moves bytes, knows weights and no phases.
-    ("cache", &["inherited", "metrics", "namespace", "traffic"]),
+    ("cache", &["clock", "inherited", "metrics", "namespace", "tls", "traffic"]),
     (
         "proxy",
         &[

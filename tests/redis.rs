@@ -6,6 +6,7 @@ mod desk;
 mod differential;
 mod life;
 mod listing;
+mod parts;
 mod ports;
 mod suite;
 mod warmth;

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 use crate::inherited::Inherited;
 use crate::metrics::{CacheCounts, CacheEntry, CacheLedger};
 use crate::namespace::Namespace;
-use crate::namespace::redis::{Commands, Credentials};
+use crate::namespace::redis::{Commands, Credentials, Databases};
 use crate::traffic::{Board, Generation, Version};
 use door::Door;
 pub use link::{Server, ServerError};
@@ -45,6 +45,10 @@ pub struct Cache {
     pub invalidate: Invalidate,
     /// What stands before the version in namespaces, if something does.
     pub environment: Option<String>,
+    /// Patterns of keys that are not shared after all.
+    pub isolate: Vec<String>,
+    /// Patterns of keys that all versions share.
+    pub share: Vec<String>,
     /// One for each release that uses it.
     pub ports: Vec<Port>,
 }
@@ -58,6 +62,8 @@ pub struct Port {
     pub listen: SocketAddr,
     /// What stands before its keys, where something does.
     pub namespace: Namespace,
+    /// The databases of the server that are its own, where it does not have all.
+    pub databases: Option<Databases>,
     /// The server behind.
     pub server: Server,
 }
@@ -67,6 +73,8 @@ pub struct Port {
 pub enum Mode {
     /// By what stands before their keys.
     Prefix,
+    /// Each has databases of its own.
+    Db,
     /// Each has a server of its own.
     Instance,
     /// Not at all: they are only counted.
@@ -78,6 +86,7 @@ impl Mode {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Prefix => "prefix",
+            Self::Db => "db",
             Self::Instance => "instance",
             Self::Observe => "observe",
         }

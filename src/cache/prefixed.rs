@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::link::Link;
 use super::{Invalidate, Place};
+use crate::clock;
 use crate::namespace::edits::Edits;
 use crate::namespace::redis::{Purpose, Session};
 use crate::namespace::resp::Violation;
@@ -19,7 +20,7 @@ use crate::namespace::resp::Violation;
 /// Bytes that a read is given room for at least.
 const ROOM: usize = 16 * 1024;
 
-/// Bytes that are read and not yet understood: a line of the longest kind and some more.
+/// Bytes of an answer that are read and not yet understood: a line of the longest kind and more.
 const WAITING_MAX: usize = 128 * 1024;
 
 /// How long a connection may go on in a part that has begun anew: any answer is there by then, but
@@ -41,7 +42,6 @@ struct Between<'a> {
     asked: Notify,
     /// Nothing more is asked.
     ends: Cell<bool>,
-    ended: Notify,
     place: &'a Place,
     /// The publication whose namespace the session has.
     epoch: Cell<u64>,
@@ -63,13 +63,13 @@ pub async fn talk(mut client: TcpStream, server: Link, place: &Place) -> io::Res
     // Before the table is read: what is published in between is seen to again.
     let epoch = Cell::new(shared.board.epoch());
     let turned = shared.turned.subscribe();
-    let session = Session::new(shared.namespace(&place.port), shared.commands.clone(), purpose);
+    let session = Session::new(shared.namespace(&place.port), shared.commands.clone(), purpose)
+        .within(place.port.databases);
     let between = Between {
         session: RefCell::new(session),
         questions: RefCell::default(),
         asked: Notify::new(),
         ends: Cell::new(false),
-        ended: Notify::new(),
         place,
         epoch,
     };
@@ -79,6 +79,7 @@ pub async fn talk(mut client: TcpStream, server: Link, place: &Place) -> io::Res
         let mut down = std::pin::pin!(between.down(&mut from_server, &mut to_client));
         let up = between.up(&mut from_client, &mut to_server);
         let last = tokio::select! {
+            biased;
             last = up => last?,
             // The server has left; so does Weir, and the client sees as much of the answer as it
             // would without.
@@ -90,8 +91,9 @@ pub async fn talk(mut client: TcpStream, server: Link, place: &Place) -> io::Res
             && *violation != Violation::Web
         {
             between.ends.set(true);
-            between.ended.notify_one();
-            down.await?;
+            if !between.session.borrow().is_idle() {
+                down.await?;
+            }
         }
         last
     };
@@ -140,15 +142,13 @@ impl Between<'_> {
                 Ok(taken) => waiting.advance(taken),
                 Err(violation) => return Ok(Last::Violation(violation)),
             }
-            let busy = self.session.borrow().is_busy();
+            if self.session.borrow().is_busy() {
+                self.asked.notified().await;
+                continue;
+            }
             waiting.reserve(ROOM);
-            tokio::select! {
-                read = from.read_buf(&mut waiting), if !busy && waiting.len() < WAITING_MAX => {
-                    if read? == 0 {
-                        return Ok(Last::Left);
-                    }
-                }
-                () = self.asked.notified() => {}
+            if from.read_buf(&mut waiting).await? == 0 {
+                return Ok(Last::Left);
             }
         }
     }
@@ -162,15 +162,11 @@ impl Between<'_> {
         let mut waiting = BytesMut::with_capacity(ROOM);
         let (mut edits, mut questions) = (Edits::new(), Edits::copying());
         loop {
-            let idle = self.session.borrow().is_idle();
-            if idle && self.ends.get() {
+            if self.ends.get() && self.session.borrow().is_idle() {
                 return Ok(());
             }
             waiting.reserve(ROOM);
-            let read = tokio::select! {
-                read = from.read_buf(&mut waiting) => read?,
-                () = self.ended.notified() => continue,
-            };
+            let read = from.read_buf(&mut waiting).await?;
             let was_busy = self.session.borrow().is_busy();
             let fed = self.session.borrow_mut().from_server(&waiting, &mut edits, &mut questions);
             self.account(&mut self.session.borrow_mut());
@@ -230,8 +226,10 @@ impl Between<'_> {
         if let Some(credentials) = session.let_in() {
             repeats.lets_in(&credentials);
         }
-        let deleted = session.deleted();
+        let mut deleted = session.deleted();
         if !deleted.is_empty() {
+            let now = clock::wall().millis();
+            deleted.retain(|deleted| deleted.is_done(now));
             repeats.push(self.place, deleted);
         }
     }
@@ -246,6 +244,9 @@ impl Drop for Between<'_> {
 
 /// Writes what became of `input`.
 async fn send(to: &mut (impl AsyncWrite + Unpin), edits: &Edits, input: &[u8]) -> io::Result<()> {
+    if let Some(one) = edits.one(input) {
+        return to.write_all(one).await;
+    }
     let mut slices = edits.slices(input);
     let mut left = &mut slices[..];
     while !left.is_empty() {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::link::{Link, Server};
-use super::{Place, Shared};
+use super::{Place, Port, Shared};
 use crate::metrics::CacheCounts;
 use crate::namespace::Namespace;
 use crate::namespace::redis::{Credentials, Deleted};
@@ -140,16 +140,22 @@ async fn deliver(line: &mut Option<Line>, shared: &Shared, batch: &[Repeat]) -> 
         Line { link: first.server.connect_as(credentials.as_ref()).await?, database: 0 }
     };
     let ports = shared.ports().clone();
-    let all: Vec<(&Version, Namespace)> =
-        ports.iter().map(|port| (&port.version, shared.namespace(port))).collect();
+    let all: Vec<(&Port, Namespace)> =
+        ports.iter().map(|port| (port, shared.namespace(port))).collect();
     let (mut asked, mut questions) = (0, Vec::new());
     for Repeat { done, deleted, .. } in batch {
-        if deleted.database != open.database {
-            open.database = deleted.database;
-            questions.extend(resp::command(&["SELECT", &deleted.database.to_string()]));
-            asked += 1;
-        }
-        for (_, namespace) in all.iter().filter(|(version, _)| *version != done) {
+        for (port, namespace) in all.iter().filter(|(port, _)| port.version != *done) {
+            let database = match port.databases {
+                None => Some(deleted.database),
+                Some(own) => own.on_server(deleted.database.into()),
+            };
+            // The other has fewer of them.
+            let Some(database) = database else { continue };
+            if database != open.database {
+                open.database = database;
+                questions.extend(resp::command(&["SELECT", &database.to_string()]));
+                asked += 1;
+            }
             let keys = deleted.keys.iter().map(|key| namespace.add(key));
             let words: Vec<Vec<u8>> = std::iter::once(b"UNLINK".to_vec()).chain(keys).collect();
             questions.extend(resp::command(&words));

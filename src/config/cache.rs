@@ -1,5 +1,7 @@
 //! Reads `[[cache]]`: a server that versions share, and the port at which each finds its own part.
 
+mod parts;
+
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use crate::cache::{Cache, Invalidate, Mode, Port, Server, ServerError};
 use crate::namespace::{Namespace, without_generation};
 use crate::rollout::{CacheFacts, OnRollback};
 use crate::traffic::{Listen, NAME_BYTES_MAX, Spot, TierName, Version};
+use parts::Parts;
 
 /// Ports of a cache: as many as a tier may have releases.
 const PORTS_MAX: usize = 64;
@@ -41,6 +44,7 @@ pub(super) struct CacheDraft {
     ports: Vec<(At<Version>, At<SocketAddr>)>,
     ports_span: Option<Range<usize>>,
     tiers: Option<Vec<At<TierName>>>,
+    parts: Parts,
     on_rollback: OnRollback,
     stale_after: Option<Duration>,
 }
@@ -58,7 +62,8 @@ impl CacheDraft {
         let mut kind = ();
         section.word("kind", &[("redis", ())], &mut kind);
         let mut mode = Mode::Prefix;
-        let modes = [Mode::Prefix, Mode::Instance, Mode::Observe].map(|mode| (mode.name(), mode));
+        let modes =
+            [Mode::Prefix, Mode::Db, Mode::Instance, Mode::Observe].map(|mode| (mode.name(), mode));
         section.word("mode", &modes, &mut mode);
         let mut invalidate = Invalidate::All;
         let choices = [("all", Invalidate::All), ("own", Invalidate::Own)];
@@ -76,7 +81,7 @@ impl CacheDraft {
                 Mode::Instance => {
                     "with mode = \"instance\" each version has its own: use `upstreams`"
                 }
-                Mode::Prefix | Mode::Observe => {
+                Mode::Prefix | Mode::Db | Mode::Observe => {
                     "`upstreams` is for mode = \"instance\"; the versions share one `upstream`"
                 }
             };
@@ -90,6 +95,7 @@ impl CacheDraft {
             text.parse::<TierName>()
                 .map_err(|_| Mistake::new(format!("{} is no tier name", quoted(text)), help))
         });
+        let shares = Parts::read(&mut section, mode);
         let (on_rollback, stale_after) = life(&mut section, mode);
         let path = section.path_of("").trim_end_matches('.').to_owned();
         let span = section.span.clone();
@@ -105,6 +111,7 @@ impl CacheDraft {
             ports,
             ports_span,
             tiers,
+            parts: shares,
             on_rollback,
             stale_after,
         }
@@ -126,17 +133,29 @@ impl CacheDraft {
         let port = |(version, listen): &(At<Version>, At<SocketAddr>)| {
             let version = version.value.clone();
             let namespace = match self.mode {
-                Mode::Prefix => Namespace::of(environment, version.as_str()).ok()?,
-                Mode::Instance | Mode::Observe => Namespace::nothing(),
+                Mode::Prefix => {
+                    let namespace = Namespace::of(environment, version.as_str()).ok()?;
+                    namespace.but_for(self.parts.sharing())
+                }
+                Mode::Db | Mode::Instance | Mode::Observe => Namespace::nothing(),
             };
             let server = self.server_of(&version)?;
-            Some(Port { listen: listen.value, namespace, server: server.clone(), version })
+            let databases = self.parts.databases(&version);
+            Some(Port {
+                listen: listen.value,
+                namespace,
+                databases,
+                server: server.clone(),
+                version,
+            })
         };
         Some(Cache {
             name: self.name.as_ref()?.value.clone(),
             mode: self.mode,
             invalidate: self.invalidate,
             environment: environment.map(str::to_owned),
+            isolate: self.parts.isolate.clone(),
+            share: self.parts.share.clone(),
             ports: self.ports.iter().map(port).collect::<Option<Vec<_>>>()?,
         })
     }
@@ -271,6 +290,7 @@ pub(super) fn check(
         }
         addresses(reader, cache, earlier, tiers, admin);
         namespaces(reader, cache, proxy.environment.as_deref());
+        parts::check(reader, cache);
         releases(reader, cache, tiers);
     }
 }

@@ -249,8 +249,16 @@ fn describe_cache(page: &mut Page<'_>, cache: &Cache, life: Option<&CacheFacts>)
     if cache.mode != Mode::Instance {
         page.put_some("upstream", cache.ports.first().map(|port| server(&port.server)));
     }
+    for (key, patterns) in [("isolate", &cache.isolate), ("share", &cache.share)] {
+        if !patterns.is_empty() {
+            page.put(key, patterns.join(", "));
+        }
+    }
     for port in &cache.ports {
         page.put_by_version("ports", &port.version, port.listen);
+        if let Some(databases) = port.databases {
+            page.put_by_version("databases", &port.version, databases);
+        }
         if cache.mode == Mode::Instance {
             page.put_by_version("upstreams", &port.version, server(&port.server));
         }

@@ -67,6 +67,21 @@ impl Edits {
         written
     }
 
+    /// Writes the line before a text of `length`.
+    pub fn make_head(&mut self, mut length: usize) {
+        let (mut line, mut at) = (*b"$00000000000000000000\r\n", 20);
+        loop {
+            line[at] = b'0' + u8::try_from(length % 10).unwrap_or(0);
+            length /= 10;
+            if length == 0 {
+                break;
+            }
+            at -= 1;
+        }
+        line[at - 1] = b'$';
+        self.make(&line[at - 1..]);
+    }
+
     /// How much there is to write.
     pub const fn len(&self) -> usize {
         self.bytes
@@ -89,6 +104,15 @@ impl Edits {
     /// What was made; all of it, where nothing was kept by reference.
     pub fn made(&self) -> &[u8] {
         &self.made
+    }
+
+    /// All of it, where it is in one piece; `input` is what was read.
+    pub fn one<'a>(&'a self, input: &'a [u8]) -> Option<&'a [u8]> {
+        match &self.pieces[..] {
+            [Piece::Kept(range)] => Some(&input[range.clone()]),
+            [Piece::Made(range)] => Some(&self.made[range.clone()]),
+            _ => None,
+        }
     }
 
     /// Everything in one.
@@ -122,6 +146,15 @@ mod tests {
         let lengths: Vec<usize> = edits.slices(&input).iter().map(|slice| slice.len()).collect();
         assert_eq!(lengths, [8, 8990, 5]);
         assert_eq!(edits.whole(&input).len(), edits.len());
+    }
+
+    #[test]
+    fn heads_say_the_length() {
+        for length in [0, 9, 10, 512 << 20, usize::MAX] {
+            let mut edits = Edits::new();
+            edits.make_head(length);
+            assert_eq!(edits.made(), format!("${length}\r\n").as_bytes());
+        }
     }
 
     #[test]

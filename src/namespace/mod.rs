@@ -15,11 +15,13 @@ pub mod memcached;
 pub mod reading;
 pub mod redis;
 pub mod resp;
+pub mod sharing;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use sharing::Sharing;
 use thiserror::Error;
 
 /// Bytes of a namespace without its generation: memcached allows 250 for a whole key.
@@ -34,6 +36,8 @@ const GENERATION: &str = ".g";
 pub struct Namespace {
     /// With the colon that ends it.
     prefix: Arc<str>,
+    /// Keys that it does not stand before.
+    sharing: Arc<Sharing>,
 }
 
 /// Why a text is no namespace.
@@ -60,7 +64,8 @@ impl Namespace {
     /// The same, begun anew: what is in any other generation is not seen.
     #[must_use]
     pub fn generation(&self, number: u64) -> Self {
-        Self { prefix: format!("{self}{GENERATION}{number}:").into() }
+        let prefix = format!("{self}{GENERATION}{number}:").into();
+        Self { prefix, sharing: Arc::clone(&self.sharing) }
     }
 
     /// Which generation of this namespace `key` is in, if it is in one: 0 is the first.
@@ -72,7 +77,13 @@ impl Namespace {
 
     /// Nothing before any key.
     pub fn nothing() -> Self {
-        Self { prefix: "".into() }
+        Self { prefix: "".into(), sharing: Arc::default() }
+    }
+
+    /// The same, but for the keys that are shared.
+    #[must_use]
+    pub fn but_for(self, sharing: Sharing) -> Self {
+        Self { sharing: Arc::new(sharing), ..self }
     }
 
     /// The name.
@@ -85,9 +96,24 @@ impl Namespace {
         self.prefix.as_bytes()
     }
 
+    /// Whether keys must be seen to know whether the prefix stands before them.
+    pub fn has_shared(&self) -> bool {
+        !self.sharing.is_empty()
+    }
+
+    /// Whether all versions share `key`.
+    pub fn shares(&self, key: &[u8]) -> bool {
+        self.has_shared() && self.sharing.shares(key)
+    }
+
+    /// What is put before `key`.
+    pub fn before(&self, key: &[u8]) -> &[u8] {
+        if self.shares(key) { b"" } else { self.prefix() }
+    }
+
     /// `key` as the server has it.
     pub fn add(&self, key: &[u8]) -> Vec<u8> {
-        [self.prefix(), key].concat()
+        [self.before(key), key].concat()
     }
 
     /// The app's key of `key`, if it is in this namespace.
@@ -109,7 +135,7 @@ impl FromStr for Namespace {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
         let name = without_generation(text);
         if (1..=NAMESPACE_BYTES_MAX).contains(&name.len()) && text.chars().all(allowed) {
-            return Ok(Self { prefix: format!("{text}:").into() });
+            return Ok(Self { prefix: format!("{text}:").into(), sharing: Arc::default() });
         }
         Err(NamespaceError(text.chars().take(NAMESPACE_BYTES_MAX * 2).collect()))
     }

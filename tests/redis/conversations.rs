@@ -14,19 +14,19 @@ use crate::support::program::Program;
 /// How long what happens beside may take: the machine is busy.
 const SOON: Duration = Duration::from_secs(20);
 
-fn text(text: &str) -> Value {
+pub fn text(text: &str) -> Value {
     Value::Bulk(text.into())
 }
 
-fn texts(list: &[&str]) -> Value {
+pub fn texts(list: &[&str]) -> Value {
     Value::List(list.iter().map(|one| text(one)).collect())
 }
 
-fn ok() -> Value {
+pub fn ok() -> Value {
     Value::Line(b'+', b"OK".to_vec())
 }
 
-fn number(number: i64) -> Value {
+pub fn number(number: i64) -> Value {
     Value::Line(b':', number.to_string().into_bytes())
 }
 
@@ -106,8 +106,15 @@ fn what_one_version_deletes_is_gone_for_the_other() {
     one.ask("UNLINK b");
     one.ask("GETDEL c");
     one.ask("EXPIRE d 0");
+    one.ask("EXPIREAT e 4000000000");
     eventually("what was deleted is gone", || two.ask("EXISTS a b c d") == number(0));
     assert_eq!(two.ask("GET e"), text("2"), "what was not deleted is there");
+    one.ask("PEXPIREAT e 1");
+    eventually("what was over long ago is gone", || two.ask("EXISTS e") == number(0));
+    two.ask("SET e 2");
+    one.ask("SET e 1");
+    one.ask("GETEX e EXAT 1");
+    eventually("by GETEX as well", || two.ask("EXISTS e") == number(0));
     one.ask("SELECT 5");
     two.ask("SELECT 5");
     both(&mut one, &mut two);

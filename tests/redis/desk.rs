@@ -99,7 +99,7 @@ impl Desk {
                     let before = waits.then(|| (seen(&mut probe, name), blocked(&mut probe)));
                     weir.write_all(&waiting[..taken])?;
                     if let Some((before, least)) = before {
-                        until_there(&mut probe, name, &before, least);
+                        until_there(&mut probe, name, before.as_deref(), least);
                     }
                 }
                 let ends =
@@ -130,9 +130,11 @@ fn may_wait(words: &[String]) -> bool {
 }
 
 /// Returns when the server has met the command once more, or lets somebody wait.
-fn until_there(server: &mut Client, name: &str, before: &Option<String>, mut least: i64) {
+fn until_there(server: &mut Client, name: &str, before: Option<&str>, mut least: i64) {
     let since = Instant::now();
-    while seen(server, name) == *before && blocked(server) <= least && since.elapsed() < BLOCKED_MAX
+    while seen(server, name).as_deref() == before
+        && blocked(server) <= least
+        && since.elapsed() < BLOCKED_MAX
     {
         // One that waited before may be on its way out.
         least = least.min(blocked(server));
@@ -159,11 +161,11 @@ fn info(server: &mut Client, section: &str) -> String {
 }
 
 fn is_of(words: &[String], list: &[&str]) -> bool {
-    let begins = |listed: &&str| {
+    let begins = |listed: &str| {
         let mut words = words.iter();
         listed.split(' ').all(|one| words.next().is_some_and(|word| word.eq_ignore_ascii_case(one)))
     };
-    list.iter().any(|listed| begins(&listed))
+    list.iter().any(|listed| begins(listed))
 }
 
 /// Asks the server and waits for the one answer, as it came.

@@ -81,9 +81,9 @@ fn listed(unit: &str) -> BTreeMap<&'static str, Mark> {
 /// The source of the installed server, with the programs where the suite looks for them. None: it is
 /// not to be had, which is said.
 fn source() -> Option<PathBuf> {
-    let test = "Redis's own test suite";
+    let left_out = "Redis's own test suite";
     if Command::new("tclsh").stdin(Stdio::null()).status().is_err() {
-        skipped::say(test, "tclsh");
+        skipped::say(left_out, "tclsh");
         return None;
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/debian_source");
@@ -91,7 +91,7 @@ fn source() -> Option<PathBuf> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if !output.status.success() {
         assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
-        skipped::say(test, &text(&output.stderr));
+        skipped::say(left_out, &text(&output.stderr));
         return None;
     }
     let source = PathBuf::from(text(&output.stdout));

@@ -32,10 +32,31 @@ pub const CACHE: Keys = Keys {
         ),
         key(
             "mode",
-            "`\"prefix\"`, `\"instance\"` or `\"observe\"`",
+            "`\"prefix\"`, `\"db\"`, `\"instance\"` or `\"observe\"`",
             "\"prefix\"",
             Restart,
-            "How versions are kept apart: by what stands before their keys, by a server each, or not at all (they are only counted).",
+            "How versions are kept apart: by what stands before their keys, by databases of their own, by a server each, or not at all (they are only counted).",
+        ),
+        key(
+            "isolate",
+            "list of patterns",
+            "",
+            Restart,
+            "With `mode = \"prefix\"`: keys that are isolated although `share` has a shorter pattern for them.",
+        ),
+        key(
+            "share",
+            "list of patterns",
+            "",
+            Restart,
+            "With `mode = \"prefix\"`: keys and channels that all versions share, as `[\"queue:*\", \"retry\"]`; `*` stands for anything.",
+        ),
+        key(
+            "databases",
+            "ranges by version",
+            "",
+            Live,
+            "With `mode = \"db\"`: the server's databases of each version, as `{ \"1.0.0\" = \"0-7\", \"1.1.0\" = \"8-15\" }`; each version counts its own from 0.",
         ),
         key(
             "invalidate",

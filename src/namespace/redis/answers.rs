@@ -3,6 +3,7 @@
 
 use super::commands::{Commands, Feed, Rule};
 use super::errand::Next;
+use super::quick;
 use super::special::place_in_channel;
 use super::talk::{Effect, Talk};
 use crate::namespace::edits::Edits;
@@ -91,6 +92,16 @@ impl Answers {
     ) -> Result<usize, Violation> {
         let mut at = 0;
         while at < input.len() {
+            if self.is_between() && self.rule.is_none() {
+                let begun = at;
+                while let Some(end) = quick::answer(input, at, talk) {
+                    at = end;
+                }
+                if at > begun {
+                    outs.client.keep(input, begun..at);
+                    continue;
+                }
+            }
             match self.step(input, at, talk, &mut outs)? {
                 0 => break,
                 taken => at += taken,
@@ -246,7 +257,8 @@ impl Answers {
             | Effect::Auth(_)
             | Effect::Subscribe(..)
             | Effect::Unsubscribe(..)
-            | Effect::Deleted(_) => Fate::Told,
+            | Effect::Deleted(_)
+            | Effect::Expired(_) => Fate::Told,
         };
         Ok(Some(talk.arrived(pending, kind, line)))
     }
@@ -366,6 +378,7 @@ impl Answers {
                 talk.errand = Some(errand);
             }
             Next::Tell(answer) => outs.client.make(&answer),
+            Next::Arrived(home) => talk.home = home,
             Next::Learned(name, command) => commands.learn(&name, command),
             Next::Unlearned => talk.cannot_learn = true,
         }
@@ -457,11 +470,19 @@ fn heard(rest: &[u8], kind: u8, talk: &Talk) -> Result<Option<Kind>, Violation> 
     };
     let prefix = talk.namespace.prefix();
     if let Some(place) = keyspace(channel) {
-        let own = channel[place..].starts_with(prefix);
+        let key = &channel[place..];
+        let own = key.starts_with(prefix) || talk.namespace.shares(key);
         return Ok(Some(if own { Kind::Push(rule) } else { Kind::Foreign }));
     }
     if !channel.starts_with(b"__keyevent@") {
         return Ok(Some(Kind::Push(rule)));
+    }
+    if talk.namespace.has_shared() {
+        match texts.peek()? {
+            Text::More => return Ok(None),
+            Text::Whole(key) if talk.namespace.shares(key) => return Ok(Some(Kind::Push(rule))),
+            Text::Whole(_) | Text::Other => {}
+        }
     }
     let Some(begins) = texts.begins_with(prefix)? else { return Ok(None) };
     let rule = if pattern { Rule::KeyPatternMessage } else { Rule::KeyMessage };
@@ -507,6 +528,11 @@ impl<'a> Texts<'a> {
         let Some(text) = self.rest.get(taken..taken + length + 2) else { return Ok(Text::More) };
         self.rest = &self.rest[taken + length + 2..];
         Ok(Text::Whole(&text[..length]))
+    }
+
+    /// The next one, which is still to come.
+    fn peek(&self) -> Result<Text<'a>, Violation> {
+        Texts { rest: self.rest }.next()
     }
 
     /// Whether the next text begins with `prefix`.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::places::{SPECS_MAX, Spec};
+use super::quick::Names;
 use crate::namespace::resp::Value;
 
 /// Longest name of a command that is looked up.
@@ -56,8 +57,10 @@ pub enum Special {
     Discard,
     /// `exec`.
     Exec,
-    /// `expire`, `pexpire`: zero and less delete.
-    Expire,
+    /// `copy`: two keys, and a database.
+    Copy,
+    /// `expire` and its like, `getex`: what is over at once is deleted.
+    Expire(Expiry),
     /// `flushdb`, `flushall`.
     Flush {
         /// Of every database.
@@ -69,6 +72,8 @@ pub enum Special {
     Glob,
     /// `hello`.
     Hello,
+    /// `move`: a key and a database.
+    Move,
     /// `multi`.
     Multi,
     /// `pubsub channels`: a pattern of channels, or all.
@@ -89,12 +94,27 @@ pub enum Special {
     Sort,
     /// `xread`, `xreadgroup`.
     Streams,
+    /// `swapdb`, where versions have databases of their own.
+    Swap,
     /// `subscribe` and its like.
     Subscribe(Feed),
     /// `unsubscribe` and its like.
     Unsubscribe(Feed),
     /// Words with which HTTP begins.
     Web,
+}
+
+/// How it is said when a key's time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// By a span from now on.
+    Span,
+    /// By a time in seconds.
+    Seconds,
+    /// By a time in milliseconds.
+    Millis,
+    /// By an option.
+    Option,
 }
 
 /// What can be subscribed to.
@@ -171,11 +191,11 @@ const TABLE: &[(Request, Rule, &str)] = &[
     (
         ONE,
         Rule::Plain,
-        "append bitcount bitfield bitfield_ro bitpos decr decrby dump expireat expiretime geoadd geodist \
+        "append bitcount bitfield bitfield_ro bitpos decr decrby dump expiretime geoadd geodist \
          geohash geopos georadius_ro georadiusbymember_ro geosearch getrange getset hdel \
          hexists hgetall hincrby hincrbyfloat hkeys hlen hrandfield hscan hset hmset hsetnx \
          hstrlen hvals incr incrby incrbyfloat lindex linsert llen lpop lpos lpush lpushx lrange \
-         lrem lset ltrim move persist pexpireat pexpiretime pfadd psetex pttl restore rpop rpush rpushx sadd \
+         lrem lset ltrim persist pexpiretime pfadd psetex pttl restore rpop rpush rpushx sadd \
          scard set setbit setex setnx setrange getbit sismember smembers smismember spop \
          srandmember srem sscan strlen substr ttl type xack xadd xautoclaim xclaim xdel xlen \
          xpending xrange xrevrange xsetid xtrim zadd zcard zcount zincrby zlexcount zmscore zpopmax \
@@ -183,14 +203,14 @@ const TABLE: &[(Request, Rule, &str)] = &[
          zremrangebyrank zremrangebyscore zrevrange zrevrangebylex zrevrangebyscore zrevrank zscan \
          zscore",
     ),
-    (ONE, Rule::Value, "get getex hget"),
+    (ONE, Rule::Value, "get hget"),
     (ONE, Rule::Values, "hmget"),
     (ALL, Rule::Values, "mget"),
     (ALL, Rule::Plain, "exists pfcount sdiff sinter sunion touch watch"),
     (
         TWO,
         Rule::Plain,
-        "blmove brpoplpush copy geosearchstore lcs lmove rename renamenx rpoplpush smove \
+        "blmove brpoplpush geosearchstore lcs lmove rename renamenx rpoplpush smove \
          zrangestore",
     ),
     (
@@ -242,13 +262,18 @@ const TABLE: &[(Request, Rule, &str)] = &[
     (Request::Special(Special::Delete), Rule::Value, "getdel"),
     (Request::Special(Special::Discard), Rule::Plain, "discard"),
     (Request::Special(Special::Exec), Rule::Exec, "exec"),
-    (Request::Special(Special::Expire), Rule::Plain, "expire pexpire"),
+    (Request::Special(Special::Copy), Rule::Plain, "copy"),
+    (Request::Special(Special::Expire(Expiry::Span)), Rule::Plain, "expire pexpire"),
+    (Request::Special(Special::Expire(Expiry::Seconds)), Rule::Plain, "expireat"),
+    (Request::Special(Special::Expire(Expiry::Millis)), Rule::Plain, "pexpireat"),
+    (Request::Special(Special::Expire(Expiry::Option)), Rule::Value, "getex"),
     (Request::Special(Special::Flush { all: false }), Rule::Plain, "flushdb"),
     (Request::Special(Special::Flush { all: true }), Rule::Plain, "flushall"),
     (Request::Special(Special::Geo(5)), Rule::Plain, "georadiusbymember"),
     (Request::Special(Special::Geo(6)), Rule::Plain, "georadius"),
     (Request::Special(Special::Glob), Rule::Keys, "keys"),
     (Request::Special(Special::Hello), Rule::Plain, "hello"),
+    (Request::Special(Special::Move), Rule::Plain, "move"),
     (Request::Special(Special::Multi), Rule::Plain, "multi"),
     (Request::Special(Special::Publish), Rule::Plain, "publish spublish"),
     (Request::Special(Special::Random), Rule::Key, "randomkey"),
@@ -296,6 +321,7 @@ const LEARNED_MAX: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Commands {
     known: Arc<ByName<Command>>,
+    quick: Arc<Names>,
     learned: Arc<Mutex<ByName<Option<Command>>>>,
 }
 
@@ -315,7 +341,7 @@ pub enum Knowledge {
 
 impl Default for Commands {
     fn default() -> Self {
-        let mut known = BTreeMap::new();
+        let mut known = ByName::new();
         for (request, rule, names) in TABLE {
             for name in names.split_ascii_whitespace() {
                 let names_keys = NAMING.split_ascii_whitespace().any(|named| named == name);
@@ -324,7 +350,8 @@ impl Default for Commands {
                 assert!(twice.is_none(), "{name} stands twice in the table of commands");
             }
         }
-        Self { known: Arc::new(known), learned: Arc::default() }
+        let quick = Names::new(known.iter().map(|(name, command)| (&**name, command)));
+        Self { known: Arc::new(known), quick: Arc::new(quick), learned: Arc::default() }
     }
 }
 
@@ -347,6 +374,11 @@ impl Commands {
     pub fn learn(&self, name: &[u8], command: Option<Command>) {
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
         learned.insert(name.into(), command);
+    }
+
+    /// Those that are found by the short way.
+    pub(super) fn quick(&self) -> &Names {
+        &self.quick
     }
 
     /// The names in the table, in order.

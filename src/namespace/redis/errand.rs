@@ -2,7 +2,8 @@
 //! next request waits, so order, database and rights are the client's.
 
 use super::commands::{Command, learned};
-use super::talk::Talk;
+use super::databases::Databases;
+use super::talk::{Home, Talk};
 use crate::namespace::Namespace;
 use crate::namespace::resp::{self, Value};
 
@@ -19,6 +20,8 @@ pub enum Errand {
     Count(u64),
     /// Deletes all keys.
     Flush(Flush),
+    /// Goes to the release's first database.
+    Home,
     /// Asks what the server knows of this command.
     Learn(Vec<u8>),
     /// Finds some key, with so many tries by chance left.
@@ -54,6 +57,8 @@ pub enum Next {
     Ask(Vec<u8>),
     /// The client is told this.
     Tell(Vec<u8>),
+    /// The connection is in a database of its release, or is not let there.
+    Arrived(Home),
     /// The server has said what it knows of the command.
     Learned(Vec<u8>, Option<Command>),
     /// The server will not say.
@@ -69,6 +74,12 @@ impl Errand {
     /// Begins to look for some key.
     pub fn random() -> (Self, Vec<u8>) {
         (Self::Random(TRIES_MAX), resp::command(&["RANDOMKEY"]))
+    }
+
+    /// Begins to go to the release's first database.
+    pub fn home(talk: &Talk) -> (Self, Vec<u8>) {
+        let first = talk.databases.map_or(0, Databases::first);
+        (Self::Home, resp::command(&["SELECT", &first.to_string()]))
     }
 
     /// Begins to ask for a command.
@@ -94,6 +105,12 @@ impl Errand {
                 Some(_) | None => Next::Unlearned,
             };
         }
+        if matches!(self, Self::Home) {
+            return Next::Arrived(match answer {
+                Value::Error(text) => Home::Barred(String::from_utf8_lossy(text).into()),
+                Value::Line(..) | Value::Bulk(_) | Value::List(_) | Value::Null => Home::There,
+            });
+        }
         if let Value::Error(text) = answer {
             return Next::Tell([b"-", &text[..], b"\r\n"].concat());
         }
@@ -101,7 +118,7 @@ impl Errand {
             Self::Count(count) => counted(count, answer, talk),
             Self::Flush(flush) => flush.step(answer, talk),
             Self::Random(tries) => found(tries, answer, talk),
-            Self::Learn(_) => None,
+            Self::Home | Self::Learn(_) => None,
         };
         next.unwrap_or_else(|| Next::Tell(b"-ERR the server gave no answer to SCAN\r\n".to_vec()))
     }
@@ -247,5 +264,17 @@ pub const FLUSH_ALL_SCRIPT: &str =
     "for database in redis.call('INFO', 'keyspace'):gmatch('db(%d+):') do
   redis.call('SELECT', database)
   every(function(key) redis.call('UNLINK', key) end)
+end
+return redis.status_reply('OK')";
+
+/// Empties the databases of one release, which are its own.
+pub fn flush_databases(databases: Databases) -> Vec<u8> {
+    let [first, last] = [databases.first(), databases.last()].map(|number| number.to_string());
+    resp::command(&["EVAL", FLUSH_DATABASES_SCRIPT, "0", &first, &last])
+}
+
+const FLUSH_DATABASES_SCRIPT: &str = "for database = ARGV[1], ARGV[2] do
+  redis.call('SELECT', database)
+  redis.call('FLUSHDB')
 end
 return redis.status_reply('OK')";

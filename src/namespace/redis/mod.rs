@@ -20,13 +20,16 @@
 
 mod answers;
 mod commands;
+mod databases;
 mod errand;
 mod places;
+mod quick;
 mod requests;
 mod special;
 mod talk;
 
 pub use commands::{Command, Commands, Knowledge, Request};
+pub use databases::{Databases, DatabasesError};
 pub use talk::{Counts, Credentials, Deleted, Purpose};
 
 use super::Namespace;
@@ -34,7 +37,7 @@ use super::edits::Edits;
 use super::resp::Violation;
 use answers::{Answers, Outs};
 use requests::Requests;
-use talk::Talk;
+use talk::{Home, Talk};
 
 /// One connection of a client, and the connection to the server that it has for itself.
 #[derive(Debug)]
@@ -54,6 +57,14 @@ impl Session {
             answers: Answers::default(),
             talk: Talk::new(namespace, purpose),
         }
+    }
+
+    /// The same, with no more than these `databases` of the server; none: all.
+    #[must_use]
+    pub fn within(mut self, databases: Option<Databases>) -> Self {
+        self.talk.home = if databases.is_some() { Home::Away } else { Home::There };
+        self.talk.databases = databases;
+        self
     }
 
     /// Takes in what the client has sent. Gives how much of `input` was taken; the rest is to come

@@ -82,6 +82,11 @@ impl Places {
         places
     }
 
+    /// Whether an argument must be read before all are known.
+    pub const fn is_counted(&self) -> bool {
+        self.number.is_some()
+    }
+
     /// Whether argument `at` is a key.
     pub fn has(&self, at: usize) -> bool {
         self.spans.iter().any(|span| {

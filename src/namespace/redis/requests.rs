@@ -4,13 +4,16 @@
 use super::commands::{Command, Commands, Knowledge, NAME_MAX, Request, Rule, Special};
 use super::errand::Errand;
 use super::places::Places;
-use super::special;
-use super::talk::{Effect, Pending, Purpose, Talk};
+use super::talk::{Effect, Home, Pending, Purpose, Talk};
+use super::{quick, special};
 use crate::namespace::edits::Edits;
 use crate::namespace::resp::{self, ARGUMENTS_MAX, BULK_MAX, HEAD_MAX, LINE_MAX, Violation};
 
 /// Longest command that is held whole, in bytes: none of them carries values, only names.
 const HELD_MAX: usize = 16 << 20;
+
+/// Longest key that is looked into; a longer one is taken for one that is not shared.
+const SHARED_MAX: usize = 64 << 10;
 
 /// Longest text of a number; what is longer is none.
 const NUMBER_MAX: usize = 20;
@@ -104,6 +107,13 @@ impl Requests {
     ) -> Result<usize, Violation> {
         let mut at = 0;
         while talk.errand.is_none() {
+            if self.count == 0
+                && talk.home == Home::There
+                && let Some(end) = quick::request(input, at, talk, commands, out)
+            {
+                at = end;
+                continue;
+            }
             match self.step(input, at, talk, commands, out)? {
                 Some(taken) => at += taken,
                 None => break,
@@ -216,9 +226,14 @@ impl Requests {
                 Sink::Nowhere
             }
             Way::Open | Way::Named | Way::Whole { .. } => Sink::Held,
+            Way::Through { places, .. }
+                if places.has(self.at) && length <= SHARED_MAX && talk.namespace.has_shared() =>
+            {
+                Sink::Held
+            }
             Way::Through { places, .. } if places.has(self.at) => {
                 let prefix = talk.namespace.prefix();
-                out.make(format!("${}\r\n", length + prefix.len()).as_bytes());
+                out.make_head(length + prefix.len());
                 out.make(prefix);
                 Sink::Server
             }
@@ -255,8 +270,8 @@ impl Requests {
         if places.is_number(at) && places.count(text) == 0 && *script {
             talk.counts.keyless_scripts += 1;
         }
-        let prefix = if places.has(at) { talk.namespace.prefix() } else { b"" };
-        out.make(format!("${}\r\n", text.len() + prefix.len()).as_bytes());
+        let prefix = if places.has(at) { talk.namespace.before(text) } else { b"" };
+        out.make_head(text.len() + prefix.len());
         out.make(prefix);
         out.make(text);
         out.make(b"\r\n");
@@ -270,6 +285,9 @@ impl Requests {
         out: &mut Edits,
     ) -> Result<(), Violation> {
         let mut name = self.held.argument(0).to_ascii_lowercase();
+        if !self.is_home(&name, talk, out) {
+            return Ok(());
+        }
         let mut knowledge = commands.find(&name);
         if self.count > 1
             && let Knowledge::Known(Command { request: Request::Container, .. }) = knowledge
@@ -291,16 +309,16 @@ impl Requests {
             {
                 watched(&name)?
             }
+            Knowledge::Known(_) if talk.databases.is_some() && name == b"swapdb" => {
+                plain(Special::Swap)
+            }
             Knowledge::Known(command) => command,
             Knowledge::Unasked
                 if !talk.asked_multi
                     && !talk.only_listens()
                     && !std::mem::take(&mut talk.cannot_learn) =>
             {
-                let (errand, question) = Errand::learn(&name);
-                talk.errand = Some(errand);
-                talk.pending.push_back(Pending::with(Effect::Errand));
-                out.make(&question);
+                ask(Errand::learn(&name), talk, out);
                 return Ok(());
             }
             Knowledge::Unknown | Knowledge::Unasked => {
@@ -337,6 +355,23 @@ impl Requests {
         Ok(())
     }
 
+    /// Whether the command called `name` may go on: the connection is in a database of its release,
+    /// or that does not matter. If not it is brought there, or the command refused.
+    fn is_home(&mut self, name: &[u8], talk: &mut Talk, out: &mut Edits) -> bool {
+        if matches!(name, b"auth" | b"hello" | b"quit" | b"reset") {
+            return true;
+        }
+        match &talk.home {
+            Home::There => return true,
+            Home::Away => ask(Errand::home(talk), talk, out),
+            Home::Barred(why) => {
+                self.refuse(why.to_string());
+                talk.home = Home::Away;
+            }
+        }
+        false
+    }
+
     fn refuse(&mut self, why: String) {
         self.way = Way::Refused(why.into());
     }
@@ -359,6 +394,13 @@ impl Requests {
     }
 }
 
+/// Asks the server something; requests wait for its answer.
+fn ask((errand, question): (Errand, Vec<u8>), talk: &mut Talk, out: &mut Edits) {
+    talk.errand = Some(errand);
+    talk.pending.push_back(Pending::with(Effect::Errand));
+    out.make(&question);
+}
+
 /// What Weir would refuse passes where it only watches; but not if its answers are endless, or
 /// none.
 fn watched(name: &[u8]) -> Result<Command, Violation> {
@@ -366,6 +408,10 @@ fn watched(name: &[u8]) -> Result<Command, Violation> {
         b"client|reply" | b"monitor" | b"psync" | b"sync" => Err(Violation::Endless),
         _ => Ok(Command { request: Request::Pass, rule: Rule::Plain, names_keys: false }),
     }
+}
+
+const fn plain(special: Special) -> Command {
+    Command { request: Request::Special(special), rule: Rule::Plain, names_keys: false }
 }
 
 fn refused(why: Box<str>, talk: &mut Talk, out: &mut Edits) {

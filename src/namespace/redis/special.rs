@@ -1,9 +1,12 @@
 //! Commands that are seen to as a whole: options that hold keys, patterns, channels, the state of
 //! the connection, and what concerns all keys.
 
-use super::commands::{Command, Rule, Special};
-use super::errand::{COUNT_SCRIPT, Errand, FLUSH_ALL_SCRIPT, FLUSH_SCRIPT, RANDOM_SCRIPT, script};
-use super::talk::{Credentials, Effect, Pending, Purpose, Talk};
+use super::commands::{Command, Expiry, Rule, Special};
+use super::databases::Databases;
+use super::errand::{
+    COUNT_SCRIPT, Errand, FLUSH_ALL_SCRIPT, FLUSH_SCRIPT, RANDOM_SCRIPT, flush_databases, script,
+};
+use super::talk::{Credentials, Effect, Expired, Home, Pending, Purpose, Talk};
 use crate::namespace::Namespace;
 use crate::namespace::edits::Edits;
 use crate::namespace::resp::{self, integer};
@@ -23,7 +26,7 @@ pub fn see_to(
     let effect = effect(special, arguments, talk);
     talk.tracked |= special == Special::Tracking;
     let mut sent: Vec<Vec<u8>> = arguments.iter().map(|argument| argument.to_vec()).collect();
-    change(special, &mut sent, &talk.namespace);
+    change(special, &mut sent, talk);
     talk.pending.push_back(Pending { rule: command.rule, names_keys: command.names_keys, effect });
     out.make(&resp::command(&sent));
     Ok(())
@@ -33,6 +36,8 @@ pub fn see_to(
 enum AllKeys {
     /// A script, and what is done instead outside of a transaction.
     Done(&'static str, fn(&Talk) -> (Errand, Vec<u8>)),
+    /// The databases of the release are emptied.
+    Databases(Databases),
     /// Something that the server is to call an error of syntax.
     Nonsense,
 }
@@ -47,6 +52,12 @@ fn all_keys(
     }
     let one = arguments.len() == 1;
     Ok(match special {
+        // A database of one's own has no other keys.
+        Special::Count | Special::Random | Special::Flush { all: false }
+            if talk.databases.is_some() =>
+        {
+            None
+        }
         Special::Count if one => {
             Some(AllKeys::Done(COUNT_SCRIPT, |talk| Errand::count(&talk.namespace)))
         }
@@ -59,7 +70,9 @@ fn all_keys(
             if arguments.len() > 2 || !arguments[1..].iter().all(known) {
                 return Ok(Some(AllKeys::Nonsense));
             }
-            Some(if all {
+            Some(if let Some(databases) = talk.databases {
+                AllKeys::Databases(databases)
+            } else if all {
                 AllKeys::Done(FLUSH_ALL_SCRIPT, |talk| Errand::flush(talk, true))
             } else {
                 AllKeys::Done(FLUSH_SCRIPT, |talk| Errand::flush(talk, false))
@@ -73,14 +86,16 @@ fn all_keys(
         }
         Special::Auth
         | Special::Channels
+        | Special::Copy
         | Special::Count
         | Special::Delete
         | Special::Discard
         | Special::Exec
-        | Special::Expire
+        | Special::Expire(_)
         | Special::Geo(_)
         | Special::Glob
         | Special::Hello
+        | Special::Move
         | Special::Multi
         | Special::Publish
         | Special::Random
@@ -91,6 +106,7 @@ fn all_keys(
         | Special::Streams
         | Special::Subscribe(_)
         | Special::Subscribers
+        | Special::Swap
         | Special::Tracking
         | Special::Unsubscribe(_)
         | Special::Web => None,
@@ -101,6 +117,10 @@ impl AllKeys {
     fn begin(self, rule: Rule, talk: &mut Talk, out: &mut Edits) {
         let (inside, errand) = match self {
             Self::Done(inside, errand) => (inside, errand),
+            Self::Databases(databases) => {
+                talk.pending.push_back(Pending::new(Rule::Plain));
+                return out.make(&flush_databases(databases));
+            }
             Self::Nonsense => {
                 talk.pending.push_back(Pending::new(Rule::Plain));
                 return out.make(&resp::command(&["SCAN", "0", "nonsense"]));
@@ -124,12 +144,13 @@ fn effect(special: Special, arguments: &[&[u8]], talk: &mut Talk) -> Effect {
     match special {
         Special::Auth => Effect::Auth(Credentials(owned(&arguments[1..]))),
         Special::Delete if talk.purpose == Purpose::KeepAndTell => {
-            Effect::Deleted(owned(&arguments[1..]))
+            let shared = |key: &Vec<u8>| talk.namespace.shares(key);
+            let mut keys: Vec<Vec<u8>> = owned(&arguments[1..]);
+            keys.retain(|key| !shared(key));
+            Effect::Deleted(keys)
         }
-        Special::Expire if talk.purpose == Purpose::KeepAndTell => {
-            let span = arguments.get(2).and_then(|span| integer(span));
-            let ends = span.is_some_and(|span| span <= 0);
-            if ends { Effect::Deleted(owned(&arguments[1..2])) } else { Effect::None }
+        Special::Expire(expiry) if talk.purpose == Purpose::KeepAndTell => {
+            expired(expiry, arguments, &talk.namespace).map_or(Effect::None, Effect::Expired)
         }
         Special::Discard => {
             talk.asked_multi = false;
@@ -146,6 +167,7 @@ fn effect(special: Special, arguments: &[&[u8]], talk: &mut Talk) -> Effect {
         }
         Special::Reset => {
             talk.asked_multi = false;
+            talk.home = if talk.databases.is_some() { Home::Away } else { Home::There };
             Effect::Reset
         }
         Special::Select => {
@@ -158,35 +180,76 @@ fn effect(special: Special, arguments: &[&[u8]], talk: &mut Talk) -> Effect {
             Effect::Unsubscribe(feed, (named > 0).then_some(named))
         }
         Special::Channels
+        | Special::Copy
         | Special::Count
         | Special::Delete
-        | Special::Expire
+        | Special::Expire(_)
         | Special::Flush { .. }
         | Special::Geo(_)
         | Special::Glob
+        | Special::Move
         | Special::Publish
         | Special::Random
         | Special::Scan
         | Special::Sort
         | Special::Streams
         | Special::Subscribers
+        | Special::Swap
         | Special::Tracking
         | Special::Web => Effect::None,
     }
 }
 
-/// Puts the prefix where it belongs.
-fn change(special: Special, sent: &mut Vec<Vec<u8>>, namespace: &Namespace) {
+/// The key that is gone at once, or at a time that may be over. What the server refuses is neither.
+fn expired(expiry: Expiry, arguments: &[&[u8]], namespace: &Namespace) -> Option<Expired> {
+    let number = |at: usize| arguments.get(at).and_then(|text| integer(text));
+    let seconds = |seconds: i64| seconds.saturating_mul(1000);
+    let at = match expiry {
+        Expiry::Span if number(2)? <= 0 => None,
+        Expiry::Span => return None,
+        Expiry::Seconds => Some(seconds(number(2)?)),
+        Expiry::Millis => Some(number(2)?),
+        Expiry::Option => {
+            let is =
+                |word: &str| arguments.get(2)?.eq_ignore_ascii_case(word.as_bytes()).then_some(());
+            let at = number(3)?;
+            Some(if is("EXAT").is_some() { seconds(at) } else { is("PXAT").map(|()| at)? })
+        }
+    };
+    let key = arguments.get(1).filter(|key| !namespace.shares(key))?.to_vec();
+    Some(Expired { key, at, conditional: expiry != Expiry::Option && arguments.len() > 3 })
+}
+
+/// Puts the prefix where it belongs, and numbers databases as the server does.
+fn change(special: Special, sent: &mut Vec<Vec<u8>>, talk: &Talk) {
+    let namespace = &talk.namespace;
     let key = |argument: &mut Vec<u8>| *argument = namespace.add(argument);
+    // All keys, and channels by pattern, are the own ones.
+    let pattern = |argument: &mut Vec<u8>| *argument = [namespace.prefix(), argument].concat();
     let channel = |argument: &mut Vec<u8>| add_to_channel(argument, namespace);
+    let database = |argument: &mut Vec<u8>| {
+        *argument = talk.databases.map_or_else(|| argument.clone(), |own| own.argument(argument));
+    };
     match special {
         Special::Channels => match &mut sent[..] {
             [_, _] => sent.push([namespace.prefix(), b"*"].concat()),
-            [_, _, pattern] => key(pattern),
+            [_, _, text] => pattern(text),
             _ => {}
         },
+        Special::Copy => {
+            let arguments: Vec<&[u8]> = sent.iter().map(Vec::as_slice).collect();
+            for at in values_of(&["DB"], &[], 3, &arguments) {
+                database(&mut sent[at]);
+            }
+            sent.iter_mut().skip(1).take(2).for_each(key);
+        }
+        Special::Move => {
+            sent.iter_mut().skip(1).take(1).for_each(key);
+            sent.iter_mut().skip(2).for_each(database);
+        }
+        Special::Select | Special::Swap => sent.iter_mut().skip(1).for_each(database),
         Special::Delete => sent[1..].iter_mut().for_each(key),
-        Special::Expire => sent.iter_mut().skip(1).take(1).for_each(key),
+        Special::Expire(_) => sent.iter_mut().skip(1).take(1).for_each(key),
         Special::Geo(options) => {
             let arguments: Vec<&[u8]> = sent.iter().map(Vec::as_slice).collect();
             let stores = values_of(&["STORE", "STOREDIST"], &["COUNT"], options, &arguments);
@@ -196,8 +259,8 @@ fn change(special: Special, sent: &mut Vec<Vec<u8>>, namespace: &Namespace) {
             sent.iter_mut().skip(1).take(1).for_each(key);
         }
         Special::Glob => {
-            if let [_, pattern] = &mut sent[..] {
-                key(pattern);
+            if let [_, text] = &mut sent[..] {
+                pattern(text);
             }
         }
         Special::Publish => sent.iter_mut().skip(1).take(1).for_each(channel),
@@ -223,7 +286,6 @@ fn change(special: Special, sent: &mut Vec<Vec<u8>>, namespace: &Namespace) {
         | Special::Multi
         | Special::Random
         | Special::Reset
-        | Special::Select
         | Special::Web => {}
     }
 }
@@ -242,7 +304,8 @@ pub fn place_in_channel(channel: &[u8]) -> Option<usize> {
 
 fn add_to_channel(channel: &mut Vec<u8>, namespace: &Namespace) {
     if let Some(place) = place_in_channel(channel) {
-        channel.splice(place..place, namespace.prefix().iter().copied());
+        let prefix = namespace.before(&channel[place..]).to_vec();
+        channel.splice(place..place, prefix);
     }
 }
 
@@ -273,7 +336,7 @@ fn scan(sent: &mut Vec<Vec<u8>>, namespace: &Namespace) {
     let arguments: Vec<&[u8]> = sent.iter().map(Vec::as_slice).collect();
     let patterns = values_of(&["MATCH"], &["COUNT", "TYPE"], 2, &arguments);
     for at in &patterns {
-        sent[*at] = namespace.add(&sent[*at]);
+        sent[*at] = [namespace.prefix(), &sent[*at]].concat();
     }
     if patterns.is_empty() {
         sent.extend([b"MATCH".to_vec(), [namespace.prefix(), b"*"].concat()]);

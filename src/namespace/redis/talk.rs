@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::commands::{Feed, Rule};
+use super::databases::Databases;
 use super::errand::Errand;
 use crate::namespace::Namespace;
 pub use crate::namespace::reading::{Counts, Purpose};
@@ -22,6 +23,11 @@ impl Pending {
     /// An answer with keys by `rule`.
     pub const fn new(rule: Rule) -> Self {
         Self { rule, names_keys: false, effect: Effect::None }
+    }
+
+    /// Whether a text, a number or a word that answers it is passed on and nothing else done.
+    pub const fn is_plain(&self) -> bool {
+        matches!((&self.effect, self.rule), (Effect::None, Rule::Plain | Rule::Value))
     }
 
     /// An answer with an effect.
@@ -59,6 +65,19 @@ pub enum Effect {
     Errand,
     /// These keys are gone, without the prefix.
     Deleted(Vec<Vec<u8>>),
+    /// This one is gone at a time, if the answer says so.
+    Expired(Expired),
+}
+
+/// A key whose time is over.
+#[derive(Debug)]
+pub struct Expired {
+    /// The key, without the prefix.
+    pub key: Vec<u8>,
+    /// When, in milliseconds since 1970; none: at once.
+    pub at: Option<i64>,
+    /// There were conditions: only a 1 says that they hold.
+    pub conditional: bool,
 }
 
 /// What `AUTH` was told: a password, or a user and a password.
@@ -78,6 +97,26 @@ pub struct Deleted {
     pub database: u32,
     /// The keys, without a prefix.
     pub keys: Vec<Vec<u8>>,
+    /// By when they are gone, in milliseconds since 1970; none: they are.
+    pub at: Option<i64>,
+}
+
+impl Deleted {
+    /// Whether they are gone at the time `now`, in milliseconds since 1970.
+    pub fn is_done(&self, now: u64) -> bool {
+        self.at.is_none_or(|at| u64::try_from(at).unwrap_or(0) <= now)
+    }
+}
+
+/// Whether the connection is in a database of its release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// It is, or the release has all.
+    There,
+    /// It has to be brought there first.
+    Away,
+    /// The server did not let it, and said why.
+    Barred(Box<str>),
 }
 
 /// What requests and answers of one connection know of each other.
@@ -95,7 +134,11 @@ pub struct Talk {
     pub errand: Option<Errand>,
     /// The server would not say what it knows of the command at hand.
     pub cannot_learn: bool,
-    /// The database.
+    /// The databases of the release, if it does not have all.
+    pub databases: Option<Databases>,
+    /// Whether the connection is in one of them.
+    pub home: Home,
+    /// The database, as the client counts.
     pub database: u32,
     /// The version of the protocol.
     pub protocol: u8,
@@ -125,6 +168,8 @@ impl Talk {
             asked_multi: false,
             errand: None,
             cannot_learn: false,
+            databases: None,
+            home: Home::There,
             database: 0,
             protocol: 2,
             queued: None,
@@ -207,7 +252,12 @@ impl Talk {
             }
             Effect::Auth(credentials) if !failed => self.credentials = Some(credentials),
             Effect::Deleted(keys) if !failed && !keys.is_empty() => {
-                self.deleted.push(Deleted { database: self.database, keys });
+                self.deleted.push(Deleted { database: self.database, keys, at: None });
+            }
+            Effect::Expired(Expired { key, at, conditional })
+                if !failed && (!conditional || line == b":1") =>
+            {
+                self.deleted.push(Deleted { database: self.database, keys: vec![key], at });
             }
             Effect::Multi
             | Effect::Reset
@@ -215,6 +265,7 @@ impl Talk {
             | Effect::Hello(..)
             | Effect::Auth(_)
             | Effect::Deleted(_)
+            | Effect::Expired(_)
             | Effect::None
             | Effect::Subscribe(..)
             | Effect::Unsubscribe(..)

@@ -6,6 +6,7 @@ use proptest::sample::select;
 
 use super::*;
 use crate::namespace::resp;
+use crate::namespace::sharing::Sharing;
 
 /// A session and what came out of it.
 struct Told {
@@ -278,7 +279,9 @@ fn deletions_are_told_once_they_are_done() {
     assert!(told.session.deleted().is_empty(), "nothing is done yet");
     told.server(b":2\r\n-ERR no\r\n:1\r\n").unwrap();
     let keys = |keys: &[&str]| keys.iter().map(|key| key.as_bytes().to_vec()).collect::<Vec<_>>();
-    assert_eq!(told.session.deleted(), [Deleted { database: 0, keys: keys(&["a", "b"]) }]);
+    let at_once = Deleted { database: 0, keys: keys(&["a", "b"]), at: None };
+    assert!(at_once.is_done(0));
+    assert_eq!(told.session.deleted(), [at_once]);
     let transaction = ["MULTI", "GETDEL x", "UNLINK y", "EXEC"].map(request).concat();
     told.client(transaction.as_bytes()).unwrap();
     told.server(b"+OK\r\n+QUEUED\r\n+QUEUED\r\n").unwrap();
@@ -288,6 +291,113 @@ fn deletions_are_told_once_they_are_done() {
         told.session.deleted().into_iter().map(|deleted| deleted.keys).collect();
     assert_eq!(deleted, [keys(&["x"]), keys(&["y"])]);
     assert_eq!(told.session.counts().misses, 1);
+}
+
+#[test]
+fn what_is_over_at_a_time_is_deleted_once_it_has_come() {
+    let lines = [
+        "EXPIREAT a 5",
+        "PEXPIREAT b -7",
+        "GETEX c EXAT 5",
+        "GETEX d PXAT 5",
+        "GETEX e EX 5",
+        "GETEX",
+        "EXPIRE f -1 GT",
+        "EXPIRE g -1 GT",
+        "EXPIREAT h x",
+    ];
+    let mut told = Told::new(usize::MAX);
+    told.client(lines.map(request).concat().as_bytes()).unwrap();
+    told.server(b":1\r\n:0\r\n$1\r\nx\r\n$-1\r\n$-1\r\n-ERR no\r\n:0\r\n:1\r\n-ERR no\r\n")
+        .unwrap();
+    let deleted = told.session.deleted();
+    let found: Vec<(String, Option<i64>)> =
+        deleted.iter().map(|deleted| (text(&deleted.keys[0]), deleted.at)).collect();
+    let expected =
+        [("a", Some(5000)), ("b", Some(-7)), ("c", Some(5000)), ("d", Some(5)), ("g", None)];
+    assert_eq!(found, expected.map(|(key, at)| (key.to_owned(), at)));
+    let done = |now| deleted.iter().filter(|deleted| deleted.is_done(now)).count();
+    assert_eq!((done(0), done(5), done(4999), done(5000)), (2, 3, 3, 5));
+}
+
+#[test]
+fn shared_keys_and_channels_stay_as_they_are() {
+    for step in [usize::MAX, 1] {
+        let sharing = Sharing::new(&["q:c:*".into()], &["q:*".into(), "news".into()]);
+        let mut told = Told::new(step);
+        let namespace: Namespace = "ns".parse().unwrap();
+        told.session =
+            Session::new(namespace.but_for(sharing), Commands::default(), Purpose::KeepAndTell);
+        let mut sent = |line: &str| told.client(request(line).as_bytes()).unwrap();
+        for (line, expected) in [
+            ("MGET q:1 a q:c:1", "MGET q:1 ns:a ns:q:c:1"),
+            ("EVAL x 2 q:1 a b", "EVAL x 2 q:1 ns:a b"),
+            ("BLPOP q:1 a 0", "BLPOP q:1 ns:a 0"),
+            ("SORT q:1 BY w_* GET q:* STORE a", "SORT q:1 BY ns:w_* GET q:* STORE ns:a"),
+            ("XREAD STREAMS q:s s 0 0", "XREAD STREAMS q:s ns:s 0 0"),
+            ("SCAN 0 MATCH q:*", "SCAN 0 MATCH ns:q:*"),
+            ("KEYS q:*", "KEYS ns:q:*"),
+            ("DEL q:1 a", "DEL q:1 ns:a"),
+            ("EXPIRE q:1 0", "EXPIRE q:1 0"),
+            ("PUBLISH news x", "PUBLISH news x"),
+            ("PUBLISH olds x", "PUBLISH ns:olds x"),
+            ("PSUBSCRIBE __keyspace@0__:q:1", "PSUBSCRIBE __keyspace@0__:q:1"),
+        ] {
+            assert_eq!(sent(line), request(expected));
+        }
+        let lists = "*2\r\n+v\r\n+w\r\n*2\r\n+v\r\n+w\r\n".to_owned();
+        let answer = lists + "*2\r\n$3\r\nq:1\r\n$1\r\nx\r\n*0\r\n*-1\r\n";
+        assert_eq!(told.server(answer.as_bytes()).unwrap(), answer);
+        told.server(b"*2\r\n$1\r\n0\r\n*0\r\n*0\r\n:2\r\n:1\r\n:0\r\n:0\r\n").unwrap();
+        let deleted = told.session.deleted();
+        assert_eq!((deleted.len(), &deleted[0].keys), (1, &vec![b"a".to_vec()]));
+        let event = "*4\r\n$8\r\npmessage\r\n$18\r\n__keyevent@0__:set\r\n$18\r\n__keyevent@0__:set\r\n$3\r\nq:1\r\n";
+        let confirmed = "*3\r\n$10\r\npsubscribe\r\n$18\r\n__keyevent@0__:set\r\n:1\r\n";
+        told.server(confirmed.as_bytes()).unwrap();
+        assert_eq!(told.server(event.as_bytes()).unwrap(), event);
+        let foreign = event.replace("$3\r\nq:1", "$5\r\nq:c:1");
+        assert_eq!(told.server(foreign.as_bytes()).unwrap(), "");
+    }
+}
+
+#[test]
+fn databases_are_counted_from_the_first_of_the_release() {
+    let mut told = Told::new(usize::MAX);
+    let all = Session::new(Namespace::nothing(), Commands::default(), Purpose::KeepAndTell);
+    told.session = all.within(Some("8-15".parse().unwrap()));
+    let ask = |told: &mut Told, line: &str| told.client(request(line).as_bytes()).unwrap();
+    // The first command waits until the connection is where it belongs.
+    assert_eq!(ask(&mut told, "PING"), request("SELECT 8"));
+    assert!(told.session.is_busy());
+    assert_eq!(told.server(b"-NOAUTH Authentication required.\r\n").unwrap(), "");
+    assert_eq!(ask(&mut told, "AUTH p"), "*1\r\n$3\r\nGET\r\n".to_owned() + &request("AUTH p"));
+    let refused = told.server(b"-ERR wrong number\r\n+OK\r\n").unwrap();
+    assert_eq!(refused, "-NOAUTH Authentication required.\r\n+OK\r\n");
+    assert_eq!(ask(&mut told, "DBSIZE"), request("SELECT 8"));
+    told.server(b"+OK\r\n").unwrap();
+    assert_eq!(ask(&mut told, "PING"), request("DBSIZE") + &request("PING"));
+    told.server(b":0\r\n+PONG\r\n").unwrap();
+    for (line, expected) in [
+        ("SELECT 7", "SELECT 15"),
+        ("SELECT 8", "SELECT -1"),
+        ("SELECT x", "SELECT x"),
+        ("SWAPDB 0 1", "SWAPDB 8 9"),
+        ("MOVE k 2", "MOVE k 10"),
+        ("COPY a b DB 3 REPLACE", "COPY a b DB 11 REPLACE"),
+        ("DBSIZE", "DBSIZE"),
+        ("FLUSHDB ASYNC", "FLUSHDB ASYNC"),
+        ("RANDOMKEY", "RANDOMKEY"),
+        ("DEL k", "DEL k"),
+    ] {
+        assert_eq!(ask(&mut told, line), request(expected));
+    }
+    assert!(ask(&mut told, "FLUSHALL").ends_with("$1\r\n0\r\n$1\r\n8\r\n$2\r\n15\r\n"));
+    told.server(b"+OK\r\n-ERR\r\n-ERR\r\n+OK\r\n:1\r\n:1\r\n:0\r\n+OK\r\n$-1\r\n:1\r\n+OK\r\n")
+        .unwrap();
+    assert_eq!(told.session.deleted()[0].database, 7);
+    assert_eq!(ask(&mut told, "RESET"), request("RESET"));
+    told.server(b"+RESET\r\n").unwrap();
+    assert_eq!(ask(&mut told, "DBSIZE"), request("SELECT 8"));
 }
 
 #[test]
@@ -317,7 +427,7 @@ fn what_is_no_resp_is_refused_by_name() {
     assert_eq!(told.server(b"HTTP/1.1 400\r\n"), Err(Violation::Answer));
     let mut told = Told::new(usize::MAX);
     told.client(request("GET a").as_bytes()).unwrap();
-    assert_eq!(told.server("*1\r\n".repeat(200).as_bytes()), Err(Violation::Depth));
+    assert_eq!(told.server("*1\r\n".repeat(8193).as_bytes()), Err(Violation::Depth));
 }
 
 #[test]
