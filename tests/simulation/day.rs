@@ -8,14 +8,17 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use weir::analysis::{Counts, Judge, Settings, Verdict, WhenUnproven, Window};
 use weir::rollout::{
-    Actor, Cause, Change, Command, Direction, Event, Facts, Input, Order, Plan, ReleaseFacts,
-    RolloutId, Stage, Stages, State, Tier, TierFacts, step,
+    Actor, CacheFacts, Cause, Change, Command, Direction, Emptying, Event, Facts, Input,
+    OnRollback, Order, Plan, ReleaseFacts, RolloutId, Stage, Stages, State, Tier, TierFacts, step,
 };
 use weir::time::Timestamp;
 use weir::traffic::{Salt, Sticky, TierName, Version, Weight};
 
 /// Moments of a day.
 const MOMENTS: usize = 400;
+
+/// For how long a release may have no users until its cache is empty when they come back.
+const STALE_AFTER: Duration = Duration::from_mins(5);
 
 /// Seconds of one window.
 const SPAN: u64 = 5;
@@ -306,6 +309,7 @@ impl Day {
             }
             Ok(events) => {
                 self.raises_have_a_ground(input, &events);
+                self.caches_begin_anew_with_users(&events);
                 self.record(events);
             }
         }
@@ -533,6 +537,36 @@ impl Day {
         assert!(!(refused && (tier.rollout.is_some() || back)), "a roll back was refused");
     }
 
+    /// What a release has that is rolled back is gone, and nobody comes back to what is old; and no
+    /// cache is emptied under users.
+    fn caches_begin_anew_with_users(&self, events: &[Event]) {
+        let listed = |version: &Version| self.facts.caches[0].versions.contains(version);
+        let emptied = |version: &Version| {
+            events.iter().find_map(|event| match &event.change {
+                Change::Emptied { release, why, .. } if release == version => Some(why),
+                _ => None,
+            })
+        };
+        for event in events {
+            match &event.change {
+                Change::RolledBack { from, to, .. } => {
+                    let gone = emptied(from) == Some(&Emptying::RolledBack);
+                    assert_eq!(gone, listed(from), "what {from} had");
+                    if let Some(Emptying::Stale { away }) = emptied(to) {
+                        assert!(*away > STALE_AFTER, "{to} was left {away:?} ago");
+                    }
+                }
+                Change::Emptied {
+                    release, why: Emptying::Stale { .. } | Emptying::Again, ..
+                } => {
+                    let had_users = self.tier().serves(release) && self.pending.is_none();
+                    assert!(!had_users, "{release} has users");
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// A weight rises by a proof, by an allowed timeout, or by an order.
     fn raises_have_a_ground(&self, input: &Input, events: &[Event]) {
         for event in events {
@@ -615,6 +649,12 @@ fn facts(analysis: Settings, places: &[(u16, u16)]) -> Facts {
         own: vec![],
         salt: Salt::new([7; 16]),
         observe: false,
-        caches: vec![],
+        caches: vec![CacheFacts {
+            name: "pages".into(),
+            versions: places.iter().map(|(number, _)| self::release(*number)).collect(),
+            tiers: vec![],
+            on_rollback: OnRollback::Drop,
+            stale_after: Some(STALE_AFTER),
+        }],
     }
 }

@@ -511,6 +511,41 @@ fn answer() -> impl Strategy<Value = Vec<u8>> {
     nested.prop_map(String::into_bytes)
 }
 
+#[test]
+fn a_part_that_begins_anew_is_turned_to_between_two_commands() {
+    let next: Namespace = "ns.g5".parse().unwrap();
+    for (asked, turns) in [
+        ("", true),
+        ("*2\r\n$3\r\nGET\r\n$1\r\n", false),
+        ("GET a\r\n", false),
+        ("MULTI\r\n", false),
+        ("SUBSCRIBE a\r\n", false),
+        ("CLIENT TRACKING ON\r\n", false),
+    ] {
+        let mut told = Told::new(usize::MAX);
+        told.client(asked.as_bytes()).unwrap();
+        assert_eq!(told.session.turn(&next), turns, "{asked:?}");
+        assert!(told.session.turn(&"ns".parse().unwrap()) || turns, "it is there: {asked:?}");
+    }
+    // Once the answers are there; but not where the server holds something under the old name.
+    for (asked, answered, turns) in [
+        ("GET a\r\n", "$-1\r\n", true),
+        ("MULTI\r\nEXEC\r\n", "+OK\r\n*0\r\n", true),
+        ("MULTI\r\n", "+OK\r\n", false),
+        ("SUBSCRIBE a\r\n", "*3\r\n$9\r\nsubscribe\r\n$4\r\nns:a\r\n:1\r\n", false),
+        ("CLIENT TRACKING ON\r\n", "+OK\r\n", false),
+    ] {
+        let mut told = Told::new(usize::MAX);
+        told.client(asked.as_bytes()).unwrap();
+        told.server(answered.as_bytes()).unwrap();
+        assert_eq!(told.session.turn(&next), turns, "{asked:?}");
+        if turns {
+            let sent = told.client(b"GET a\r\n").unwrap();
+            assert_eq!(sent, request("GET ns.g5:a"));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
