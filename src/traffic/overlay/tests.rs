@@ -284,7 +284,121 @@ fn a_cookie_of_the_app_with_a_like_name_is_left_alone() {
     assert_eq!(cookies.request(&[strange], &side).unwrap(), b"a=1; b=2");
 }
 
+/// What may happen to a browser and to the tier.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    GraceEnds,
+    Logout(&'static str),
+    /// A logout that writes another session.
+    Parting(&'static str),
+    Promote,
+    Rollback,
+    Start,
+    Visit(&'static str),
+    Write(&'static str),
+}
+
+/// Version 1 and its successor 2, one browser, and what must hold in any order.
+#[derive(Default)]
+struct Story {
+    tier: Tier,
+    browser: Browser,
+    /// Writes so far, and those that a logout has put an end to.
+    writes: u32,
+    over: u32,
+}
+
+impl Story {
+    fn step(&mut self, cookies: &Cookies, step: Step) {
+        let open = self.tier.canary.is_some();
+        match step {
+            Step::GraceEnds if self.tier.stable == "2" => self.tier = LATER,
+            Step::Promote if open => self.tier = PROMOTED,
+            Step::Rollback if open || self.tier.replaced.is_some() => self.tier = BEFORE,
+            Step::Start if self.tier.stable == "1" => self.tier = SPLIT,
+            Step::Visit(version) => self.ask(cookies, version, &[]),
+            Step::Write(version) => {
+                self.writes += 1;
+                let written = self.writes;
+                self.ask(cookies, version, &[&login(&format!("{version}.{written}"))]);
+                if self.tier.serves(version) {
+                    let read = self.browser.ask(cookies, &self.tier, version, &[]);
+                    assert_eq!(
+                        read,
+                        Some(format!("{version}.{written}")),
+                        "it reads what it wrote"
+                    );
+                }
+            }
+            Step::Logout(version) if self.tier.serves(version) => {
+                self.ask(cookies, version, &["s=; Path=/; Max-Age=0"]);
+                self.over = self.writes;
+            }
+            Step::Parting(version) if self.tier.serves(version) => {
+                self.over = self.writes;
+                self.writes += 1;
+                self.browser.logs_out = true;
+                let written = format!("{version}.{}", self.writes);
+                self.browser.ask(cookies, &self.tier, version, &[&login(&written)]);
+            }
+            Step::GraceEnds
+            | Step::Logout(_)
+            | Step::Parting(_)
+            | Step::Promote
+            | Step::Rollback
+            | Step::Start => {}
+        }
+    }
+
+    fn ask(&mut self, cookies: &Cookies, version: &str, set: &[&str]) {
+        if !self.tier.serves(version) {
+            return;
+        }
+        let Some(read) = self.browser.ask(cookies, &self.tier, version, set) else { return };
+        let (by, written) = read.split_once('.').unwrap();
+        assert!(by <= version, "{version} reads what {by} has written");
+        assert!(
+            written.parse::<u32>().unwrap() > self.over,
+            "{version} reads {read} after a logout"
+        );
+    }
+}
+
+impl Tier {
+    fn serves(&self, version: &str) -> bool {
+        self.stable == version || self.canary == Some(version)
+    }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let version = || select(&["1", "2"][..]);
+    let step = prop_oneof![
+        1 => Just(Step::GraceEnds),
+        2 => version().prop_map(Step::Logout),
+        2 => version().prop_map(Step::Parting),
+        2 => Just(Step::Promote),
+        3 => Just(Step::Rollback),
+        4 => Just(Step::Start),
+        5 => version().prop_map(Step::Visit),
+        5 => version().prop_map(Step::Write),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
 proptest! {
+    #[test]
+    fn in_any_order_stable_reads_only_what_it_can_and_a_logout_ends_all(steps in steps()) {
+        let cookies = cookies(Keeping::Overlay);
+        let mut story = Story { tier: BEFORE, ..Story::default() };
+        for step in steps {
+            story.step(&cookies, step);
+        }
+        // At last nothing but the plain cookie is left.
+        story.tier = if story.tier.stable == "2" { LATER } else { BEFORE };
+        story.ask(&cookies, story.tier.stable, &[]);
+        prop_assert!(story.browser.names().iter().all(|name| *name == "s"));
+    }
+
     #[test]
     fn what_is_renamed_is_given_back(value in "[!-:<-~]{0,40}", path in "/[a-z/]{0,10}") {
         let cookies = cookies(Keeping::Overlay);
