@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::support::client::Client;
+use super::support::http2::Http2;
 use super::support::program::{Program, free_address};
 use super::support::upstream::Upstream;
 
@@ -20,7 +21,14 @@ struct World {
 
 impl World {
     fn start(within: &str) -> Self {
-        let (stable, canary) = (Upstream::start("1.0.0"), Upstream::start("1.1.0"));
+        let canary = Upstream::start("1.1.0");
+        let there = canary.address.to_string();
+        Self::with(within, canary, &there)
+    }
+
+    /// The same with the canary `there`.
+    fn with(within: &str, canary: Upstream, there: &str) -> Self {
+        let stable = Upstream::start("1.0.0");
         let door = free_address();
         let program = Program::start(&format!(
             r#"
@@ -34,12 +42,12 @@ sticky   = "none"
 warm     = {{ requests = 20, within = "{within}" }}
 releases = [
   {{ version = "1.0.0", upstreams = ["{}"] }},
-  {{ version = "1.1.0", upstreams = ["{}"] }},
+  {{ version = "1.1.0", upstreams = ["{there}"] }},
 ]
 [rollout]
 stages = [{{ weight = "50%", bake = "1h" }}]
 "#,
-            stable.address, canary.address
+            stable.address
         ));
         let world = Self { program, stable, canary, door };
         eventually("both are well", || {
@@ -154,4 +162,17 @@ fn an_advance_does_not_wait_for_the_warm_up() {
         world.visit("/user", "");
         world.has_users()
     });
+}
+
+#[test]
+fn a_canary_that_speaks_http2_is_warmed_in_it() {
+    let canary = Http2::start(100);
+    let world = World::with("30s", Upstream::start("unused"), &format!("h2c://{}", canary.address));
+    world.visit("/page?a=b", "");
+    world.program.say(&["start", "web"]);
+    eventually("it is warm", || world.program.log().contains("the canary is warmed"));
+    let head = canary.last_head().to_ascii_lowercase();
+    for part in ["/page?a=b", "weir-warm-up", "x-weir-cache-namespace", "x-forwarded-proto"] {
+        assert!(head.contains(part), "{part}: {head}");
+    }
 }

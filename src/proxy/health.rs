@@ -5,7 +5,8 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Uri;
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue, Uri};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -127,7 +128,11 @@ impl Check {
         let Some(path) = &self.settings.path else { return Ok(()) };
         let status = match protocol {
             Protocol::Http1 => self.get(socket, path).await?,
-            Protocol::Http2 => http2::status(socket, self.uri(path)?, AGENT).await?.into(),
+            Protocol::Http2 => {
+                let agent = (USER_AGENT, HeaderValue::from_static(AGENT));
+                let fields = HeaderMap::from_iter([agent]);
+                http2::status(socket, self.uri(path)?, fields).await?.into()
+            }
         };
         match status {
             Some(200..400) => Ok(()),

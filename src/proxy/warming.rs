@@ -3,11 +3,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -133,6 +134,8 @@ impl Warming {
         if failed > 0 || !in_time {
             let error = error.unwrap_or_else(|| "the time is over".into());
             tracing::warn!(%tier, %version, requests, answered, failed, %error, "the warm-up is not whole");
+        } else if requests == 0 {
+            tracing::info!(%tier, %version, "nothing is known that the canary could be warmed with");
         } else {
             tracing::info!(%tier, %version, answered, "the canary is warmed");
         }
@@ -172,9 +175,27 @@ impl Warming {
                 let scheme = if line.is_tls { "https" } else { "http" };
                 let uri = Uri::builder().scheme(scheme).authority(host);
                 let uri = uri.path_and_query(&*request.target).build().map_err(io::Error::other)?;
-                http2::status(socket, uri, AGENT).await.map(Some)
+                let fields = self.fields(request).into_iter().map(|(name, value)| {
+                    let value = HeaderValue::try_from(value).map_err(io::Error::other)?;
+                    Ok((HeaderName::from_static(name), value))
+                });
+                let fields = fields.collect::<io::Result<HeaderMap>>()?;
+                http2::status(socket, uri, fields).await.map(Some)
             }
         }
+    }
+
+    /// What a request says besides its Host: as much of a user's as is not theirs.
+    fn fields(&self, request: &Replayed) -> Vec<(&'static str, String)> {
+        let scheme = if request.secure { "https" } else { "http" };
+        let namespace = self.namespace.as_ref().map(ToString::to_string);
+        let always = [
+            ("user-agent", AGENT.to_owned()),
+            ("accept", "*/*".to_owned()),
+            ("x-forwarded-proto", scheme.to_owned()),
+            ("x-forwarded-host", request.host.to_string()),
+        ];
+        always.into_iter().chain(namespace.map(|name| ("x-weir-cache-namespace", name))).collect()
     }
 
     async fn get(
@@ -183,15 +204,11 @@ impl Warming {
         host: &str,
         request: &Replayed,
     ) -> io::Result<Option<u16>> {
-        let scheme = if request.secure { "https" } else { "http" };
-        let part = self.namespace.as_ref().map_or_else(String::new, |namespace| {
-            format!("x-weir-cache-namespace: {namespace}\r\n")
-        });
-        let head = format!(
-            "GET {} HTTP/1.1\r\nhost: {host}\r\nuser-agent: {AGENT}\r\naccept: */*\r\n\
-             x-forwarded-proto: {scheme}\r\nx-forwarded-host: {}\r\n{part}connection: close\r\n\r\n",
-            request.target, request.host
-        );
+        let mut head = format!("GET {} HTTP/1.1\r\nhost: {host}\r\n", request.target);
+        for (name, value) in self.fields(request) {
+            _ = write!(head, "{name}: {value}\r\n");
+        }
+        head += "connection: close\r\n\r\n";
         socket.write_all(head.as_bytes()).await?;
         // TLS holds back what is not flushed.
         socket.flush().await?;

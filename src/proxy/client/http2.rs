@@ -14,7 +14,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
@@ -495,15 +495,16 @@ fn broken_off(error: &h2::Error) -> Option<Result<Frame<Bytes>, BodyError>> {
     if is_whole { None } else { Some(Err(BodyError::Broken)) }
 }
 
-/// The status with which `socket` answers a GET of `uri` without a body, for a health check.
-pub async fn status(socket: Socket, uri: Uri, agent: &'static str) -> io::Result<u16> {
+/// The status with which `socket` answers a GET of `uri` with `fields` and without a body, which
+/// Weir itself asks for.
+pub async fn status(socket: Socket, uri: Uri, fields: HeaderMap) -> io::Result<u16> {
     let handshake = builder(&Limits::default()).handshake(socket).await;
     let (mut sender, mut connection) = handshake.map_err(io::Error::other)?;
     settled(&sender, &mut connection).await.map_err(io::Error::other)?;
     let mut request = Request::new(());
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_2;
-    request.headers_mut().insert(http::header::USER_AGENT, HeaderValue::from_static(agent));
+    *request.headers_mut() = fields;
     let (response, _) = sender.send_request(request, true).map_err(io::Error::other)?;
     drop(sender);
     let mut connection = std::pin::pin!(connection);
