@@ -7,6 +7,7 @@
 //!   (a rescue, a new table) passes by the cache.
 
 mod giving;
+mod pump;
 mod refresh;
 
 use std::rc::Rc;
@@ -18,10 +19,8 @@ use http::header::{
     CONTENT_LENGTH, CONTENT_LOCATION, HOST, IF_RANGE, LOCATION, RANGE, SET_COOKIE, TRAILER,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Body as _;
 
 use super::body::{Lease, RequestBody};
-use super::client;
 use super::forward::{self, Answer, Failure};
 use super::headers::{FORWARDED_HOST, FORWARDED_PROTO};
 use super::line::{Exchange, Stage};
@@ -29,7 +28,7 @@ use super::place::Place;
 use super::seen::Field;
 use super::worker::Worker;
 use crate::cache::http::{
-    Fill, Head, HttpCache, Kept, Key, Landing, Lead, Reading, Seat, Space, Ticket, Wait, Writer,
+    Fill, Head, HttpCache, Kept, Key, Landing, Lead, Reading, Seat, Space, Ticket, Wait,
 };
 use crate::clock;
 use crate::namespace::http::directives::Directives;
@@ -38,6 +37,7 @@ use crate::namespace::http::key::Purge;
 use crate::namespace::http::{head, key};
 use crate::traffic::affinity::OWN_COOKIE;
 use giving::Said;
+use pump::Pump;
 
 /// How long a request waits for one that asks for the same: a service that takes longer is asked by
 /// each for itself, so that one that hangs does not hold up all.
@@ -448,48 +448,6 @@ impl Visit {
 fn passed(mut answer: Answer, said: &Said) -> Served {
     giving::say(answer.response.headers_mut(), said);
     Served::Upstream(answer)
-}
-
-/// Takes an answer from its service into the cache, whoever waits for it.
-struct Pump {
-    visit: Visit,
-    writer: Writer,
-    lease: Lease,
-    lead: Option<Lead>,
-    patience: Duration,
-}
-
-impl Pump {
-    async fn run(self, mut incoming: client::Body) {
-        let Self { visit, writer, lease, lead, patience } = self;
-        let _busy = visit.worker.fetches.begin();
-        let mut incoming = std::pin::Pin::new(&mut incoming);
-        let whole = loop {
-            if !writer.ready().await {
-                visit.exchange.tally.leaves();
-                return;
-            }
-            let frame = std::future::poll_fn(|cx| incoming.as_mut().poll_frame(cx));
-            match tokio::time::timeout(patience, frame).await {
-                Ok(None) => break true,
-                Ok(Some(Ok(frame))) => {
-                    if let Some(piece) = frame.data_ref() {
-                        writer.write(piece);
-                    }
-                }
-                Ok(Some(Err(_))) | Err(_) => break false,
-            }
-        };
-        visit.exchange.tally.ends(whole);
-        if !whole {
-            return;
-        }
-        give_back(lease, &visit.exchange);
-        if !writer.finish() {
-            visit.cache.pass(&visit.key, Instant::now());
-        }
-        drop(lead);
-    }
 }
 
 /// The connection that an answer came on can be used again.

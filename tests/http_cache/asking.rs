@@ -119,3 +119,19 @@ fn a_client_may_insist_or_want_only_what_is_kept() {
     }
     assert_eq!(scene.apps[0].count("/"), 4);
 }
+
+#[test]
+fn a_cookie_that_comes_with_the_news_that_nothing_has_changed_is_for_who_asked() {
+    let scene = Scene::start(|ask| {
+        let lines = "cache-control: max-age=0\r\netag: \"one\"\r\n";
+        match ask.fields("if-none-match").first() {
+            Some(_) => answer(304, "cache-control: max-age=60\r\nset-cookie: id=1\r\n", ""),
+            None => answer(200, lines, "page"),
+        }
+    });
+    scene.get("/", "");
+    let asked = scene.get("/", "");
+    assert_eq!((asked.text().as_str(), asked.field("set-cookie")), ("page", Some("id=1")));
+    let next = scene.get("/", "");
+    assert_eq!((next.text().as_str(), next.field("set-cookie")), ("page", None));
+}

@@ -117,6 +117,23 @@ fn what_one_version_changes_is_thrown_away_for_the_other() {
     assert!(after.starts_with("1.0.0") && after != before, "{after}");
 }
 
+#[test]
+fn what_is_said_to_caches_on_the_way_during_a_split_is_not_kept() {
+    let scene = Scene::pair(|version, _| {
+        answer(200, "cache-control: max-age=600\r\ncontent-type: text/html\r\n", version)
+    });
+    let user = split(&scene, false);
+    for _ in 0..2 {
+        let page = scene.get("/", &user);
+        let said = page.field("cache-control").unwrap();
+        assert!(said.contains("private"), "no CDN may mix versions: {said}");
+    }
+    assert!(is_hit(&scene.get("/", &user)), "Weir keeps them apart by itself");
+    scene.program.say(&["promote", "web", "--yes"]);
+    let page = scene.get("/", "");
+    assert_eq!((is_hit(&page), page.field("cache-control")), (true, Some("max-age=600")));
+}
+
 /// Pages of the app.
 const PAGES: u64 = 40;
 
