@@ -134,7 +134,7 @@ impl Api {
                     reload,
                     reloads: Arc::new(Reloads::new(Timestamp::from_millis(1_000))),
                     keyring: Keyring::new(weir::proxy::PROTOCOLS).unwrap(),
-                    caches: admin::Caches::new(caches(), async || vec![], async |_| Ok(7)),
+                    caches: admin::Caches::new(caches(), async || vec![], async |_| Ok(Some(7))),
                     http_caches: admin::HttpCaches::new(answers, |_| 5),
                     not_ready: is_not_ready,
                 };

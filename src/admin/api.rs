@@ -328,8 +328,8 @@ pub struct CacheStatus {
 pub struct Dropped {
     /// Its name.
     pub namespace: String,
-    /// The keys that were deleted.
-    pub keys: u64,
+    /// The keys that were deleted; none: the server does not tell.
+    pub keys: Option<u64>,
 }
 
 /// Why something was not done.

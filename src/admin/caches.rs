@@ -17,7 +17,7 @@ use crate::metrics::CacheLedger;
 use crate::namespace::Namespace;
 
 type Looking = Pin<Box<dyn Future<Output = Vec<CacheStatus>> + Send>>;
-type Dropping = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;
+type Dropping = Pin<Box<dyn Future<Output = Result<Option<u64>, String>> + Send>>;
 
 /// The way to the caches.
 pub struct Caches {
@@ -37,7 +37,7 @@ impl Caches {
     ) -> Self
     where
         L: Future<Output = Vec<CacheStatus>> + Send + 'static,
-        E: Future<Output = Result<u64, String>> + Send + 'static,
+        E: Future<Output = Result<Option<u64>, String>> + Send + 'static,
     {
         Self {
             ledger,

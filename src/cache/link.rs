@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use super::Kind;
 use crate::namespace::redis::Credentials;
 use crate::namespace::resp::{self, Value};
 use crate::traffic::{Address, Spot};
@@ -25,6 +26,8 @@ const ANSWER_MAX: usize = 64 << 20;
 /// Where a server is, and what it lets Weir in with.
 #[derive(Clone, PartialEq)]
 pub struct Server {
+    /// What is spoken there.
+    pub kind: Kind,
     /// Where.
     pub spot: Spot,
     /// What Weir says there before the client does; none: the client says it itself.
@@ -41,7 +44,7 @@ impl fmt::Debug for Server {
 impl fmt::Display for Server {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hidden = if self.credentials.is_some() { "(hidden)@" } else { "" };
-        write!(out, "redis://{hidden}{}", self.spot)
+        write!(out, "{}://{hidden}{}", self.kind.name(), self.spot)
     }
 }
 
@@ -53,12 +56,15 @@ pub enum ServerError {
         "TLS to a cache is not spoken yet; put stunnel between, or use redis:// on a private network"
     )]
     Tls,
+    /// A password for memcached.
+    #[error("memcached is told a password by the app, and none by Weir; leave it out")]
+    Password,
     /// A database in the path.
     #[error("the database belongs to the app's own URL; leave the path out")]
     Database,
     /// Anything else.
     #[error(
-        "write \"redis://127.0.0.1:6379\", \"redis://:password@cache.internal:6379\" or \"redis://unix:/run/redis.sock\""
+        "write \"redis://127.0.0.1:6379\", \"redis://:password@cache.internal:6379\", \"redis://unix:/run/redis.sock\" or \"memcached://127.0.0.1:11211\""
     )]
     Form,
 }
@@ -67,8 +73,9 @@ impl FromStr for Server {
     type Err = ServerError;
 
     fn from_str(text: &str) -> Result<Self, ServerError> {
-        let rest = match text.split_once("://") {
-            Some(("redis", rest)) => rest,
+        let (kind, rest) = match text.split_once("://") {
+            Some(("redis", rest)) => (Kind::Redis, rest),
+            Some(("memcached", rest)) => (Kind::Memcached, rest),
             Some(("rediss", _)) => return Err(ServerError::Tls),
             Some(_) | None => return Err(ServerError::Form),
         };
@@ -80,12 +87,15 @@ impl FromStr for Server {
         if !place.starts_with("unix:") && place.contains('/') {
             return Err(ServerError::Database);
         }
+        if who.is_some() && kind == Kind::Memcached {
+            return Err(ServerError::Password);
+        }
         let with_port = if place.starts_with("unix:")
             || place.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
         {
             place.to_owned()
         } else {
-            format!("{place}:6379")
+            format!("{place}:{}", kind.port())
         };
         let address: Address = with_port.parse().map_err(|_| ServerError::Form)?;
         let credentials = who.map(|who| {
@@ -93,7 +103,7 @@ impl FromStr for Server {
             let words = [user, password].map(unescaped);
             Credentials(words.into_iter().filter(|word| !word.is_empty()).collect())
         });
-        Ok(Self { spot: address.spot, credentials })
+        Ok(Self { kind, spot: address.spot, credentials })
     }
 }
 
@@ -256,9 +266,13 @@ mod tests {
         );
         let named = server("redis://me:secret@h:1").credentials.unwrap();
         assert_eq!(named.0, [b"me".to_vec(), b"secret".to_vec()]);
+        let memcached = server("memcached://cache");
+        assert_eq!(memcached.to_string(), "memcached://cache:11211");
+        assert_eq!(server("memcached://unix:/run/m.sock").kind, Kind::Memcached);
         let wrong = |text: &str| text.parse::<Server>().unwrap_err();
         assert_eq!(wrong("rediss://h:1"), ServerError::Tls);
         assert_eq!(wrong("redis://h:1/3"), ServerError::Database);
+        assert_eq!(wrong("memcached://me:secret@h:1"), ServerError::Password);
         for text in ["", "h:1", "http://h:1", "redis://", "redis://h:0", "redis://1.2.3:1"] {
             assert_eq!(wrong(text), ServerError::Form, "{text}");
         }

@@ -4,12 +4,16 @@
 //! cache under load and the proxy under load do not wait for each other.
 
 mod door;
+mod dump;
+mod generations;
 pub mod http;
+mod line;
 mod link;
 mod prefixed;
 mod reap;
 mod relay;
 mod repeat;
+mod session;
 mod survey;
 mod worker;
 
@@ -26,9 +30,11 @@ use tokio::sync::{mpsc, watch};
 use crate::inherited::Inherited;
 use crate::metrics::{CacheCounts, CacheEntry, CacheLedger};
 use crate::namespace::Namespace;
-use crate::namespace::redis::{Commands, Credentials, Databases};
+use crate::namespace::memcached;
+use crate::namespace::redis::{Commands, Databases};
 use crate::traffic::{Board, Generation, Version};
 use door::Door;
+use generations::Keeper;
 pub use link::{Server, ServerError};
 use repeat::Repeats;
 pub use survey::Holding;
@@ -39,6 +45,8 @@ use worker::Order;
 pub struct Cache {
     /// Its name.
     pub name: String,
+    /// What is spoken there.
+    pub kind: Kind,
     /// How versions are kept apart.
     pub mode: Mode,
     /// Which namespaces a deletion concerns.
@@ -66,6 +74,34 @@ pub struct Port {
     pub databases: Option<Databases>,
     /// The server behind.
     pub server: Server,
+}
+
+/// What is spoken with a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// The protocol of Redis.
+    #[default]
+    Redis,
+    /// Those of memcached.
+    Memcached,
+}
+
+impl Kind {
+    /// As the file has it, and URLs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Memcached => "memcached",
+        }
+    }
+
+    /// The usual port.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Redis => 6379,
+            Self::Memcached => 11211,
+        }
+    }
 }
 
 /// How versions are kept apart.
@@ -178,7 +214,7 @@ struct Shared {
     mode: Mode,
     invalidate: Invalidate,
     environment: Option<String>,
-    commands: Commands,
+    dialect: Dialect,
     repeats: Repeats,
     board: Arc<Board>,
     ledger: Arc<CacheLedger>,
@@ -186,6 +222,13 @@ struct Shared {
     ports: Mutex<Vec<Port>>,
     /// Told when the part of a release begins anew.
     turned: watch::Sender<()>,
+}
+
+/// What connections share of what is spoken.
+#[derive(Debug)]
+enum Dialect {
+    Redis(Commands),
+    Memcached(Keeper),
 }
 
 /// What the connections of one port share.
@@ -236,12 +279,16 @@ impl Bound {
 impl Caches {
     fn begin(&self, cache: &Cache) {
         let (repeats, queue) = Repeats::new();
+        let (keeper, wishes) = Keeper::new();
         let shared = Arc::new(Shared {
             name: cache.name.clone(),
             mode: cache.mode,
             invalidate: cache.invalidate,
             environment: cache.environment.clone(),
-            commands: Commands::default(),
+            dialect: match cache.kind {
+                Kind::Redis => Dialect::Redis(Commands::default()),
+                Kind::Memcached => Dialect::Memcached(keeper),
+            },
             repeats,
             board: Arc::clone(&self.board),
             ledger: Arc::clone(&self.ledger),
@@ -251,7 +298,11 @@ impl Caches {
         if let Some((worker, _)) = self.workers.first() {
             _ = worker.send(Order::Repeat { shared: Arc::clone(&shared), queue });
             if cache.mode == Mode::Prefix {
-                _ = worker.send(Order::Reap(Arc::clone(&shared)));
+                _ = worker.send(match cache.kind {
+                    Kind::Redis => Order::Reap(Arc::clone(&shared)),
+                    // There the server itself throws away what is not asked for.
+                    Kind::Memcached => Order::Keep(wishes),
+                });
             }
         }
         self.served().insert(cache.name.clone(), Served { shared, ports: BTreeMap::new() });
@@ -320,10 +371,15 @@ impl Caches {
         for place in self.places() {
             let holding = if place.shared.mode == Mode::Prefix {
                 let Place { shared, port, .. } = &*place;
-                let credentials = shared.repeats.credentials(&port.server);
                 let namespace = shared.namespace(port);
-                let look = survey::look(&port.server, credentials.as_ref(), &namespace);
-                Some(look.await.map_err(|error| error.to_string()))
+                let look = match &shared.dialect {
+                    Dialect::Redis(_) => {
+                        let credentials = shared.repeats.credentials(&port.server);
+                        survey::look(&port.server, credentials.as_ref(), &namespace).await
+                    }
+                    Dialect::Memcached(keeper) => keeper.look(shared, port).await,
+                };
+                Some(look.map_err(|error| error.to_string()))
             } else {
                 None
             };
@@ -334,26 +390,31 @@ impl Caches {
 
     /// Deletes all keys of `namespace`, of each generation, whether it has a port or not, on every
     /// server where versions are kept apart by what stands before their keys. Gives how many there
-    /// were.
+    /// were, if that is known.
     ///
     /// # Errors
     /// As a sentence: a server is not reached or refuses. Some keys may be gone.
-    pub async fn empty(&self, namespace: &Namespace) -> Result<u64, String> {
-        let mut servers: Vec<(Server, Option<Credentials>)> = Vec::new();
+    pub async fn empty(&self, namespace: &Namespace) -> Result<Option<u64>, String> {
+        let mut seen: Vec<Server> = Vec::new();
+        let mut deleted = Some(0);
         for place in self.places() {
             let Place { shared, port, .. } = &*place;
-            let known = servers.iter().any(|(server, _)| *server == port.server);
-            if shared.mode == Mode::Prefix && !known {
-                servers.push((port.server.clone(), shared.repeats.credentials(&port.server)));
+            if shared.mode != Mode::Prefix || seen.contains(&port.server) {
+                continue;
             }
+            seen.push(port.server.clone());
+            let emptied = match &shared.dialect {
+                Dialect::Redis(_) => {
+                    let credentials = shared.repeats.credentials(&port.server);
+                    survey::empty(&port.server, credentials.as_ref(), namespace).await.map(Some)
+                }
+                Dialect::Memcached(keeper) => keeper.empty(shared, &port.server, namespace).await,
+            };
+            let emptied = emptied.map_err(|error| error.to_string())?;
+            deleted = deleted.zip(emptied).map(|(one, other)| one + other);
         }
-        if servers.is_empty() {
+        if seen.is_empty() {
             return Err("no [[cache]] has mode = \"prefix\", so there are no namespaces".into());
-        }
-        let mut deleted = 0;
-        for (server, credentials) in servers {
-            let emptied = survey::empty(&server, credentials.as_ref(), namespace).await;
-            deleted += emptied.map_err(|error| error.to_string())?;
         }
         Ok(deleted)
     }
@@ -432,6 +493,14 @@ impl Shared {
             Some(generation) => port.namespace.generation(generation.number()),
             None => port.namespace.clone(),
         }
+    }
+
+    /// The generation that keys of `port` in a memcached are in at least.
+    fn at_least(&self, port: &Port) -> memcached::Generation {
+        let (_, table) = self.board.current();
+        let generation = table.generations.of(&self.name, &port.version);
+        let number = generation.map(Generation::number);
+        number.map_or_else(memcached::Generation::default, memcached::Generation::of_second)
     }
 
     /// Which beginning the part of each release is that ever began anew.

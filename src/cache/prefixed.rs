@@ -11,10 +11,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::link::Link;
-use super::{Invalidate, Place};
+use super::session::Session;
+use super::{Dialect, Invalidate, Place};
 use crate::clock;
 use crate::namespace::edits::Edits;
-use crate::namespace::redis::{Purpose, Session};
+use crate::namespace::reading::Purpose;
 use crate::namespace::resp::Violation;
 
 /// Bytes that a read is given room for at least.
@@ -63,8 +64,7 @@ pub async fn talk(mut client: TcpStream, server: Link, place: &Place) -> io::Res
     // Before the table is read: what is published in between is seen to again.
     let epoch = Cell::new(shared.board.epoch());
     let turned = shared.turned.subscribe();
-    let session = Session::new(shared.namespace(&place.port), shared.commands.clone(), purpose)
-        .within(place.port.databases);
+    let session = Session::keeping(place, purpose).await?;
     let between = Between {
         session: RefCell::new(session),
         questions: RefCell::default(),
@@ -135,12 +135,18 @@ impl Between<'_> {
                 to.write_all(&questions).await?;
             }
             self.turn();
-            let fed = self.session.borrow_mut().from_client(&waiting, &mut edits);
+            let fed = self.session.borrow_mut().asked(&waiting, &mut edits);
             send(to, &edits, &waiting).await?;
             edits.clear();
+            self.repeat();
             match fed {
                 Ok(taken) => waiting.advance(taken),
                 Err(violation) => return Ok(Last::Violation(violation)),
+            }
+            if self.fulfil(&mut edits).await {
+                send(to, &edits, &[]).await?;
+                edits.clear();
+                continue;
             }
             if self.session.borrow().is_busy() {
                 self.asked.notified().await;
@@ -168,8 +174,9 @@ impl Between<'_> {
             waiting.reserve(ROOM);
             let read = from.read_buf(&mut waiting).await?;
             let was_busy = self.session.borrow().is_busy();
-            let fed = self.session.borrow_mut().from_server(&waiting, &mut edits, &mut questions);
+            let fed = self.session.borrow_mut().answered(&waiting, &mut edits, &mut questions);
             self.account(&mut self.session.borrow_mut());
+            self.repeat();
             let is_busy = self.session.borrow().is_busy();
             send(to, &edits, &waiting).await?;
             edits.clear();
@@ -183,7 +190,7 @@ impl Between<'_> {
             match fed {
                 _ if read == 0 => return Ok(()),
                 Ok(taken) => waiting.advance(taken),
-                Err(violation) => return Err(io::Error::other(violation)),
+                Err(violation) => return Err(violation),
             }
             if waiting.len() > WAITING_MAX {
                 return Err(io::Error::other(Violation::Answer));
@@ -191,13 +198,24 @@ impl Between<'_> {
         }
     }
 
+    /// Does what the client has wished for, if it has.
+    async fn fulfil(&self, edits: &mut Edits) -> bool {
+        let Place { shared, port, .. } = self.place;
+        let wish = self.session.borrow().wish();
+        let (Some((flush, at_least)), Dialect::Memcached(keeper)) = (wish, &shared.dialect) else {
+            return false;
+        };
+        let flushed = keeper.flush((&port.namespace, &port.server), flush, at_least).await;
+        self.session.borrow_mut().fulfilled(flushed.is_ok(), edits);
+        true
+    }
+
     /// Puts keys where the part of the release begins now, should it have begun anew; false where
     /// that cannot be done yet.
     fn turn(&self) -> bool {
         let shared = &self.place.shared;
         let epoch = shared.board.epoch();
-        let turned = epoch == self.epoch.get()
-            || self.session.borrow_mut().turn(&shared.namespace(&self.place.port));
+        let turned = epoch == self.epoch.get() || self.session.borrow_mut().turn(self.place);
         if turned {
             self.epoch.set(epoch);
         }
@@ -226,11 +244,15 @@ impl Between<'_> {
         if let Some(credentials) = session.let_in() {
             repeats.lets_in(&credentials);
         }
-        let mut deleted = session.deleted();
+    }
+
+    /// Has repeated what was deleted. Not every deletion is answered.
+    fn repeat(&self) {
+        let mut deleted = self.session.borrow_mut().deleted();
         if !deleted.is_empty() {
             let now = clock::wall().millis();
             deleted.retain(|deleted| deleted.is_done(now));
-            repeats.push(self.place, deleted);
+            self.place.shared.repeats.push(self.place, deleted);
         }
     }
 }

@@ -9,10 +9,8 @@ use tokio::net::TcpStream;
 
 use super::Place;
 use super::link::Link;
-use crate::namespace::Namespace;
+use super::session::Session;
 use crate::namespace::edits::Edits;
-use crate::namespace::redis::{Purpose, Session};
-use crate::namespace::resp::Violation;
 
 /// Bytes that are passed on in one piece.
 const PIECE: usize = 64 * 1024;
@@ -57,22 +55,21 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn new(place: &'a Place) -> Self {
-        let commands = place.shared.commands.clone();
-        let session = Session::new(Namespace::nothing(), commands, Purpose::Watch);
-        Self { session, requests: Vec::new(), answers: Vec::new(), place }
+        Self { session: Session::watching(place), requests: Vec::new(), answers: Vec::new(), place }
     }
 
-    fn asked(&mut self, seen: &[u8]) -> Result<(), Violation> {
+    fn asked(&mut self, seen: &[u8]) -> io::Result<()> {
         self.requests.extend_from_slice(seen);
-        let taken = self.session.from_client(&self.requests, &mut Edits::new())?;
+        let taken = self.session.asked(&self.requests, &mut Edits::new());
+        let taken = taken.map_err(io::Error::other)?;
         self.requests.drain(..taken);
         Ok(())
     }
 
-    fn answered(&mut self, seen: &[u8]) -> Result<(), Violation> {
+    fn answered(&mut self, seen: &[u8]) -> io::Result<()> {
         self.answers.extend_from_slice(seen);
         let (mut client, mut server) = (Edits::new(), Edits::new());
-        let taken = self.session.from_server(&self.answers, &mut client, &mut server)?;
+        let taken = self.session.answered(&self.answers, &mut client, &mut server)?;
         self.answers.drain(..taken);
         self.place.counts.add(self.session.counts());
         Ok(())
@@ -82,7 +79,7 @@ impl<'a> Watch<'a> {
 /// Looks at what passes; gives up for good where it is not understood, and lets it pass.
 fn watched<'a>(
     watch: &RefCell<Option<Watch<'a>>>,
-    look: fn(&mut Watch<'a>, &[u8]) -> Result<(), Violation>,
+    look: fn(&mut Watch<'a>, &[u8]) -> io::Result<()>,
     seen: &[u8],
 ) {
     let mut place = watch.borrow_mut();

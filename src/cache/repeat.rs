@@ -10,10 +10,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::line::Line;
 use super::link::{Link, Server};
-use super::{Place, Port, Shared};
+use super::{Dialect, Place, Shared};
 use crate::metrics::CacheCounts;
-use crate::namespace::Namespace;
+use crate::namespace::memcached::{Key, Prefix};
 use crate::namespace::redis::{Credentials, Deleted};
 use crate::namespace::resp::{self, Value};
 use crate::traffic::Version;
@@ -36,12 +37,29 @@ const ANSWERS_MAX: Duration = Duration::from_secs(10);
 /// Deletions of one cache on their way.
 pub type Queue = mpsc::Receiver<Repeat>;
 
+/// What an app has deleted.
+#[derive(Debug)]
+pub enum Deletion {
+    Redis(Deleted),
+    Memcached(Key),
+}
+
+impl Deletion {
+    /// Whether it has come to pass at `now`, in milliseconds since 1970.
+    pub fn is_done(&self, now: u64) -> bool {
+        match self {
+            Self::Redis(deleted) => deleted.is_done(now),
+            Self::Memcached(_) => true,
+        }
+    }
+}
+
 /// A deletion that is to be repeated.
 #[derive(Debug)]
 pub struct Repeat {
     /// Whose part it was done in already.
     done: Version,
-    deleted: Deleted,
+    deleted: Deletion,
     server: Server,
     counts: Arc<CacheCounts>,
 }
@@ -72,19 +90,23 @@ impl Repeats {
     }
 
     /// Has `deleted` repeated, which was done at `place`.
-    pub fn push(&self, place: &Place, deleted: Vec<Deleted>) {
+    pub fn push(&self, place: &Place, deleted: Vec<Deletion>) {
         let others = place.shared.ports().len().saturating_sub(1);
         if others == 0 {
             return;
         }
         for deleted in deleted {
+            let can = match &deleted {
+                Deletion::Redis(_) => true,
+                Deletion::Memcached(key) => Prefix::can_delete(key),
+            };
             let repeat = Repeat {
                 done: place.port.version.clone(),
                 deleted,
                 server: place.port.server.clone(),
                 counts: Arc::clone(&place.counts),
             };
-            if self.queue.try_send(repeat).is_err() {
+            if !can || self.queue.try_send(repeat).is_err() {
                 place.counts.failed_repeats.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -97,18 +119,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Repeats what comes through `queue` until it ends.
 pub async fn run(shared: Arc<Shared>, mut queue: Queue) {
-    let mut line = None;
+    let mut way = None;
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let mut tries = 0;
         let failed = loop {
             tries += 1;
-            let delivery = deliver(&mut line, &shared, &batch);
+            let delivery = deliver(&mut way, &shared, &batch);
             let late = |_| Err(io::ErrorKind::TimedOut.into());
             match timeout(ANSWERS_MAX, delivery).await.unwrap_or_else(late) {
                 Ok(()) => break false,
                 Err(error) => {
-                    line = None;
+                    way = None;
                     tracing::warn!(cache = %shared.name, %error, "deletions are not repeated yet");
                 }
             }
@@ -125,47 +147,82 @@ pub async fn run(shared: Arc<Shared>, mut queue: Queue) {
     }
 }
 
-/// A connection and the database that it is in.
-struct Line {
-    link: Link,
-    database: u32,
+/// A connection.
+enum Way {
+    /// And the database that it is in.
+    Redis(Link, u32),
+    Memcached(Line),
 }
 
-async fn deliver(line: &mut Option<Line>, shared: &Shared, batch: &[Repeat]) -> io::Result<()> {
-    let Some(first) = batch.first() else { return Ok(()) };
-    let mut open = if let Some(open) = line.take() {
-        open
-    } else {
-        let credentials = shared.repeats.credentials(&first.server);
-        Line { link: first.server.connect_as(credentials.as_ref()).await?, database: 0 }
+async fn deliver(way: &mut Option<Way>, shared: &Shared, batch: &[Repeat]) -> io::Result<()> {
+    let Some(server) = batch.first().map(|first| &first.server) else { return Ok(()) };
+    let mut open = match (way.take(), &shared.dialect) {
+        (Some(open), _) => open,
+        (None, Dialect::Redis(_)) => {
+            let credentials = shared.repeats.credentials(server);
+            Way::Redis(server.connect_as(credentials.as_ref()).await?, 0)
+        }
+        (None, Dialect::Memcached(_)) => Way::Memcached(Line::to(server).await?),
     };
-    let ports = shared.ports().clone();
-    let all: Vec<(&Port, Namespace)> =
-        ports.iter().map(|port| (port, shared.namespace(port))).collect();
-    let (mut asked, mut questions) = (0, Vec::new());
+    match &mut open {
+        Way::Redis(link, database) => unlink(link, database, shared, batch).await?,
+        Way::Memcached(line) => delete(line, shared, batch).await?,
+    }
+    *way = Some(open);
+    Ok(())
+}
+
+/// In a memcached, of which only errors are heard.
+async fn delete(line: &mut Line, shared: &Shared, batch: &[Repeat]) -> io::Result<()> {
+    let Dialect::Memcached(keeper) = &shared.dialect else { return Ok(()) };
+    let (ports, mut questions) = (shared.ports().clone(), Vec::new());
+    for port in ports {
+        let living = keeper.living(&port.namespace, &port.server).await?;
+        let prefix = Prefix::new(&port.namespace, living.now().max(shared.at_least(&port)));
+        for Repeat { done, deleted, .. } in batch {
+            let Deletion::Memcached(key) = deleted else { continue };
+            if *done != port.version {
+                questions.extend(prefix.deletion(key).unwrap_or_default());
+            }
+        }
+    }
+    questions.extend_from_slice(b"version\r\n");
+    line.send(&questions).await?;
+    while !line.next().await?.starts_with(b"VERSION") {}
+    Ok(())
+}
+
+/// In a Redis.
+async fn unlink(
+    link: &mut Link,
+    database: &mut u32,
+    shared: &Shared,
+    batch: &[Repeat],
+) -> io::Result<()> {
+    let (ports, mut asked, mut questions) = (shared.ports().clone(), 0, Vec::new());
     for Repeat { done, deleted, .. } in batch {
-        for (port, namespace) in all.iter().filter(|(port, _)| port.version != *done) {
-            let database = match port.databases {
+        let Deletion::Redis(deleted) = deleted else { continue };
+        for port in ports.iter().filter(|port| port.version != *done) {
+            let wanted = match port.databases {
                 None => Some(deleted.database),
                 Some(own) => own.on_server(deleted.database.into()),
             };
             // The other has fewer of them.
-            let Some(database) = database else { continue };
-            if database != open.database {
-                open.database = database;
-                questions.extend(resp::command(&["SELECT", &database.to_string()]));
+            let Some(wanted) = wanted else { continue };
+            if wanted != *database {
+                *database = wanted;
+                questions.extend(resp::command(&["SELECT", &wanted.to_string()]));
                 asked += 1;
             }
+            let namespace = shared.namespace(port);
             let keys = deleted.keys.iter().map(|key| namespace.add(key));
             let words: Vec<Vec<u8>> = std::iter::once(b"UNLINK".to_vec()).chain(keys).collect();
             questions.extend(resp::command(&words));
             asked += 1;
         }
     }
-    open.link.write_all(&questions).await?;
-    answers(&mut open.link, asked).await?;
-    *line = Some(open);
-    Ok(())
+    link.write_all(&questions).await?;
+    answers(link, asked).await
 }
 
 /// Reads `count` answers, none of which may be an error.

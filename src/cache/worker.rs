@@ -13,8 +13,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
 use super::door::Door;
+use super::generations::Wishes;
 use super::repeat::{self, Queue};
-use super::{Mode, Place, Shared, prefixed, reap, relay};
+use super::{Mode, Place, Shared, generations, prefixed, reap, relay};
 
 /// Connections of one port and worker: as many as Redis takes by default.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -34,6 +35,8 @@ pub enum Order {
         /// Ends with the port.
         closed: watch::Receiver<()>,
     },
+    /// Keep which generation of each namespace lives.
+    Keep(Wishes),
     /// Delete what the parts of releases held before they began anew.
     Reap(Arc<Shared>),
     /// Repeat deletions in the other namespaces.
@@ -65,6 +68,7 @@ async fn live(mut orders: mpsc::UnboundedReceiver<Order>) {
                 Ok(entrance) => _ = tokio::task::spawn_local(accept(place, entrance, closed)),
                 Err(error) => tracing::error!(%error, "cannot listen for a cache"),
             },
+            Order::Keep(wishes) => _ = tokio::task::spawn_local(generations::run(wishes)),
             Order::Reap(shared) => _ = tokio::task::spawn_local(reap::run(shared)),
             Order::Repeat { shared, queue } => {
                 _ = tokio::task::spawn_local(repeat::run(shared, queue));

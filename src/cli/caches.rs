@@ -156,7 +156,8 @@ async fn empty(namespace: &str, look: &Look) -> anyhow::Result<()> {
         return print::line(&text);
     }
     let Dropped { namespace, keys } = client.parsed(&text)?;
-    print::line(&format!("{namespace} is empty: {} deleted", count(keys, "key")))
+    let deleted = keys.map(|keys| format!(": {} deleted", count(keys, "key")));
+    print::line(&format!("{namespace} is empty{}", deleted.unwrap_or_default()))
 }
 
 async fn purge(which: &Which, look: &Look) -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ use super::reader::Reader;
 use super::section::{At, Section, not_a};
 use super::tier::Draft;
 use super::values::{self, Mistake, quoted};
-use crate::cache::{Cache, Invalidate, Mode, Port, Server, ServerError};
+use crate::cache::{Cache, Invalidate, Kind, Mode, Port, Server, ServerError};
 use crate::namespace::{Namespace, without_generation};
 use crate::rollout::{CacheFacts, OnRollback};
 use crate::traffic::{Listen, NAME_BYTES_MAX, Spot, TierName, Version};
@@ -37,6 +37,7 @@ pub(super) struct CacheDraft {
     path: String,
     span: Range<usize>,
     name: Option<At<String>>,
+    kind: Kind,
     mode: Mode,
     invalidate: Invalidate,
     server: Option<At<Server>>,
@@ -59,8 +60,9 @@ impl CacheDraft {
         if let Some(at) = &name {
             section.rename(format!("cache.{}", at.value));
         }
-        let mut kind = ();
-        section.word("kind", &[("redis", ())], &mut kind);
+        let mut kind = Kind::Redis;
+        let kinds = [Kind::Redis, Kind::Memcached].map(|kind| (kind.name(), kind));
+        section.word("kind", &kinds, &mut kind);
         let mut mode = Mode::Prefix;
         let modes =
             [Mode::Prefix, Mode::Db, Mode::Instance, Mode::Observe].map(|mode| (mode.name(), mode));
@@ -73,6 +75,7 @@ impl CacheDraft {
         } else {
             section.need("upstream", "upstream = \"redis://127.0.0.1:6379\"");
         }
+        let server = |text: &str| server(kind, text);
         let own = section.hidden("upstream", server);
         let servers = by_version(&mut section, "upstreams", Secrecy::Hidden, server);
         let wrong = if mode == Mode::Instance { "upstream" } else { "upstreams" };
@@ -95,6 +98,7 @@ impl CacheDraft {
             text.parse::<TierName>()
                 .map_err(|_| Mistake::new(format!("{} is no tier name", quoted(text)), help))
         });
+        only_redis(&mut section, kind, mode);
         let shares = Parts::read(&mut section, mode);
         let (on_rollback, stale_after) = life(&mut section, mode);
         let path = section.path_of("").trim_end_matches('.').to_owned();
@@ -104,6 +108,7 @@ impl CacheDraft {
             path,
             span,
             name,
+            kind,
             mode,
             invalidate,
             server: own,
@@ -151,6 +156,7 @@ impl CacheDraft {
         };
         Some(Cache {
             name: self.name.as_ref()?.value.clone(),
+            kind: self.kind,
             mode: self.mode,
             invalidate: self.invalidate,
             environment: environment.map(str::to_owned),
@@ -190,6 +196,22 @@ fn life(section: &mut Section<'_>, mode: Mode) -> (OnRollback, Option<Duration>)
     (on_rollback, stale_after)
 }
 
+/// What only a Redis has.
+fn only_redis(section: &mut Section<'_>, kind: Kind, mode: Mode) {
+    if kind == Kind::Redis {
+        return;
+    }
+    let keys =
+        [("databases", true), ("share", true), ("isolate", true), ("mode", mode == Mode::Db)];
+    for (key, _) in keys.into_iter().filter(|(_, wrong)| *wrong) {
+        if let Some(span) = section.key_span(key) {
+            let message = format!("`{key}` is not for memcached as it stands here");
+            let help = "memcached has no databases, and all of its keys are isolated";
+            section.wrong(key, span, Mistake::new(message, help));
+        }
+    }
+}
+
 fn name(text: &str) -> Result<String, Mistake> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if (1..=NAME_BYTES_MAX).contains(&text.len()) && text.chars().all(allowed) {
@@ -200,8 +222,16 @@ fn name(text: &str) -> Result<String, Mistake> {
 }
 
 /// The text is not shown: it may hold a password.
-fn server(text: &str) -> Result<Server, Mistake> {
-    text.parse().map_err(|error: ServerError| {
+fn server(kind: Kind, text: &str) -> Result<Server, Mistake> {
+    let server: Result<Server, ServerError> = text.parse();
+    if let Ok(server) = &server
+        && server.kind != kind
+    {
+        let message = format!("the kind is \"{}\", and this is an address of another", kind.name());
+        let help = format!("write \"{}://127.0.0.1:{}\"", kind.name(), kind.port());
+        return Err(Mistake::new(message, help));
+    }
+    server.map_err(|error: ServerError| {
         let text = error.to_string();
         let (message, help) =
             text.split_once("; ").unwrap_or(("this is no address of a cache", &text));

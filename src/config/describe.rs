@@ -224,6 +224,7 @@ fn describe_cache(page: &mut Page<'_>, cache: &Cache, life: Option<&CacheFacts>)
     let path = format!("cache.{}", cache.name);
     page.turn(&keys::CACHE, path.as_str());
     page.put("name", &cache.name);
+    page.put("kind", cache.kind.name());
     page.put("mode", cache.mode.name());
     page.put(
         "invalidate",

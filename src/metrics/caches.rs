@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::analysis::Lookups;
-use crate::namespace::redis::Counts;
+use crate::namespace::reading::Counts;
 use crate::traffic::Version;
 
 /// The counts of one port: only rising, but for the connections that are open.

@@ -88,6 +88,24 @@ fn each_mistake_in_a_cache_says_the_way_out() {
 }
 
 #[test]
+fn a_memcached_has_an_address_of_its_own_kind_and_neither_databases_nor_shared_keys() {
+    let text = cache("\"redis\"", "\"memcached\"");
+    let found = mistakes(&text);
+    assert!(found.iter().any(|one| one.contains("this is an address of another")), "{found:?}");
+    let text = text.replace("redis://:hunter2@127.0.0.1:6379", "memcached://127.0.0.1");
+    let config = good(&text);
+    assert_eq!(config.caches[0].ports[0].server.to_string(), "memcached://127.0.0.1:11211");
+    assert_eq!(config.describe().get("cache.pages.kind").unwrap(), "memcached");
+    for more in ["share = [\"queue:*\"]", "mode = \"db\"", "isolate = [\"a\"]"] {
+        let found = mistakes(&format!("{text}{more}\n"));
+        assert!(found.iter().any(|one| one.contains("is not for memcached")), "{more}: {found:?}");
+    }
+    let found = mistakes(&text.replace("memcached://", "memcached://me:hunter2@"));
+    assert!(found.iter().any(|one| one.contains("told a password by the app")), "{found:?}");
+    assert!(!format!("{found:?}").contains("hunter2"), "a password is shown");
+}
+
+#[test]
 fn a_release_whose_name_cannot_stand_before_keys_is_refused() {
     let text = cache("", "").replace("1.1.0", "1.1.0+build");
     let found = mistakes(&text);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::client::Client;
+use crate::support::dice::Dice;
 use weir::namespace::redis::{Commands, Knowledge, Request};
 use weir::namespace::resp::{self, Value};
 
@@ -333,26 +334,6 @@ enum Compare {
     Unordered,
     /// As answers of one kind.
     Kind,
-}
-
-/// Chance that repeats itself by its seed.
-pub struct Dice(u64);
-
-impl Dice {
-    pub const fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub fn below(&mut self, most: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).unwrap() % most
-    }
-
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len())]
-    }
 }
 
 /// The words of a template, with chance in place of what stands in braces.

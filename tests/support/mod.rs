@@ -3,10 +3,12 @@
 pub mod app;
 pub mod certificates;
 pub mod client;
+pub mod dice;
 pub mod disk;
 pub mod http2;
 pub mod http2_client;
 pub mod jar;
+pub mod memcached;
 pub mod pebble;
 pub mod program;
 pub mod redis;

@@ -8,13 +8,19 @@ pub const CACHE: Keys = Keys {
     title: "[[cache]]",
     keys: &[
         key("name", "name", "", Restart, "Name in messages and metrics; required."),
-        key("kind", "`\"redis\"`", "", Restart, "What is spoken there; required."),
+        key(
+            "kind",
+            "`\"redis\"` or `\"memcached\"`",
+            "",
+            Restart,
+            "What is spoken there; required.",
+        ),
         key(
             "upstream",
             "URL",
             "",
             Restart,
-            "The server that the versions share: `redis://127.0.0.1:6379`, `redis://:password@cache.internal:6379`, `redis://unix:/run/redis.sock`. A password here is said by Weir; without one the apps say theirs.",
+            "The server that the versions share: `redis://127.0.0.1:6379`, `redis://:password@cache.internal:6379`, `redis://unix:/run/redis.sock`, `memcached://127.0.0.1:11211`. A password here is said by Weir; without one the apps say theirs.",
         ),
         key(
             "upstreams",

@@ -12,6 +12,9 @@ use crate::namespace::edits::Edits;
 /// Longest line of an answer: a statistic with a name of a file in it.
 const LINE_MAX: usize = 16 * 1024;
 
+/// What memcached says where it could not write the answer to a `get`.
+const DROPPED: &[u8] = b"SERVER_ERROR out of memory writing get response";
+
 /// How far the answers have been read.
 #[derive(Debug, Default)]
 pub enum Answers {
@@ -111,6 +114,10 @@ fn line(line: &[u8], talk: &mut Talk, out: &mut Edits) -> Result<Option<usize>, 
             came(Came::Fence, talk);
             out.make(line);
         }
+        // With it go all answers before that were not sent yet, no matter whose.
+        b"SERVER_ERROR" if line.starts_with(DROPPED) && !talk.owners.is_empty() => {
+            return Err(Violation::Dropped);
+        }
         b"CLIENT_ERROR" => {
             // Before it knows who asks, the server says so to everything.
             if line.starts_with(b"CLIENT_ERROR unauthenticated") {
@@ -161,12 +168,10 @@ fn flagged(mut rest: &[u8], talk: &mut Talk, out: &mut Edits) -> Result<(), Viol
 
 /// A key as the client has named it.
 fn named(key: &[u8], talk: &mut Talk, out: &mut Edits) -> Result<(), Violation> {
-    match talk.prefix.strip(key) {
-        Told::Key(key) => out.make(key),
-        Told::Hash(hash) => {
-            let hash = hash.to_vec();
-            out.make(&talk.full(&hash).ok_or(Violation::Key)?);
-        }
+    if let Told::Key(key) = talk.prefix.strip(key) {
+        out.make(key);
+    } else {
+        out.make(&talk.told(key).ok_or(Violation::Key)?);
     }
     Ok(())
 }

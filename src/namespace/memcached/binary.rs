@@ -414,13 +414,11 @@ fn answer(
     }
     if names_key(head.code()) && !key.is_empty() {
         let full;
-        let key = match talk.prefix.strip(key) {
-            Told::Key(key) => key,
-            Told::Hash(hash) => {
-                let hash = hash.to_vec();
-                full = talk.full(&hash).ok_or(Violation::Key)?;
-                &full
-            }
+        let key = if let Told::Key(key) = talk.prefix.strip(key) {
+            key
+        } else {
+            full = talk.told(key).ok_or(Violation::Key)?;
+            &full
         };
         out.make(&head.resized(key.len()));
         out.make(extras);

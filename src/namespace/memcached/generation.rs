@@ -64,6 +64,12 @@ impl Record {
         self.then.map(|then| then.0).filter(|then| *then > now)
     }
 
+    /// The same where keys are in `generation` already if that is later.
+    #[must_use]
+    pub fn at_least(&self, generation: Generation) -> Self {
+        Self { now: self.now.max(generation), then: self.then.filter(|then| *then > generation) }
+    }
+
     /// The record after a flush that was asked for at `now`. As in memcached it takes the place of
     /// one that has not come to pass.
     #[must_use]
@@ -96,6 +102,11 @@ impl fmt::Display for Record {
 }
 
 impl Generation {
+    /// One that began within a second: later than all that began before.
+    pub const fn of_second(second: u64) -> Self {
+        Self(second.saturating_add(1).saturating_mul(1_000_000))
+    }
+
     /// At least [`DIGITS`] and `width` digits of 36 kinds.
     pub fn digits(self, width: usize) -> Vec<u8> {
         let (mut digits, mut rest) = (Vec::new(), self.0);
@@ -139,6 +150,15 @@ mod tests {
         let moment = 60 * 60 * 24 * 31;
         let later = record.flushed(Flush::after(moment), 11 * second);
         assert_eq!(later.next(0), Some(moment.unsigned_abs() * second));
+    }
+
+    #[test]
+    fn a_generation_that_begins_elsewhere_is_later_than_what_was_there() {
+        let record = Record::begun(5_300_000);
+        let anew = Generation::of_second(5);
+        assert!(anew > record.living(5_400_000));
+        let flushed = record.at_least(anew).flushed(Flush::Now, 5_500_000);
+        assert!(flushed.living(5_500_000) > anew);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::generation::{DIGITS, Generation};
-use crate::namespace::Namespace;
+use crate::namespace::{NAMESPACE_BYTES_MAX, Namespace};
 
 /// Longest key of memcached, in bytes as they are sent.
 pub const KEY_MAX: usize = 250;
@@ -17,6 +17,9 @@ const HASH_DIGITS: usize = 32;
 
 /// What tells a key with a hash from one that only looks like it: it is the only one that long.
 const HASH_MARK: &[u8] = b":h:";
+
+/// Longest prefix: a namespace, a generation, what ends both, and what makes it divisible by 3.
+const PREFIX_MAX: usize = NAMESPACE_BYTES_MAX + 1 + DIGITS + 2 + 1;
 
 /// A key as a client has named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +57,9 @@ pub enum Told<'a> {
     Key(&'a [u8]),
     /// It had this hash.
     Hash(&'a [u8]),
+    /// It had this hash if it was in base64, of which the server has told what it stands for. Else
+    /// it is this.
+    Either([u8; HASH_DIGITS], &'a [u8]),
 }
 
 impl Prefix {
@@ -66,6 +72,12 @@ impl Prefix {
         let width = DIGITS + (3 - (name.len() + DIGITS + 1) % 3) % 3;
         let plain = [name, &generation.digits(width), b":"].concat();
         Self { generation, base64: base64(&plain), plain, name: name.len() }
+    }
+
+    /// The key under which the server keeps which generation lives. No client can name it: theirs
+    /// have a generation behind the name.
+    pub fn record(namespace: &Namespace) -> Vec<u8> {
+        namespace.add(b"_generation")
     }
 
     /// Whose it is.
@@ -96,6 +108,11 @@ impl Prefix {
 
     /// The same with a key in base64.
     pub fn put_base64(&self, key: &[u8], out: &mut Vec<u8>) -> Fit {
+        if !self.plain.is_empty() && !is_base64(key) {
+            // Behind base64 the server would take it for some key.
+            out.push(b'!');
+            return Fit::Whole;
+        }
         out.extend_from_slice(&self.base64);
         if self.plain.is_empty() || self.base64.len() + key.len() < BASE64_MAX {
             out.extend_from_slice(key);
@@ -117,16 +134,31 @@ impl Prefix {
         if self.name > 0 && key.len() == full {
             return Told::Hash(&key[full - HASH_DIGITS..]);
         }
-        Told::Key(key.get(front..).unwrap_or_default())
+        let rest = key.get(front..).unwrap_or_default();
+        if full == KEY_MAX && self.name > 0 && key.len() == BASE64_MAX / 4 * 3 {
+            let mut digits = [0; HASH_DIGITS];
+            digits.copy_from_slice(&base64(key)[BASE64_MAX - HASH_DIGITS..]);
+            return Told::Either(digits, rest);
+        }
+        Told::Key(rest)
+    }
+
+    /// Whether `key` can be named on a line in every namespace.
+    pub fn can_delete(key: &Key) -> bool {
+        match key {
+            Key::Plain(key) => {
+                key.iter().copied().all(is_named) || key.len() <= BASE64_MAX / 4 * 3 - PREFIX_MAX
+            }
+            Key::Base64(_) => true,
+        }
     }
 
     /// The command that deletes `key`, without a word on what became of it. None: its name can
     /// stand on no line.
     pub fn deletion(&self, key: &Key) -> Option<Vec<u8>> {
-        let named = |byte: &u8| *byte > b' ' && *byte != 0x7f;
         let mut line = Vec::new();
         match key {
-            Key::Plain(key) if key.iter().all(named) => {
+            Key::Plain(key) if key.iter().copied().all(is_named) => {
                 line.extend_from_slice(b"delete ");
                 self.put(key, &mut line);
                 line.extend_from_slice(b" noreply\r\n");
@@ -151,6 +183,11 @@ impl Prefix {
     }
 }
 
+/// Whether it can stand in a key on a line.
+const fn is_named(byte: u8) -> bool {
+    byte > b' ' && byte != 0x7f
+}
+
 /// The digits by which a key that was sent as a hash is known again.
 pub fn hash(key: &[u8]) -> [u8; HASH_DIGITS] {
     let digest = Sha256::digest(key);
@@ -160,6 +197,33 @@ pub fn hash(key: &[u8]) -> [u8; HASH_DIGITS] {
         pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
     }
     digits
+}
+
+/// What `text` stands for, which is base64.
+pub fn decoded(text: &[u8]) -> Vec<u8> {
+    let value = |byte: &u8| match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let text = text.split(|byte| *byte == b'=').next().unwrap_or_default();
+    let mut out = Vec::new();
+    for four in text.chunks(4) {
+        let bits = four.iter().fold(0_u32, |bits, byte| bits << 6 | u32::from(value(byte)));
+        let bits = bits << (6 * (4 - four.len()));
+        out.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
+    }
+    out
+}
+
+/// Whether it is base64 of something.
+fn is_base64(text: &[u8]) -> bool {
+    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let whole = !text.is_empty() && text.len().is_multiple_of(4);
+    whole && padding <= 2 && text[..text.len() - padding].iter().all(digit)
 }
 
 /// With padding.
@@ -196,6 +260,9 @@ mod tests {
     fn base64_of_a_prefix_stands_before_base64_of_a_key() {
         assert_eq!(base64(b"Ma"), b"TWE=");
         assert_eq!(base64(b"Man"), b"TWFu");
+        for text in ["", "a", "any", "key\0", "\u{ff}\u{3fe}~"] {
+            assert_eq!(decoded(&base64(text.as_bytes())), text.as_bytes());
+        }
         for length in 1..=32 {
             let prefix = prefix(&"n".repeat(length));
             let mut put = Vec::new();
@@ -215,15 +282,26 @@ mod tests {
                 assert!(whole.len() <= KEY_MAX, "{length}");
                 assert_eq!(fit == Fit::Hashed, whole.len() == KEY_MAX, "{length}");
                 match prefix.strip(&whole) {
-                    Told::Key(told) => assert_eq!(told, key),
+                    Told::Key(told) | Told::Either(_, told) => assert_eq!(told, key),
                     Told::Hash(told) => assert_eq!(told, hash(&key)),
                 }
                 let (mut whole, key) = (Vec::new(), vec![b'A'; length]);
                 let fit = prefix.put_base64(&key, &mut whole);
                 assert!(whole.len() <= KEY_MAX, "{length}");
+                if length % 4 != 0 {
+                    assert_eq!(whole, b"!", "no base64");
+                    continue;
+                }
                 match prefix.strip(&whole) {
                     Told::Key(told) => assert_eq!((told, fit), (&key[..], Fit::Whole)),
                     Told::Hash(told) => assert_eq!((told, fit), (&hash(&key)[..], Fit::Hashed)),
+                    Told::Either(..) => panic!("it is told in base64"),
+                }
+                // As the server tells it if it has forgotten that it was in base64.
+                match prefix.strip(&decoded(&whole)) {
+                    Told::Either(told, _) if fit == Fit::Hashed => assert_eq!(told, hash(&key)),
+                    Told::Key(told) => assert_eq!((told, fit), (&*decoded(&key), Fit::Whole)),
+                    other @ (Told::Hash(_) | Told::Either(..)) => panic!("{length}: {other:?}"),
                 }
             }
         }
@@ -247,5 +325,10 @@ mod tests {
             assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1));
         }
         assert_eq!(prefix.deletion(&Key::Plain(vec![0; 200])), None);
+        assert!(!Prefix::can_delete(&Key::Plain(vec![0; 200])));
+        for (length, prefix) in (1..=200).map(|length| (length, self::prefix(&"n".repeat(32)))) {
+            let key = Key::Plain(vec![0; length]);
+            assert!(!Prefix::can_delete(&key) || prefix.deletion(&key).is_some(), "{length}");
+        }
     }
 }

@@ -50,6 +50,9 @@ pub enum Violation {
     /// It is no answer in binary.
     #[error("the server does not answer in binary")]
     Magic,
+    /// Answers were forgotten.
+    #[error("the server has no memory for answers, and has dropped some")]
+    Dropped,
     /// Nobody has asked for a key.
     #[error("the server names a key that nobody has asked for")]
     Key,

@@ -105,6 +105,8 @@ impl Refusal {
     pub const UNKNOWN: Self = Self(Cow::Borrowed("ERROR"));
     /// In the words of memcached: it is wrong.
     pub const FORMAT: Self = Self(Cow::Borrowed("CLIENT_ERROR bad command line format"));
+    /// In the words of memcached: it is no time.
+    pub const TIME: Self = Self(Cow::Borrowed("CLIENT_ERROR invalid exptime argument"));
     /// In the words of memcached: there are too many words.
     pub const FLAGS: Self = Self(Cow::Borrowed("CLIENT_ERROR options flags too long"));
 

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::generation::{Flush, Generation};
-use super::key::{Fit, Key, Prefix, hash};
+use super::key::{Fit, Key, Prefix, Told, decoded, hash};
 use super::lookups::Lookups;
 use crate::namespace::Namespace;
 use crate::namespace::edits::Edits;
@@ -121,7 +121,7 @@ impl Talk {
     }
 
     /// The full name of the key with this hash, in an answer. Those before it have been answered.
-    pub fn full(&mut self, hash: &[u8]) -> Option<Vec<u8>> {
+    fn full(&mut self, hash: &[u8]) -> Option<Vec<u8>> {
         let at = self.long.keys.iter().position(|(known, _)| known == hash)?;
         self.long.gone += at as u64 + 1;
         self.long.keys.drain(..=at).next_back().map(|(_, key)| key)
@@ -135,6 +135,21 @@ impl Talk {
         }
         self.long.swept = self.long.come;
         Some(Owner::Sweep(self.long.come))
+    }
+
+    /// A key of an answer as the client has named it; none if nobody has asked for it.
+    pub fn told(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        match self.prefix.strip(key) {
+            Told::Key(key) => Some(key.to_vec()),
+            Told::Hash(hash) => {
+                let hash = hash.to_vec();
+                self.full(&hash)
+            }
+            Told::Either(hash, key) => {
+                let key = key.to_vec();
+                Some(self.full(&hash).map_or(key, |full| decoded(&full)))
+            }
+        }
     }
 
     /// How many full names are held.

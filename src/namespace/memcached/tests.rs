@@ -177,10 +177,11 @@ fn a_value_after_a_line_that_the_server_refuses_never_reaches_it() {
         let got = played(format!("{order}\r\nget a\r\n").as_bytes(), b"", 1).unwrap();
         assert_eq!(shown(&got.server), shown(&with_prefix("version\r\nget #a\r\n")), "{order}");
     }
-    // A key too long on a line without a value: the server says so itself.
+    // A key too long on a line without a value: the server says so itself; but for `get`, where it
+    // would forget what it has not sent yet.
     let got = played(format!("get a {long} b\r\ndelete {long}\r\n").as_bytes(), b"", 1).unwrap();
     let refused = "x".repeat(251);
-    let expected = format!("get #a {refused} #b\r\ndelete {refused}\r\n");
+    let expected = format!("version\r\ndelete {refused}\r\n");
     assert_eq!(shown(&got.server), shown(&with_prefix(&expected)));
 }
 
@@ -191,14 +192,9 @@ fn lines_without_an_end_close_the_connection_and_endless_gets_stream() {
     let keys: Vec<String> = (0..20_000).map(|number| format!("key:{number}")).collect();
     let got = played(format!("get {}\r\n", keys.join(" ")).as_bytes(), b"", 1000).unwrap();
     assert_eq!(shown(&got.server).matches("key:").count(), 20_000);
-    let got = played(
-        &[b"get ".to_vec(), vec![b'k'; 100_000], b" a\r\nget b\r\n".to_vec()].concat(),
-        b"",
-        9,
-    )
-    .unwrap();
-    let expected = format!("get {} #a\r\nget #b\r\n", "x".repeat(251));
-    assert_eq!(shown(&got.server), shown(&with_prefix(&expected)));
+    let long = [b"get ".to_vec(), vec![b'k'; 100_000], b" a\r\nget b\r\n".to_vec()].concat();
+    let got = played(&long, b"", 9000).unwrap();
+    assert_eq!(shown(&got.server), "get\r\nquit\r\n");
 }
 
 #[test]
@@ -272,7 +268,7 @@ fn a_flush_waits_for_its_generation_and_is_told_in_its_turn() {
         "flush_all x\r\nflush_all 1 2 3\r\n",
         "version\r\nversion\r\n",
         "VERSION 1\r\nVERSION 1\r\n",
-        "CLIENT_ERROR bad command line format\r\nERROR\r\n",
+        "CLIENT_ERROR invalid exptime argument\r\nERROR\r\n",
     );
 }
 
@@ -490,7 +486,10 @@ proptest! {
             rest = &rest[end + 1..];
             let line = line.strip_suffix('\r').unwrap();
             let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
-            let prefixed = |key: &str| key.starts_with("1.0.0:") || key.starts_with("MS4wLjA6");
+            // Base64 that is none goes on as "!", which the server refuses.
+            let prefixed = |key: &str| {
+                key.starts_with("1.0.0:") || key.starts_with("MS4wLjA6") || key == "!"
+            };
             match words.as_slice() {
                 ["set", key, _, _, size, ..] | ["ms", key, size, ..] => {
                     prop_assert!(key.chars().count() <= 250 && prefixed(key), "{line}");
@@ -499,7 +498,7 @@ proptest! {
                 }
                 ["get" | "gets", keys @ ..] | ["gat", _, keys @ ..] => {
                     for key in keys {
-                        prop_assert!(prefixed(key) || key.len() == 251, "{line}");
+                        prop_assert!(prefixed(key) && key.chars().count() <= 250, "{line}");
                     }
                 }
                 ["delete" | "mg" | "md", key, ..] => {

@@ -16,6 +16,10 @@ use crate::namespace::edits::Edits;
 /// Longest line but that of a `get`, of which memcached has no end: as in memcached.
 const LINE_MAX: usize = 2048;
 
+/// A line of keys up to this length is seen whole before any of it goes on: so one with a key that
+/// is too long is refused. A longer one closes the connection then.
+const HELD_MAX: usize = 64 * 1024;
+
 /// Words of a line that are looked at: memcached looks at as many.
 const WORDS_MAX: usize = 24;
 
@@ -54,7 +58,7 @@ pub struct Keys {
     /// Whether what is touched is gone by it.
     deletes: bool,
     count: u64,
-    /// The server refuses the whole line.
+    /// The server refuses the whole line, for its time.
     refused: bool,
 }
 
@@ -64,8 +68,14 @@ enum Next {
     Time,
     #[default]
     Key,
-    /// The rest of one that was too long.
-    Rest,
+}
+
+/// What stands next on a line of keys.
+enum Found {
+    Word,
+    End,
+    /// A key that the server would refuse: and forget all answers that it has not sent yet.
+    Wrong,
 }
 
 impl Requests {
@@ -87,9 +97,14 @@ impl Requests {
         match self {
             Self::Line => self.line(rest, talk, out),
             Self::Keys(keys) => {
-                let (taken, ended) = keys.word(rest, talk, out)?;
-                if ended {
-                    *self = Self::Line;
+                let (taken, found) = keys.word(rest, talk, out)?;
+                match found {
+                    Found::Word => {}
+                    Found::End => *self = Self::Line,
+                    Found::Wrong => {
+                        out.make(b"\r\n");
+                        self.end(out);
+                    }
                 }
                 Some(taken)
             }
@@ -119,7 +134,16 @@ impl Requests {
             out.make(BARRIER);
         }
         if let Some((order, taken)) = retrieval(rest) {
+            let near = &rest[..rest.len().min(HELD_MAX)];
+            let end = memchr(b'\n', near);
+            if end.is_none() && near.len() < HELD_MAX {
+                return None;
+            }
             talk.counts.commands += 1;
+            if let Some(end) = end.filter(|end| !talk.watches() && !is_sound(&rest[taken..*end])) {
+                refused(&Refusal::FORMAT, false, talk, out);
+                return Some(end + 1);
+            }
             out.make(order);
             let next = if order.starts_with(b"gat") { Next::Time } else { Next::Key };
             *self = Self::Keys(Keys { next, ..Keys::default() });
@@ -158,37 +182,39 @@ fn retrieval(rest: &[u8]) -> Option<(&'static [u8], usize)> {
     Some((order, spaces + order.len()))
 }
 
+/// Whether all words can be keys.
+fn is_sound(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    !line.contains(&0) && line.split(|byte| *byte == b' ').all(|word| word.len() <= KEY_MAX)
+}
+
 impl Keys {
-    /// Takes in a word, or the end. Gives whether it was the end.
-    fn word(&mut self, rest: &[u8], talk: &mut Talk, out: &mut Edits) -> Option<(usize, bool)> {
+    /// Takes in a word, or the end.
+    fn word(&mut self, rest: &[u8], talk: &mut Talk, out: &mut Edits) -> Option<(usize, Found)> {
         let near = &rest[..rest.len().min(KEY_MAX + 2)];
         let stop = near.iter().position(|byte| matches!(byte, b' ' | b'\n'));
         let Some(stop) = stop else {
-            if near.len() < KEY_MAX + 2 {
-                return None;
-            }
-            if std::mem::replace(&mut self.next, Next::Rest) != Next::Rest {
-                self.refuse(out);
-            }
-            // The last byte may be the end of a line's end.
-            return Some((near.len() - 1, false));
+            return (near.len() == KEY_MAX + 2).then_some((0, Found::Wrong));
         };
         let ended = rest[stop] == b'\n';
         let word = &rest[..stop];
         let word = if ended { word.strip_suffix(b"\r").unwrap_or(word) } else { word };
         match self.next {
-            Next::Rest => self.next = Next::Key,
             Next::Time | Next::Key if word.is_empty() => {}
             Next::Time => self.time(word, out),
+            Next::Key if word.contains(&0) || word.len() > KEY_MAX || talk.is_full() => {
+                return Some((0, Found::Wrong));
+            }
             Next::Key => self.key(word, talk, out),
         }
-        if ended {
-            out.make(b"\r\n");
-            if self.count > 0 && !self.refused {
-                talk.lookups.ask(Asked::Get, self.count);
-            }
+        if !ended {
+            return Some((stop + 1, Found::Word));
         }
-        Some((stop + 1, ended))
+        out.make(b"\r\n");
+        if self.count > 0 && !self.refused {
+            talk.lookups.ask(Asked::Get, self.count);
+        }
+        Some((stop + 1, Found::End))
     }
 
     fn time(&mut self, word: &[u8], out: &mut Edits) {
@@ -201,21 +227,12 @@ impl Keys {
     }
 
     fn key(&mut self, word: &[u8], talk: &mut Talk, out: &mut Edits) {
-        if word.contains(&0) || word.len() > KEY_MAX || talk.is_full() {
-            return self.refuse(out);
-        }
         out.make(b" ");
         talk.put(word, true, out);
         self.count += 1;
         if self.deletes {
             talk.delete(Key::Plain(word.to_vec()));
         }
-    }
-
-    fn refuse(&mut self, out: &mut Edits) {
-        out.make(b" ");
-        out.make(&TOO_LONG);
-        self.refused = true;
     }
 }
 
@@ -472,7 +489,7 @@ impl<'a> Words<'a> {
         let flush = match self.each[1..self.count - usize::from(quiet)] {
             [] => Flush::Now,
             [time, ..] if is_time(time) => Flush::after(seconds(time)),
-            [..] => return refused(&Refusal::FORMAT, quiet, talk, out),
+            [..] => return refused(&Refusal::TIME, quiet, talk, out),
         };
         talk.wish = Some(Wish {
             flush,

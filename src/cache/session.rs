@@ -1,0 +1,162 @@
+//! One connection of a client, in the protocol of its cache.
+
+use std::io;
+
+use super::generations::Living;
+use super::repeat::Deletion;
+use super::{Dialect, Place};
+use crate::namespace::Namespace;
+use crate::namespace::edits::Edits;
+use crate::namespace::memcached::{self, Flush, Generation};
+use crate::namespace::reading::{Counts, Purpose};
+use crate::namespace::redis::{self, Credentials};
+use crate::namespace::resp::Violation;
+
+/// What is understood of a connection.
+pub enum Session {
+    Redis(Box<redis::Session>),
+    Memcached(Box<Memcached>),
+}
+
+pub struct Memcached {
+    session: memcached::Session,
+    /// As it is after the last flush.
+    living: Living,
+    /// As it is after the part of the release began anew.
+    at_least: Generation,
+}
+
+impl Session {
+    /// Keys are put into the namespace of `place`.
+    ///
+    /// # Errors
+    /// The server does not say which is the living generation.
+    pub async fn keeping(place: &Place, purpose: Purpose) -> io::Result<Self> {
+        let Place { shared, port, .. } = place;
+        Ok(match &shared.dialect {
+            Dialect::Redis(commands) => {
+                let namespace = shared.namespace(port);
+                let session = redis::Session::new(namespace, commands.clone(), purpose);
+                Self::Redis(session.within(port.databases).into())
+            }
+            Dialect::Memcached(keeper) => Self::Memcached(Box::new(Memcached {
+                session: memcached::Session::new(port.namespace.clone(), purpose),
+                living: keeper.living(&port.namespace, &port.server).await?,
+                at_least: shared.at_least(port),
+            })),
+        })
+    }
+
+    /// Only what is done is counted.
+    pub fn watching(place: &Place) -> Self {
+        let namespace = Namespace::nothing();
+        match &place.shared.dialect {
+            Dialect::Redis(commands) => {
+                let purpose = Purpose::Watch;
+                Self::Redis(redis::Session::new(namespace, commands.clone(), purpose).into())
+            }
+            Dialect::Memcached(_) => Self::Memcached(Box::new(Memcached {
+                session: memcached::Session::new(namespace, Purpose::Watch),
+                living: Living::default(),
+                at_least: Generation::default(),
+            })),
+        }
+    }
+
+    /// Takes in what the client has sent: see the sessions of both protocols.
+    pub fn asked(&mut self, input: &[u8], server: &mut Edits) -> Result<usize, Violation> {
+        match self {
+            Self::Redis(session) => session.from_client(input, server),
+            Self::Memcached(own) => {
+                own.session.enter(own.living.now().max(own.at_least));
+                Ok(own.session.from_client(input, server))
+            }
+        }
+    }
+
+    /// Takes in what the server has sent.
+    pub fn answered(
+        &mut self,
+        input: &[u8],
+        client: &mut Edits,
+        server: &mut Edits,
+    ) -> io::Result<usize> {
+        match self {
+            Self::Redis(session) => {
+                session.from_server(input, client, server).map_err(io::Error::other)
+            }
+            Self::Memcached(own) => {
+                own.session.from_server(input, client).map_err(io::Error::other)
+            }
+        }
+    }
+
+    /// The part of the release may have begun anew. Gives false where keys cannot follow yet.
+    pub fn turn(&mut self, place: &Place) -> bool {
+        match self {
+            Self::Redis(session) => session.turn(&place.shared.namespace(&place.port)),
+            Self::Memcached(session) => {
+                session.at_least = place.shared.at_least(&place.port);
+                true
+            }
+        }
+    }
+
+    /// Whether requests wait until Weir has asked the server something.
+    pub const fn is_busy(&self) -> bool {
+        match self {
+            Self::Redis(session) => session.is_busy(),
+            Self::Memcached(_) => false,
+        }
+    }
+
+    /// Whether every request has been answered, where that is known.
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Self::Redis(session) => session.is_idle(),
+            Self::Memcached(_) => false,
+        }
+    }
+
+    /// A flush that the client wishes for, and the generation it is in. Requests wait meanwhile.
+    pub fn wish(&self) -> Option<(Flush, Generation)> {
+        match self {
+            Self::Redis(_) => None,
+            Self::Memcached(own) => own.session.wish().map(|flush| (flush, own.at_least)),
+        }
+    }
+
+    /// Takes in whether the wish was fulfilled.
+    pub fn fulfilled(&mut self, done: bool, server: &mut Edits) {
+        match self {
+            Self::Redis(_) => {}
+            Self::Memcached(own) => own.session.fulfilled(done, server),
+        }
+    }
+
+    /// What was counted since it was asked last.
+    pub fn counts(&mut self) -> Counts {
+        match self {
+            Self::Redis(session) => session.counts(),
+            Self::Memcached(own) => own.session.counts(),
+        }
+    }
+
+    /// What was deleted since it was asked last.
+    pub fn deleted(&mut self) -> Vec<Deletion> {
+        match self {
+            Self::Redis(session) => session.deleted().into_iter().map(Deletion::Redis).collect(),
+            Self::Memcached(own) => {
+                own.session.deleted().into_iter().map(Deletion::Memcached).collect()
+            }
+        }
+    }
+
+    /// What the server has let the client in with since it was asked last.
+    pub const fn let_in(&mut self) -> Option<Credentials> {
+        match self {
+            Self::Redis(session) => session.let_in(),
+            Self::Memcached(_) => None,
+        }
+    }
+}
