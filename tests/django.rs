@@ -5,7 +5,9 @@
 
 mod scene;
 
-use scene::{Browser, Sessions, Site, python};
+use std::path::Path;
+
+use scene::{Browser, Server, Sessions, Site, python};
 
 /// Browsers of so many users, each known to the site: with fewer, chance may put all on one version.
 const USERS: usize = 16;
@@ -13,7 +15,7 @@ const USERS: usize = 16;
 #[test]
 fn on_one_cache_the_versions_meet_each_other_with_errors() {
     let Some(python) = python("django::on_one_cache") else { return };
-    let site = Site::start(&python, Sessions::Cache, false);
+    let site = Site::start(&python, Server::redis(), Sessions::Cache, false);
     let (old, new) = (site.old.browser(), site.new.browser());
     // What 3.2 writes, 5.2 cannot read.
     assert_eq!(old.get("/reader/1"), (200, "reader since 2026".to_owned()));
@@ -34,9 +36,34 @@ fn on_one_cache_the_versions_meet_each_other_with_errors() {
 }
 
 #[test]
-fn each_on_its_own_part_of_the_cache_they_do_not_notice_each_other() {
-    let Some(python) = python("django::each_on_its_own_part") else { return };
-    let site = Site::start(&python, Sessions::Database, true);
+fn on_one_memcached_they_lose_what_they_have_cached() {
+    let Some(python) = python("django::on_one_memcached") else { return };
+    let site = Site::start(&python, Server::memcached(), Sessions::Cache, false);
+    let (old, new) = (site.old.browser(), site.new.browser());
+    // The client of memcached takes what it cannot read for what is not there.
+    assert_eq!(old.enter("user-1"), 200);
+    assert_eq!(old.get("/me").1, "user-1 True");
+    assert_eq!(site.new.browser_with(&old).get("/me"), (200, "nobody False".to_owned()));
+    // What it can read and not use is an error nevertheless.
+    assert_eq!(new.get("/shelves").0, 200);
+    assert_eq!(old.get("/shelves").0, 500);
+}
+
+#[test]
+fn each_on_its_own_part_of_a_redis_they_do_not_notice_each_other() {
+    let Some(python) = python("django::each_on_its_own_part_of_a_redis") else { return };
+    rolls_out_and_back(&python, Server::redis());
+}
+
+#[test]
+fn each_on_its_own_part_of_a_memcached_they_do_not_notice_each_other() {
+    let Some(python) = python("django::each_on_its_own_part_of_a_memcached") else { return };
+    rolls_out_and_back(&python, Server::memcached());
+}
+
+/// A whole rollout, on parts of `server` that are apart.
+fn rolls_out_and_back(python: &Path, server: Server) {
+    let site = Site::start(python, server, Sessions::Database, true);
     let browsers: Vec<Browser> = (0..USERS).map(|user| site.browser(user)).collect();
     for (user, browser) in browsers.iter().enumerate() {
         assert_eq!(browser.enter(&format!("user-{user}")), 200);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::{Answer, Client};
 use crate::support::jar::Jar;
+use crate::support::memcached::Memcached;
 use crate::support::program::{Program, free_address, get};
 use crate::support::redis::Redis;
 use crate::support::skipped;
@@ -24,6 +25,46 @@ const SEEN_MAX: Duration = Duration::from_secs(20);
 pub enum Sessions {
     Cache,
     Database,
+}
+
+/// What the cache is.
+pub enum Server {
+    Memcached(Memcached),
+    Redis(Redis),
+}
+
+impl Server {
+    /// A memcached with nothing in it.
+    pub fn memcached() -> Self {
+        Self::Memcached(Memcached::start(&[]))
+    }
+
+    /// A Redis with nothing in it.
+    pub fn redis() -> Self {
+        Self::Redis(Redis::start(&[]))
+    }
+
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Memcached(_) => "memcached",
+            Self::Redis(_) => "redis",
+        }
+    }
+
+    const fn address(&self) -> SocketAddr {
+        match self {
+            Self::Memcached(memcached) => memcached.address,
+            Self::Redis(redis) => redis.address,
+        }
+    }
+
+    /// How a Django is told of it, or of a port that leads to it.
+    fn told(&self, address: SocketAddr) -> (&'static str, String) {
+        match self {
+            Self::Memcached(_) => ("CACHE_SERVER", address.to_string()),
+            Self::Redis(_) => ("CACHE_URL", format!("redis://{address}/0")),
+        }
+    }
 }
 
 /// A Python that both versions run on, unless the test is left out: 3.2 does not know 3.12, nor 5.2
@@ -52,7 +93,7 @@ pub struct Site {
     pub new: Django,
     program: Program,
     address: SocketAddr,
-    _redis: Redis,
+    _server: Server,
     _folder: tempfile::TempDir,
 }
 
@@ -72,18 +113,17 @@ struct Recipe<'a> {
 
 impl Site {
     /// Starts it; each version on its own part of the cache if that is `apart`.
-    pub fn start(python: &Path, sessions: Sessions, apart: bool) -> Self {
+    pub fn start(python: &Path, server: Server, sessions: Sessions, apart: bool) -> Self {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/django");
         let install = Command::new(here.join("install")).arg(python).stdin(Stdio::null()).status();
         assert!(install.expect("a shell").success(), "Django is not installed");
         let folder = tempfile::tempdir().unwrap();
-        let redis = Redis::start(&[]);
         let recipe = Recipe { python, database: folder.path().join("site.sqlite"), sessions };
         let migrated = recipe.command("3.2").arg("migrate").status().unwrap();
         assert!(migrated.success(), "the database is made");
         let (address, upstreams) = (free_address(), [free_address(), free_address()]);
         let ports = [free_address(), free_address()];
-        let caches = if apart { ports } else { [redis.address; 2] };
+        let caches = if apart { ports } else { [server.address(); 2] };
         let program = Program::start(&format!(
             r#"
 [admin]
@@ -102,19 +142,25 @@ health = {{ path = "/health", interval = "200ms", timeout = "10s", boot_grace = 
 stages = [{{ weight = "50%", bake = "1h" }}]
 [[cache]]
 name = "pages"
-kind = "redis"
-upstream = "redis://{}"
+kind = "{kind}"
+upstream = "{kind}://{}"
 ports = {{ "3.2" = "{}", "5.2" = "{}" }}
 "#,
-            upstreams[0], upstreams[1], redis.address, ports[0], ports[1]
+            upstreams[0],
+            upstreams[1],
+            server.address(),
+            ports[0],
+            ports[1],
+            kind = server.kind(),
         ));
         let start = |version, place: usize| {
-            recipe.start(version, upstreams[place], caches[place], folder.path())
+            let told = server.told(caches[place]);
+            recipe.start(version, upstreams[place], told, folder.path())
         };
         let (old, new) = (start("3.2", 0), start("5.2", 1));
         old.wait();
         new.wait();
-        let site = Self { old, new, program, address, _redis: redis, _folder: folder };
+        let site = Self { old, new, program, address, _server: server, _folder: folder };
         site.wait_until_healthy();
         site
     }
@@ -186,12 +232,12 @@ impl Recipe<'_> {
         &self,
         version: &str,
         address: SocketAddr,
-        cache: SocketAddr,
+        (name, cache): (&str, String),
         folder: &Path,
     ) -> Django {
         let log = folder.join(format!("{version}.log"));
         let mut command = self.command(version);
-        command.arg(address.port().to_string()).env("CACHE_URL", format!("redis://{cache}/0"));
+        command.arg(address.port().to_string()).env(name, cache);
         let output = File::create(&log).unwrap();
         let child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
         Django { child, address, log }
