@@ -6,6 +6,7 @@ mod clients;
 mod conversations;
 mod differential;
 mod generations;
+mod life;
 mod suite;
 
 use std::net::SocketAddr;
