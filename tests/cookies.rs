@@ -42,7 +42,10 @@ fn serve(version: u32, ask: &Ask) -> String {
         }
         // As Rails does it with the session in the cookie.
         "/users/sign_out" => answer(200, &set(&format!("{version}:nobody")), "signed out"),
-        "/public" => answer(200, "cache-control: public, max-age=60\r\n", "for all"),
+        "/public" => {
+            let lines = "cache-control: public, max-age=60\r\n";
+            answer(200, lines, &format!("for all of {version}"))
+        }
         "/large" => answer(200, &set(&format!("{version}:{}", "x".repeat(4_050))), "large"),
         "/socket" => {
             format!("HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n{read}")
@@ -231,7 +234,7 @@ fn a_promotion_logs_nobody_out_and_leaves_nothing_behind() {
         browser.ask("/write");
     }
     site.promote();
-    assert_eq!(moved.ask("/public"), "for all");
+    assert_eq!(moved.ask("/public"), "for all of 2");
     assert_eq!(moved.names(), ["__Host-s", "__Host-s~"], "not with what caches keep for all");
     assert_eq!(moved.ask("/"), "2:ann");
     assert_eq!(moved.names(), ["__Host-s"]);
@@ -265,6 +268,26 @@ fn the_way_back_after_a_promotion_finds_the_session_as_it_was() {
     assert_eq!((moved.ask("/"), moved.names()), ("1:ann".into(), vec!["__Host-s".into()]));
     // Who was never on the old version is logged out, and not met by a page of errors.
     assert_eq!((new.ask("/"), new.names()), ("nobody".into(), vec![]));
+}
+
+#[test]
+fn what_weir_keeps_of_answers_holds_nobodys_session() {
+    let site = Site::start("cache = { size = \"16MiB\" }");
+    let browser = site.browser();
+    browser.ask_stable("/login");
+    browser.ask("/write");
+    for _ in 0..2 {
+        assert_eq!(browser.ask("/public"), "for all of 2");
+        assert_eq!(browser.ask_stable("/public"), "for all of 1");
+        assert_eq!((browser.ask("/"), browser.ask_stable("/")), ("2:ann".into(), "1:ann".into()));
+    }
+    assert_eq!((site.old.count("/public"), site.new.count("/public")), (1, 1), "the rest was kept");
+    site.promote();
+    assert_eq!(browser.ask("/public"), "for all of 2");
+    assert_eq!(browser.names(), ["__Host-s", "__Host-s~"]);
+    assert_eq!(browser.ask("/"), "2:ann");
+    let other = site.browser();
+    assert_eq!((other.ask("/public"), other.names()), ("for all of 2".into(), vec![]));
 }
 
 #[test]
