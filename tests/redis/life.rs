@@ -104,6 +104,9 @@ fn what_is_kept_is_there_after_the_roll_back() {
 
 #[test]
 fn users_who_come_back_find_nothing_old() {
+    if is_quick("users_who_come_back_find_nothing_old") {
+        return;
+    }
     let world = World::start("stale_after = \"500ms\"", &[]);
     let [mut one, mut waiting] = [world.scene.ports[0]; 2].map(Client::new);
     let mut listening = Client::new(world.scene.ports[0]);
