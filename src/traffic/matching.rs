@@ -147,6 +147,10 @@ impl FromStr for StatusPattern {
 
     fn from_str(text: &str) -> Result<Self, StatusError> {
         let wrong = || StatusError(text.chars().take(20).collect());
+        // A number may begin with a sign, a status does not.
+        if text.starts_with('+') {
+            return Err(wrong());
+        }
         if let Some(class) = text.strip_suffix("xx") {
             let class = class.parse().map_err(|_| wrong())?;
             return if (1..=5).contains(&class) { Ok(Self::Class(class)) } else { Err(wrong()) };
@@ -186,7 +190,7 @@ mod tests {
         assert_eq!("302".parse(), Ok(StatusPattern::One(302)));
         assert_eq!("5xx".parse(), Ok(StatusPattern::Class(5)));
         assert!("5xx".parse::<StatusPattern>().unwrap().matches(503));
-        for wrong in ["9xx", "xx", "99", "600", "teapot"] {
+        for wrong in ["9xx", "xx", "99", "600", "teapot", "+302", "+5xx"] {
             assert!(wrong.parse::<StatusPattern>().is_err(), "{wrong}");
         }
     }
