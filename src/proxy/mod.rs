@@ -448,7 +448,12 @@ impl Keeper {
     /// Looks how much memory is in use, and says when that begins to be too much, or ceases.
     fn weigh(&self) {
         let memory = self.register.memory();
-        let Some(told) = machine::resident().and_then(|used| memory.uses(used)) else { return };
+        let told = machine::resident().and_then(|used| memory.uses(used));
+        if memory.is_short() {
+            // Better to keep less than to send users away.
+            self.settings.caches.give_way();
+        }
+        let Some(told) = told else { return };
         let (used, limit) = (memory.used(), memory.limit().unwrap_or(u64::MAX));
         if told {
             tracing::warn!(used, limit, "memory is short, new requests are refused; proxy.memory");

@@ -181,3 +181,22 @@ fn memory_stays_within_the_limit_and_what_was_used_last_stays() {
     assert!(scene.counted("entries", "1.0.0") < 21);
     assert!(is_hit(&client.get("/99", "")) && !is_hit(&client.get("/1", "")));
 }
+
+#[test]
+fn a_cache_that_is_too_large_for_the_machine_gives_way_to_users() {
+    if std::env::var_os("WEIR_QUICK").is_some() {
+        eprintln!("WEIR_QUICK: a machine without memory is left out, it takes some seconds");
+        return;
+    }
+    let page = "x".repeat(4 << 20);
+    let scene = Scene::start(move |_| answer(200, "cache-control: max-age=600\r\n", &page));
+    let file = scene.file.replace("64MiB", "1GiB");
+    let file = format!("{file}[proxy]\nmemory = \"160MiB\"\n");
+    let (mut scene, file) = (scene, file);
+    scene.program.write_file(&file);
+    scene.program.restart();
+    for number in 0..100 {
+        scene.until(&format!("/{number}"), "", |answer| answer.status == 200);
+    }
+    assert!(scene.counted("size", "1.0.0") < 160 << 20, "it has learned");
+}

@@ -24,6 +24,16 @@ impl Budget {
         Arc::new(Self { size: AtomicU64::new(size), used: AtomicU64::new(0) })
     }
 
+    /// How many there may be.
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// How many there are.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// It is `size` bytes from now on.
     pub fn may_have(&self, size: u64) {
         self.size.store(size, Ordering::Relaxed);

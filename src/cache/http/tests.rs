@@ -131,6 +131,24 @@ fn what_a_client_still_reads_counts_although_it_was_thrown_away() {
 }
 
 #[test]
+fn a_cache_gives_way_when_memory_is_short_and_stays_smaller() {
+    let caches = HttpCaches::default();
+    let cache = cache(1 << 20, 1 << 16);
+    caches.known().caches.insert("web".parse().unwrap(), Arc::clone(&cache));
+    let scene = Scene::new(&cache, "1");
+    for number in 0..10 {
+        assert!(scene.keep_plain(&format!("/{number}"), &[7; 10_000]));
+    }
+    let before = cache.budget.used();
+    caches.give_way();
+    assert!(cache.budget.used() <= before / 8 * 7 && scene.find_plain("/0").is_none());
+    assert!(scene.find_plain("/9").is_some(), "what was used last stays");
+    assert!(caches.entries()[0].size < before, "it does not grow again");
+    cache.becomes(&Caching { size: 1 << 21, ..cache.caching() });
+    assert_eq!(caches.entries()[0].size, 1 << 21, "until the file says so");
+}
+
+#[test]
 fn readers_have_their_own_pace_and_what_is_too_large_is_not_kept() {
     let cache = cache(1 << 20, 10_000);
     let scene = Scene::new(&cache, "1");
