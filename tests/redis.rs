@@ -5,6 +5,7 @@ mod conversations;
 mod desk;
 mod differential;
 mod life;
+mod links;
 mod listing;
 mod parts;
 mod ports;

@@ -11,8 +11,10 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 use super::Kind;
+use super::encrypted::Encrypted;
 use crate::namespace::redis::Credentials;
 use crate::namespace::resp::{self, Value};
 use crate::traffic::{Address, Spot};
@@ -32,6 +34,8 @@ pub struct Server {
     pub spot: Spot,
     /// What Weir says there before the client does; none: the client says it itself.
     pub credentials: Option<Credentials>,
+    /// How TLS is spoken there, if it is.
+    pub encrypted: Option<Encrypted>,
 }
 
 impl fmt::Debug for Server {
@@ -44,17 +48,16 @@ impl fmt::Debug for Server {
 impl fmt::Display for Server {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hidden = if self.credentials.is_some() { "(hidden)@" } else { "" };
-        write!(out, "{}://{hidden}{}", self.kind.name(), self.spot)
+        let scheme = if self.encrypted.is_some() { "rediss" } else { self.kind.name() };
+        write!(out, "{scheme}://{hidden}{}", self.spot)
     }
 }
 
 /// Why a text is no server. It does not show the text, which may hold a password.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum ServerError {
-    /// TLS.
-    #[error(
-        "TLS to a cache is not spoken yet; put stunnel between, or use redis:// on a private network"
-    )]
+    /// TLS on a Unix socket.
+    #[error("a Unix socket needs no TLS; write redis://unix:...")]
     Tls,
     /// A password for memcached.
     #[error("memcached is told a password by the app, and none by Weir; leave it out")]
@@ -64,7 +67,7 @@ pub enum ServerError {
     Database,
     /// Anything else.
     #[error(
-        "write \"redis://127.0.0.1:6379\", \"redis://:password@cache.internal:6379\", \"redis://unix:/run/redis.sock\" or \"memcached://127.0.0.1:11211\""
+        "write \"redis://127.0.0.1:6379\", \"rediss://:password@cache.internal:6379\", \"redis://unix:/run/redis.sock\" or \"memcached://127.0.0.1:11211\""
     )]
     Form,
 }
@@ -73,10 +76,10 @@ impl FromStr for Server {
     type Err = ServerError;
 
     fn from_str(text: &str) -> Result<Self, ServerError> {
-        let (kind, rest) = match text.split_once("://") {
-            Some(("redis", rest)) => (Kind::Redis, rest),
-            Some(("memcached", rest)) => (Kind::Memcached, rest),
-            Some(("rediss", _)) => return Err(ServerError::Tls),
+        let (kind, encrypted, rest) = match text.split_once("://") {
+            Some(("redis", rest)) => (Kind::Redis, None, rest),
+            Some(("rediss", rest)) => (Kind::Redis, Some(Encrypted::default()), rest),
+            Some(("memcached", rest)) => (Kind::Memcached, None, rest),
             Some(_) | None => return Err(ServerError::Form),
         };
         let (who, place) = match rest.rsplit_once('@') {
@@ -103,7 +106,10 @@ impl FromStr for Server {
             let words = [user, password].map(unescaped);
             Credentials(words.into_iter().filter(|word| !word.is_empty()).collect())
         });
-        Ok(Self { kind, spot: address.spot, credentials })
+        if encrypted.is_some() && matches!(address.spot, Spot::Unix(_)) {
+            return Err(ServerError::Tls);
+        }
+        Ok(Self { kind, spot: address.spot, credentials, encrypted })
     }
 }
 
@@ -130,6 +136,8 @@ fn unescaped(text: &str) -> Vec<u8> {
 pub enum Link {
     /// By TCP.
     Tcp(TcpStream),
+    /// By TLS.
+    Tls(Box<TlsStream<TcpStream>>),
     /// By a Unix socket.
     Unix(UnixStream),
 }
@@ -150,9 +158,9 @@ impl Server {
         };
         let connect = async {
             let mut link = match &self.spot {
-                Spot::Socket(address) => Link::tcp(TcpStream::connect(address).await?)?,
+                Spot::Socket(address) => self.tcp(TcpStream::connect(address).await?).await?,
                 Spot::Name(host, port) => {
-                    Link::tcp(TcpStream::connect((host.as_str(), *port)).await?)?
+                    self.tcp(TcpStream::connect((host.as_str(), *port)).await?).await?
                 }
                 Spot::Unix(path) => Link::Unix(UnixStream::connect(path).await?),
             };
@@ -171,16 +179,22 @@ impl Server {
     }
 }
 
-impl Link {
-    fn tcp(socket: TcpStream) -> io::Result<Self> {
+impl Server {
+    async fn tcp(&self, socket: TcpStream) -> io::Result<Link> {
         socket.set_nodelay(true)?;
         socket2::SockRef::from(&socket).set_keepalive(true)?;
-        Ok(Self::Tcp(socket))
+        Ok(match &self.encrypted {
+            None => Link::Tcp(socket),
+            Some(encrypted) => Link::Tls(Box::new(encrypted.begin(&self.spot, socket).await?)),
+        })
     }
+}
 
+impl Link {
     /// Asks one question and waits for the answer.
     pub async fn ask(&mut self, question: &[u8]) -> io::Result<Value> {
         self.write_all(question).await?;
+        self.flush().await?;
         let mut answer = Vec::new();
         loop {
             match Value::parse(&answer) {
@@ -204,6 +218,7 @@ impl AsyncRead for Link {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, into),
             Self::Unix(socket) => Pin::new(socket).poll_read(cx, into),
         }
     }
@@ -217,6 +232,7 @@ impl AsyncWrite for Link {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
         }
     }
@@ -228,6 +244,7 @@ impl AsyncWrite for Link {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
         }
     }
@@ -236,13 +253,17 @@ impl AsyncWrite for Link {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
@@ -270,7 +291,8 @@ mod tests {
         assert_eq!(memcached.to_string(), "memcached://cache:11211");
         assert_eq!(server("memcached://unix:/run/m.sock").kind, Kind::Memcached);
         let wrong = |text: &str| text.parse::<Server>().unwrap_err();
-        assert_eq!(wrong("rediss://h:1"), ServerError::Tls);
+        assert_eq!(server("rediss://h:1").to_string(), "rediss://h:1");
+        assert_eq!(wrong("rediss://unix:/run/r.sock"), ServerError::Tls);
         assert_eq!(wrong("redis://h:1/3"), ServerError::Database);
         assert_eq!(wrong("memcached://me:secret@h:1"), ServerError::Password);
         for text in ["", "h:1", "http://h:1", "redis://", "redis://h:0", "redis://1.2.3:1"] {

@@ -5,6 +5,7 @@
 
 mod door;
 mod dump;
+mod encrypted;
 mod generations;
 pub mod http;
 mod line;
@@ -34,6 +35,7 @@ use crate::namespace::memcached;
 use crate::namespace::redis::{Commands, Databases};
 use crate::traffic::{Board, Generation, Version};
 use door::Door;
+pub use encrypted::Encrypted;
 use generations::Keeper;
 pub use link::{Server, ServerError};
 use repeat::Repeats;
@@ -172,10 +174,17 @@ pub enum CacheError {
     Thread(io::Error),
 }
 
+/// Threads that serve caches: none before there is a cache.
+#[derive(Debug)]
+struct Workers {
+    wanted: usize,
+    running: Mutex<Vec<(mpsc::UnboundedSender<Order>, JoinHandle<()>)>>,
+}
+
 /// The caches with their ports bound, before they are served.
 #[derive(Debug)]
 pub struct Bound {
-    workers: Vec<(mpsc::UnboundedSender<Order>, JoinHandle<()>)>,
+    workers: Workers,
     caches: Vec<Cache>,
     prepared: Prepared,
 }
@@ -183,10 +192,10 @@ pub struct Bound {
 /// The caches, served. They end when this is dropped.
 #[derive(Debug)]
 pub struct Caches {
-    workers: Vec<(mpsc::UnboundedSender<Order>, JoinHandle<()>)>,
+    workers: Workers,
     /// Where it is published which beginning the part of a release is.
     board: Arc<Board>,
-    /// By name. Which caches there are does not change, only their ports.
+    /// By name.
     served: Mutex<BTreeMap<String, Served>>,
     ledger: Arc<CacheLedger>,
 }
@@ -257,9 +266,8 @@ impl Bound {
         inherited: &mut Inherited,
     ) -> Result<Self, CacheError> {
         let prepared = bind(&BTreeMap::new(), caches, inherited)?;
-        let count = if caches.is_empty() { 0 } else { workers };
-        let workers = (0..count).map(worker::start).collect::<io::Result<Vec<_>>>();
-        let workers = workers.map_err(CacheError::Thread)?;
+        let workers = Workers { wanted: workers, running: Mutex::default() };
+        workers.start(caches)?;
         Ok(Self { workers, caches: caches.to_vec(), prepared })
     }
 
@@ -268,16 +276,13 @@ impl Bound {
         let Self { workers, caches, prepared } = self;
         let (board, ledger) = (Arc::clone(board), Arc::clone(ledger));
         let started = Caches { workers, board, served: Mutex::default(), ledger };
-        for cache in &caches {
-            started.begin(cache);
-        }
         started.follow(&caches, prepared);
         started
     }
 }
 
 impl Caches {
-    fn begin(&self, cache: &Cache) {
+    fn begin(&self, cache: &Cache) -> Served {
         let (repeats, queue) = Repeats::new();
         let (keeper, wishes) = Keeper::new();
         let shared = Arc::new(Shared {
@@ -295,7 +300,7 @@ impl Caches {
             ports: Mutex::default(),
             turned: watch::channel(()).0,
         });
-        if let Some((worker, _)) = self.workers.first() {
+        if let Some((worker, _)) = self.workers.running().first() {
             _ = worker.send(Order::Repeat { shared: Arc::clone(&shared), queue });
             if cache.mode == Mode::Prefix {
                 _ = worker.send(match cache.kind {
@@ -305,7 +310,7 @@ impl Caches {
                 });
             }
         }
-        self.served().insert(cache.name.clone(), Served { shared, ports: BTreeMap::new() });
+        Served { shared, ports: BTreeMap::new() }
     }
 
     /// What there is, and what has been counted.
@@ -316,17 +321,20 @@ impl Caches {
     /// Binds what `caches` has beyond what is served.
     ///
     /// # Errors
-    /// A port cannot be had. Nothing has changed.
+    /// A port or a thread cannot be had. Nothing has changed.
     pub fn prepare(&self, caches: &[Cache]) -> Result<Prepared, CacheError> {
+        self.workers.start(caches)?;
         bind(&self.served(), caches, &mut Inherited::default())
     }
 
-    /// Serves the ports of `caches` from now on, with what was prepared for them. Where a port is
-    /// gone nobody new comes in; who is in stays.
+    /// Serves the ports of `caches` from now on, with what was prepared for them. Where a port, or a
+    /// whole cache, is gone nobody new comes in; who is in stays.
     pub fn follow(&self, caches: &[Cache], mut prepared: Prepared) {
         let mut served = self.served();
+        served.retain(|name, _| caches.iter().any(|cache| cache.name == *name));
         for cache in caches {
-            let Some(Served { shared, ports }) = served.get_mut(&cache.name) else { continue };
+            let known = served.entry(cache.name.clone());
+            let Served { shared, ports } = known.or_insert_with(|| self.begin(cache));
             let wanted = |place: &Place| cache.ports.contains(&place.port);
             ports.retain(|_, open| wanted(&open.place));
             for port in &cache.ports {
@@ -348,7 +356,7 @@ impl Caches {
     /// Lets clients in at `door`.
     fn serve(&self, place: Arc<Place>, door: Door) -> Open {
         let (close, closed) = watch::channel(());
-        for (worker, _) in &self.workers {
+        for (worker, _) in &*self.workers.running() {
             match door.try_clone() {
                 Ok(door) => {
                     let (place, closed) = (Arc::clone(&place), closed.clone());
@@ -460,11 +468,13 @@ fn bind(
     inherited: &mut Inherited,
 ) -> Result<Prepared, CacheError> {
     let mut doors = BTreeMap::new();
-    let mut open = |port: &Port| {
+    let mut open = |cache: &Cache, port: &Port| {
         let mut open = served.values().flat_map(|served| served.ports.values());
         let open = open.find(|open| open.place.port.listen == port.listen);
         match open {
-            Some(open) if open.place.port == *port => Ok(None),
+            Some(open) if open.place.port == *port && open.place.shared.name == cache.name => {
+                Ok(None)
+            }
             // It changes hands.
             Some(open) => open.door.try_clone().map(Some),
             None => Door::open(port.listen, inherited).map(Some),
@@ -472,7 +482,7 @@ fn bind(
     };
     for cache in caches {
         for port in &cache.ports {
-            let door = open(port).map_err(|source| CacheError::Bind {
+            let door = open(cache, port).map_err(|source| CacheError::Bind {
                 listen: port.listen,
                 cache: cache.name.clone(),
                 version: port.version.clone(),
@@ -520,9 +530,25 @@ impl Shared {
     }
 }
 
-impl Drop for Caches {
+impl Workers {
+    /// Has them run, if there are `caches`.
+    fn start(&self, caches: &[Cache]) -> Result<(), CacheError> {
+        let mut running = self.running();
+        if running.is_empty() && !caches.is_empty() {
+            let started = (0..self.wanted).map(worker::start).collect::<io::Result<Vec<_>>>();
+            *running = started.map_err(CacheError::Thread)?;
+        }
+        Ok(())
+    }
+
+    fn running(&self) -> MutexGuard<'_, Vec<(mpsc::UnboundedSender<Order>, JoinHandle<()>)>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Workers {
     fn drop(&mut self) {
-        for (orders, thread) in self.workers.drain(..) {
+        for (orders, thread) in self.running().drain(..) {
             drop(orders);
             _ = thread.join();
         }

@@ -133,6 +133,7 @@ impl Between<'_> {
             let questions = self.questions.take();
             if !questions.is_empty() {
                 to.write_all(&questions).await?;
+                to.flush().await?;
             }
             self.turn();
             let fed = self.session.borrow_mut().asked(&waiting, &mut edits);
@@ -267,7 +268,8 @@ impl Drop for Between<'_> {
 /// Writes what became of `input`.
 async fn send(to: &mut (impl AsyncWrite + Unpin), edits: &Edits, input: &[u8]) -> io::Result<()> {
     if let Some(one) = edits.one(input) {
-        return to.write_all(one).await;
+        to.write_all(one).await?;
+        return to.flush().await;
     }
     let mut slices = edits.slices(input);
     let mut left = &mut slices[..];
@@ -281,5 +283,5 @@ async fn send(to: &mut (impl AsyncWrite + Unpin), edits: &Edits, input: &[u8]) -
         }
         io::IoSlice::advance_slices(&mut left, written);
     }
-    Ok(())
+    to.flush().await
 }

@@ -42,6 +42,7 @@ async fn copy(
         }
         seen(&piece[..length]);
         to.write_all(&piece[..length]).await?;
+        to.flush().await?;
     }
 }
 

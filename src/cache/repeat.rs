@@ -222,6 +222,7 @@ async fn unlink(
         }
     }
     link.write_all(&questions).await?;
+    link.flush().await?;
     answers(link, asked).await
 }
 

@@ -4,6 +4,8 @@ mod parts;
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -13,11 +15,12 @@ use super::diagnostic::{Code, Level};
 use super::reader::Reader;
 use super::section::{At, Section, not_a};
 use super::tier::Draft;
+use super::tls;
 use super::values::{self, Mistake, quoted};
-use crate::cache::{Cache, Invalidate, Kind, Mode, Port, Server, ServerError};
+use crate::cache::{Cache, Encrypted, Invalidate, Kind, Mode, Port, Server, ServerError};
 use crate::namespace::{Namespace, without_generation};
 use crate::rollout::{CacheFacts, OnRollback};
-use crate::traffic::{Listen, NAME_BYTES_MAX, Spot, TierName, Version};
+use crate::traffic::{ClientTls, Listen, NAME_BYTES_MAX, Spot, TierName, Version};
 use parts::Parts;
 
 /// Ports of a cache: as many as a tier may have releases.
@@ -46,13 +49,14 @@ pub(super) struct CacheDraft {
     ports_span: Option<Range<usize>>,
     tiers: Option<Vec<At<TierName>>>,
     parts: Parts,
+    tls: Option<Arc<ClientTls>>,
     on_rollback: OnRollback,
     stale_after: Option<Duration>,
 }
 
 impl CacheDraft {
     /// Reads one `[[cache]]`.
-    pub(super) fn read(mut section: Section<'_>) -> Self {
+    pub(super) fn read(mut section: Section<'_>, base: &Path) -> Self {
         section.need("name", "name = \"sessions\"");
         section.need("kind", "kind = \"redis\"");
         section.need("ports", "ports = { \"1.0.0\" = \"127.0.0.1:16379\" }");
@@ -78,19 +82,11 @@ impl CacheDraft {
         let server = |text: &str| server(kind, text);
         let own = section.hidden("upstream", server);
         let servers = by_version(&mut section, "upstreams", Secrecy::Hidden, server);
-        let wrong = if mode == Mode::Instance { "upstream" } else { "upstreams" };
-        if let Some(span) = section.key_span(wrong) {
-            let help = match mode {
-                Mode::Instance => {
-                    "with mode = \"instance\" each version has its own: use `upstreams`"
-                }
-                Mode::Prefix | Mode::Db | Mode::Observe => {
-                    "`upstreams` is for mode = \"instance\"; the versions share one `upstream`"
-                }
-            };
-            let message = format!("`{wrong}` has no use with mode = \"{}\"", mode.name());
-            section.wrong(wrong, span, Mistake::new(message, help));
-        }
+        let all = own.iter().chain(servers.iter().map(|(_, server)| server));
+        let encrypted = all.map(|at| &at.value).any(|server| server.encrypted.is_some());
+        let help = "write rediss:// before its address: \"rediss://cache.internal:6379\"";
+        let tls = tls::client(&mut section, (encrypted, help), base);
+        servers_fit(&mut section, mode);
         let ports = by_version(&mut section, "ports", Secrecy::Shown, values::socket);
         let ports_span = section.key_span("ports");
         let tiers = section.list("tiers", TIERS_MAX, "[\"web\"]", |text| {
@@ -117,6 +113,7 @@ impl CacheDraft {
             ports_span,
             tiers,
             parts: shares,
+            tls,
             on_rollback,
             stale_after,
         }
@@ -144,15 +141,12 @@ impl CacheDraft {
                 }
                 Mode::Db | Mode::Instance | Mode::Observe => Namespace::nothing(),
             };
-            let server = self.server_of(&version)?;
+            let mut server = self.server_of(&version)?.clone();
+            if let (Some(encrypted), Some(tls)) = (&mut server.encrypted, &self.tls) {
+                *encrypted = Encrypted::new(Arc::clone(tls));
+            }
             let databases = self.parts.databases(&version);
-            Some(Port {
-                listen: listen.value,
-                namespace,
-                databases,
-                server: server.clone(),
-                version,
-            })
+            Some(Port { listen: listen.value, namespace, databases, server, version })
         };
         Some(Cache {
             name: self.name.as_ref()?.value.clone(),
@@ -209,6 +203,21 @@ fn only_redis(section: &mut Section<'_>, kind: Kind, mode: Mode) {
             let help = "memcached has no databases, and all of its keys are isolated";
             section.wrong(key, span, Mistake::new(message, help));
         }
+    }
+}
+
+/// The versions share a server, or each has its own.
+fn servers_fit(section: &mut Section<'_>, mode: Mode) {
+    let wrong = if mode == Mode::Instance { "upstream" } else { "upstreams" };
+    if let Some(span) = section.key_span(wrong) {
+        let help = match mode {
+            Mode::Instance => "with mode = \"instance\" each version has its own: use `upstreams`",
+            Mode::Prefix | Mode::Db | Mode::Observe => {
+                "`upstreams` is for mode = \"instance\"; the versions share one `upstream`"
+            }
+        };
+        let message = format!("`{wrong}` has no use with mode = \"{}\"", mode.name());
+        section.wrong(wrong, span, Mistake::new(message, help));
     }
 }
 

@@ -250,6 +250,12 @@ fn describe_cache(page: &mut Page<'_>, cache: &Cache, life: Option<&CacheFacts>)
     if cache.mode != Mode::Instance {
         page.put_some("upstream", cache.ports.first().map(|port| server(&port.server)));
     }
+    let tls = cache.ports.iter().find_map(|port| port.server.encrypted.as_ref());
+    if let Some(encrypted) = tls {
+        page.turn(&keys::RELEASE_TLS, format!("cache.{}.tls", cache.name));
+        describe_tls(page, encrypted.settings());
+        page.turn(&keys::CACHE, format!("cache.{}", cache.name));
+    }
     for (key, patterns) in [("isolate", &cache.isolate), ("share", &cache.share)] {
         if !patterns.is_empty() {
             page.put(key, patterns.join(", "));

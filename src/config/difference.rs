@@ -66,7 +66,7 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Change> {
     let change = |key: &String| {
         let (was, will) = (before.get(key), after.get(key));
         let entry = was.or(will)?;
-        let (tier, class) = (entry.tier.clone(), class_of(entry, was.is_none(), old, new));
+        let (tier, class) = (entry.tier.clone(), class_of((key, entry), was.is_none(), old, new));
         let mut change =
             Change { key: key.clone(), old: value(was), new: value(will), tier, class };
         if change.old.as_deref() == Some(SECRET)
@@ -88,15 +88,24 @@ fn found<'a>(config: &'a Config, name: Option<&TierName>) -> Option<&'a TierConf
     config.tiers.iter().find(|tier| Some(&tier.tier.name) == name)
 }
 
-/// A new tier and a new release concern no open rollout; a tier that leaves concerns its own.
-fn class_of(entry: &Entry, is_new: bool, old: &Config, new: &Config) -> Class {
+/// A new tier and a new release concern no open rollout; a tier that leaves concerns its own. A cache
+/// comes and goes as a whole.
+fn class_of((key, entry): (&str, &Entry), is_new: bool, old: &Config, new: &Config) -> Class {
     let tier = entry.tier.as_ref();
     match (tier, found(old, tier).is_some(), found(new, tier).is_some()) {
         (Some(_), false, _) => Class::Live,
         (Some(_), true, false) => Class::RefusedWhileOpen,
         _ if is_new && entry.is_release => Class::Live,
+        _ if cache_of(key, old) != cache_of(key, new) => Class::Live,
         _ => entry.class,
     }
+}
+
+/// The cache that `key` is of, if there is one.
+fn cache_of<'a>(key: &str, config: &'a Config) -> Option<&'a str> {
+    let rest = key.strip_prefix("cache.")?;
+    let of = |name: &&str| rest.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    config.caches.iter().map(|cache| &*cache.name).find(of)
 }
 
 fn secrets_differ(change: &Change, old: &Config, new: &Config) -> bool {

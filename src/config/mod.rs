@@ -318,7 +318,8 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         reader.note_file(Code::Missing, Mistake::new("there is no tier", help));
     }
     let sections = root.tables("cache", CACHES_MAX, &keys::CACHE);
-    let caches: Vec<CacheDraft> = sections.into_iter().map(CacheDraft::read).collect();
+    let caches: Vec<CacheDraft> =
+        sections.into_iter().map(|section| CacheDraft::read(section, base)).collect();
     root.finish();
     cache::check(reader, &caches, &drafts, &proxy, admin.listen);
     check::tiers(reader, &drafts, admin.listen, admin_span.as_ref());

@@ -270,7 +270,8 @@ fn release(mut section: Section<'_>, base: &Path) -> ReleaseDraft {
     });
     let upstreams = upstreams.unwrap_or_default();
     let https = upstreams.iter().any(|at| at.value.is_tls());
-    let tls = tls::client(&mut section, https, base);
+    let help = "write https:// before their addresses: \"https://10.0.0.7:8443\"";
+    let tls = tls::client(&mut section, (https, help), base);
     let unnamed = tls.as_ref().is_some_and(|tls| tls.name.is_none() && tls.trust != Trust::Anybody);
     let nameless = |at: &&At<Address>| at.value.is_tls() && matches!(at.value.spot, Spot::Unix(_));
     for at in upstreams.iter().filter(|at| unnamed && nameless(at)) {

@@ -231,13 +231,13 @@ fn acme_name(text: &str) -> Result<String, Mistake> {
 
 /// How upstreams are spoken to; none where all of them are spoken to as they are.
 pub(super) fn client(
-    release: &mut Section<'_>,
-    https: bool,
+    around: &mut Section<'_>,
+    (encrypted, help): (bool, &str),
     base: &Path,
 ) -> Option<Arc<ClientTls>> {
-    let mut section = release.table("tls", &keys::RELEASE_TLS);
-    if section.is_there() && !https && release.key_span("upstreams").is_some() {
-        let help = "write https:// before their addresses: \"https://10.0.0.7:8443\"";
+    let mut section = around.table("tls", &keys::RELEASE_TLS);
+    let named = ["upstream", "upstreams"].iter().any(|key| around.key_span(key).is_some());
+    if section.is_there() && !encrypted && named {
         let mistake = Mistake::new("`tls` is for upstreams that speak TLS", help);
         section.wrong("", section.span.clone(), mistake);
     }
@@ -268,7 +268,7 @@ pub(super) fn client(
         (true, None) => Trust::System,
     };
     let tls = ClientTls { name: name.map(|at| at.value), trust, certificate };
-    https.then(|| Arc::new(tls))
+    encrypted.then(|| Arc::new(tls))
 }
 
 /// A name that a certificate can be for: of a host, or an IP address.

@@ -66,7 +66,38 @@ fn each_mistake_in_a_cache_says_the_way_out() {
             "an app must know its port; write one: \"127.0.0.1:16379\"",
         ),
         ("\"redis\"", "\"memcache\"", "`kind`: \"memcache\" is not known"),
-        ("redis://:hunter2", "rediss://:hunter2", "TLS to a cache is not spoken yet"),
+        (
+            "redis://:hunter2@127.0.0.1:6379",
+            "rediss://:hunter2@unix:/r",
+            "a Unix socket needs no TLS",
+        ),
+        ("kind =", "tls = { verify = false }\nkind =", "`tls` is for upstreams that speak TLS"),
+        ("kind =", "share = [\"q[a]\"]\nkind =", "\"q[a]\" is no pattern of keys"),
+        (
+            "kind =",
+            "databases = { \"1.0.0\" = \"0-7\" }\nkind =",
+            "`databases` has no use with mode = \"prefix\"; it is for mode = \"db\"",
+        ),
+        (
+            "kind =",
+            "mode = \"db\"\nshare = [\"q\"]\ndatabases = { \"1.0.0\" = \"0\" }\nkind =",
+            "`share` has no use with mode = \"db\"; it is for mode = \"prefix\"",
+        ),
+        (
+            "kind =",
+            "mode = \"db\"\ndatabases = { \"1.0.0\" = \"0\" }\nkind =",
+            "version 1.1.0 has a port and no databases; add it to `databases`",
+        ),
+        (
+            "kind =",
+            "mode = \"db\"\ndatabases = { \"1.0.0\" = \"0-8\", \"1.1.0\" = \"8-9\" }\nkind =",
+            "versions 1.0.0 and 1.1.0 share databases",
+        ),
+        (
+            "kind =",
+            "mode = \"db\"\ndatabases = { \"1.0.0\" = \"7-0\", \"1.1.0\" = \"8\" }\nkind =",
+            "these are no databases of a server; write the first and the last one",
+        ),
         ("6379\"\n", "6379/3\"\n", "the database belongs to the app's own URL"),
         (
             "upstream =",

@@ -179,6 +179,40 @@ fn a_client_is_told_when_what_it_has_read_changes() {
 }
 
 #[test]
+fn channels_of_a_shard_belong_to_a_version_too() {
+    let scene = Scene::start();
+    let [mut one, mut two] = scene.versions();
+    let mut listener = Client::new(scene.ports[0]);
+    let confirmed = listener.ask("SSUBSCRIBE news");
+    assert_eq!(confirmed, Value::List(vec![text("ssubscribe"), text("news"), number(1)]));
+    assert_eq!(two.ask("SPUBLISH news foreign"), number(0));
+    assert_eq!(one.ask("PUBSUB SHARDCHANNELS"), texts(&["news"]));
+    assert_eq!(two.ask("PUBSUB SHARDCHANNELS"), texts(&[]));
+    let counted = one.ask("PUBSUB SHARDNUMSUB news");
+    assert_eq!(counted, Value::List(vec![text("news"), number(1)]));
+    assert_eq!(one.ask("SPUBLISH news own"), number(1));
+    assert_eq!(listener.answer(), Some(texts(&["smessage", "news", "own"])));
+    let left = listener.ask("SUNSUBSCRIBE");
+    assert_eq!(left, Value::List(vec![text("sunsubscribe"), text("news"), number(0)]));
+    assert_eq!(listener.ask("GET own"), Value::Null);
+}
+
+#[test]
+fn what_has_changed_is_told_to_another_connection_in_resp2() {
+    let scene = Scene::start();
+    let [mut one, mut two] = scene.versions();
+    let mut listener = Client::new(scene.ports[0]);
+    let id = listener.ask("CLIENT ID").integer().unwrap();
+    listener.ask("SUBSCRIBE __redis__:invalidate");
+    assert_eq!(one.ask(&format!("CLIENT TRACKING ON REDIRECT {id}")), ok());
+    one.ask("GET k");
+    two.ask("SET k foreign");
+    one.ask("SET k own");
+    let told = Value::List(vec![text("message"), text("__redis__:invalidate"), texts(&["k"])]);
+    assert_eq!(listener.answer(), Some(told));
+}
+
+#[test]
 fn an_element_is_not_lost_when_who_waits_for_it_goes_away() {
     let scene = Scene::start();
     let [mut one, _] = scene.versions();

@@ -57,3 +57,57 @@ fn a_reload_that_cannot_have_a_port_changes_nothing() {
     let refused = scene.program.ask(&["reload"]);
     assert!(text(&refused.stderr).contains("needs a restart"), "{}", text(&refused.stderr));
 }
+
+#[test]
+fn a_cache_comes_and_goes_by_a_reload() {
+    let scene = Scene::start();
+    let [mut one, _] = scene.versions();
+    let before = file(scene.listen, scene.redis.address, scene.ports, "");
+    let (first, cache) = before.split_once("[[cache]]").unwrap();
+    let [other, another] = [free_address(), free_address()];
+    let second = cache
+        .replace("\"pages\"", "\"jobs\"\nmode = \"observe\"")
+        .replace(&scene.ports[0].to_string(), &other.to_string())
+        .replace(&scene.ports[1].to_string(), &another.to_string());
+    scene.program.write_file(&format!("{before}[[cache]]{second}"));
+    let answer = scene.program.say(&["reload"]);
+    assert!(answer.contains("+ cache.jobs.mode observe"), "{answer}");
+    one.ask("SET k 1");
+    assert_eq!(Client::new(other).ask("GET 1.0.0:k"), Value::Bulk(b"1".to_vec()));
+    // Without any, and with another one at the same ports.
+    scene.program.write_file(first);
+    scene.program.say(&["reload"]);
+    eventually("the doors are closed", || {
+        TcpStream::connect(other).is_err() && TcpStream::connect(scene.ports[0]).is_err()
+    });
+    assert_eq!(one.ask("GET k"), Value::Bulk(b"1".to_vec()), "who is in stays");
+    scene.program.write_file(&before.replace("\"pages\"", "\"sessions\""));
+    scene.program.say(&["reload"]);
+    assert_eq!(Client::new(scene.ports[0]).ask("GET k"), Value::Bulk(b"1".to_vec()));
+    scene.program.write_file(&before);
+    scene.program.say(&["reload"]);
+    assert_eq!(Client::new(scene.ports[1]).ask("GET k"), Value::Null);
+    assert!(scene.program.say(&["cache"]).contains("pages"));
+    let said = |port: std::net::SocketAddr| scene.program.log().contains(&format!("listen={port}"));
+    assert!(said(scene.ports[0]) && said(scene.ports[1]), "{}", scene.program.log());
+}
+
+#[test]
+fn a_port_is_never_closed_by_a_hand_over() {
+    let mut scene = Scene::start();
+    let [mut one, mut two] = scene.versions();
+    one.ask("SET k 1");
+    assert_eq!(two.ask("SET k 2"), Value::Line(b'+', b"OK".to_vec()));
+    let heir = scene.program.another(&["--replace"]);
+    let mut old = scene.program.swap(heir).expect("one runs");
+    eventually("the old one ends, and nobody is turned away", || {
+        TcpStream::connect(scene.ports[0]).expect("the port is open");
+        old.try_wait().unwrap().is_some()
+    });
+    // Who was in comes again.
+    let [mut one, mut two] = scene.versions();
+    assert_eq!(one.ask("GET k"), Value::Bulk(b"1".to_vec()));
+    assert_eq!(two.ask("GET k"), Value::Bulk(b"2".to_vec()));
+    assert_eq!(two.ask("DEL k"), Value::Line(b':', b"1".to_vec()));
+    eventually("deletions are repeated by the new one", || one.ask("GET k") == Value::Null);
+}

@@ -20,7 +20,7 @@ pub const CACHE: Keys = Keys {
             "URL",
             "",
             Restart,
-            "The server that the versions share: `redis://127.0.0.1:6379`, `redis://:password@cache.internal:6379`, `redis://unix:/run/redis.sock`, `memcached://127.0.0.1:11211`. A password here is said by Weir; without one the apps say theirs.",
+            "The server that the versions share: `redis://127.0.0.1:6379`, `rediss://:password@cache.internal:6379` (TLS), `redis://unix:/run/redis.sock`, `memcached://127.0.0.1:11211`. A password, or a user and a password (`redis://user:password@...`), here is said by Weir; without one the apps say theirs.",
         ),
         key(
             "upstreams",
@@ -84,6 +84,13 @@ pub const CACHE: Keys = Keys {
             "\"10m\"",
             Live,
             "A release that had no users for longer gets them back with an empty part, with `mode = \"prefix\"`: others have changed its records. Not for sessions.",
+        ),
+        key(
+            "tls",
+            "table",
+            "",
+            Restart,
+            "How the certificates of `rediss://` servers are verified, with the keys of `[tier.releases.tls]`; without it by their host and by the authorities this machine trusts.",
         ),
         key("tiers", "list of tier names", "", Live, "The tiers that use it; without it all."),
     ],
