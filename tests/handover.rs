@@ -453,6 +453,8 @@ fn a_rollback_in_the_middle_acts_at_once_and_survives() {
         relay.end();
         world.until(say, |world| world.tier()["rollout"].is_null());
         assert_eq!(served(&world), (200, 0), "{say}");
+        // What lowers is written after it has acted.
+        world.until(say, |world| world.events().len() > 2);
         assert_eq!(world.events(), ["adopted", "started", "rolled_back"], "{say}");
         world.program.restart();
         assert_eq!((served(&world), world.weight()), ((200, 0), 0), "{say}");
