@@ -1,5 +1,6 @@
 //! Redis behind Weir: the real binary, real servers.
 
+mod apps;
 mod client;
 mod conversations;
 mod desk;
