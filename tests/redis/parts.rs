@@ -4,7 +4,7 @@ use weir::namespace::resp::{self, Value};
 
 use super::client::Client;
 use super::conversations::{eventually, number, ok, text, texts};
-use super::{Redis, Scene, file, free_address};
+use super::{Redis, Scene, differential, file, free_address};
 use crate::support::program::Program;
 
 const DATABASES: &str = "mode = \"db\"\ndatabases = { \"1.0.0\" = \"0-7\", \"1.1.0\" = \"8-15\" }";
@@ -59,6 +59,18 @@ fn versions_with_databases_of_their_own_do_not_meet() {
     two.send(b"*1\r\n$5\r\nHELLO\r\n*2\r\n$3\r\nGET\r\n$4\r\nlast\r\n");
     assert!(matches!(two.answer(), Some(Value::List(_))));
     assert_eq!(two.answer(), Some(text("2")));
+}
+
+#[test]
+fn answers_in_databases_of_its_own_are_those_of_a_redis_without_weir() {
+    if super::is_quick("answers_in_databases_of_its_own_are_those_of_a_redis_without_weir") {
+        return;
+    }
+    let (direct, scene) = (Redis::start(&[]), Scene::start_with(DATABASES));
+    for seed in 201..=203 {
+        let played = differential::difference(direct.address, scene.ports[1], seed, 50);
+        assert_eq!(played, Ok(()));
+    }
 }
 
 #[test]
