@@ -3,7 +3,8 @@
 use super::binary::Message;
 use super::client::Client;
 use super::conversations::eventually;
-use super::{Program, Scene};
+use super::{Memcached, Program, Scene, free_address};
+use crate::support::upstream::Upstream;
 
 /// Where the server keeps which generation lives.
 const RECORD: &str = "1.0.0:_generation";
@@ -107,7 +108,7 @@ fn two_processes_know_of_each_others_flushes() {
     let [mut one, mut two] = scene.versions();
     fill([&mut one, &mut two]);
     // As in a hand-over: another Weir, whose clients are on other ports.
-    let ports = [super::free_address(), super::free_address()];
+    let ports = [free_address(), free_address()];
     let _other = Program::start(&super::file(scene.memcached.address, ports, ""));
     let mut successor = Client::new(ports[0]);
     assert_eq!(successor.get("k"), Some("x".into()));
@@ -118,6 +119,27 @@ fn two_processes_know_of_each_others_flushes() {
     assert_eq!(one.ask("flush_all"), "OK");
     eventually("and the second of the first's", || successor.get("k").is_none());
     assert_eq!(two.get("k"), Some("x".into()));
+}
+
+#[test]
+fn what_a_release_that_is_rolled_back_has_is_gone_at_once_and_a_flush_after_it_counts() {
+    let apps = ["1.0.0", "1.1.0"].map(Upstream::start);
+    let (memcached, ports) = (Memcached::start(&[]), [free_address(), free_address()]);
+    let file = super::file(memcached.address, ports, "")
+        .replace("127.0.0.1:1\"", &format!("{}\"", apps[0].address))
+        .replace("127.0.0.1:2\"", &format!("{}\"", apps[1].address));
+    let program = Program::start(&format!("[state]\npath = \"weir.db\"\n{file}"));
+    eventually("the canary is healthy", || program.ask(&["start", "web"]).status.success());
+    let [mut one, mut two] = ports.map(Client::new);
+    fill([&mut one, &mut two]);
+    let said = program.say(&["rollback", "web"]);
+    assert!(said.contains("what 1.1.0 has in the cache pages is thrown away"), "{said}");
+    assert_eq!((one.get("k"), two.get("k")), (Some("x".into()), None));
+    assert_eq!(two.ask("set k 0 0 1\r\ny"), "STORED");
+    assert_eq!(Client::new(ports[1]).get("k"), Some("y".into()));
+    // Within the same second, too.
+    assert_eq!(two.ask("flush_all"), "OK");
+    assert_eq!((one.get("k"), two.get("k")), (Some("x".into()), None));
 }
 
 #[test]
