@@ -236,8 +236,6 @@ pub struct RolloutConfig {
     pub stages: Stages,
     /// Least time of a listed stage that does not say its own.
     pub bake: Duration,
-    /// Over how long everybody goes back; zero: at once.
-    pub rollback_over: Duration,
 }
 
 /// Reads the file at `path`.

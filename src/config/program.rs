@@ -26,9 +26,6 @@ const MEMORY_MIN: u64 = 64 << 20;
 /// A stage may bake for a month.
 pub(super) const BAKE_MAX: Duration = Duration::from_hours(30 * 24);
 
-/// Longest time over which everybody goes back: whoever goes back wants to be back.
-const ROLLBACK_OVER_MAX: Duration = Duration::from_mins(10);
-
 /// The default least time of a stage, that of the judge's study.
 const BAKE: Duration = Duration::from_mins(1);
 
@@ -149,11 +146,8 @@ pub(super) fn path(text: &str) -> Result<&str, Mistake> {
 /// Reads `[rollout]`.
 pub(super) fn rollout(root: &mut Section<'_>) -> RolloutConfig {
     let mut section = root.table("rollout", &keys::ROLLOUT);
-    let mut config =
-        RolloutConfig { stages: Stages::Auto, bake: BAKE, rollback_over: Duration::ZERO };
+    let mut config = RolloutConfig { stages: Stages::Auto, bake: BAKE };
     section.duration("bake", Duration::ZERO..=BAKE_MAX, &mut config.bake);
-    let range = Duration::ZERO..=ROLLBACK_OVER_MAX;
-    section.duration("rollback_over", range, &mut config.rollback_over);
     if section.is_text("stages") {
         section.word("stages", &[("auto", ())], &mut ());
     } else if let Some(key) = section.key_span("stages") {

@@ -21,13 +21,6 @@ pub const ROLLOUT: Keys = Keys {
             Open,
             "Least time of a listed stage that does not say its own.",
         ),
-        key(
-            "rollback_over",
-            "duration, 0s to 10m",
-            "\"0s\"",
-            Live,
-            "Over how long a roll back takes everybody back, in ten steps, where the old version is too small to take them at once; `weir rollback` again, or `--now`, ends it at once.",
-        ),
     ],
 };
 
