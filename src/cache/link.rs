@@ -25,6 +25,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Longest answer to a question of Weir's own: a page of keys.
 const ANSWER_MAX: usize = 64 << 20;
 
+/// Longest answer to a login: one line.
+const LOGIN_ANSWER_MAX: usize = 1024;
+
 /// Where a server is, and what it lets Weir in with.
 #[derive(Clone, PartialEq)]
 pub struct Server {
@@ -60,7 +63,9 @@ pub enum ServerError {
     #[error("a Unix socket needs no TLS; write redis://unix:...")]
     Tls,
     /// A password for memcached.
-    #[error("memcached is told a password by the app, and none by Weir; leave it out")]
+    #[error(
+        "memcached knows nobody by a password alone; write \"memcached://user:password@cache.internal\", or leave both to the app"
+    )]
     Password,
     /// A database in the path.
     #[error("the database belongs to the app's own URL; leave the path out")]
@@ -90,9 +95,6 @@ impl FromStr for Server {
         if !place.starts_with("unix:") && place.contains('/') {
             return Err(ServerError::Database);
         }
-        if who.is_some() && kind == Kind::Memcached {
-            return Err(ServerError::Password);
-        }
         let with_port = if place.starts_with("unix:")
             || place.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
         {
@@ -108,6 +110,9 @@ impl FromStr for Server {
         });
         if encrypted.is_some() && matches!(address.spot, Spot::Unix(_)) {
             return Err(ServerError::Tls);
+        }
+        if kind == Kind::Memcached && credentials.as_ref().is_some_and(|words| words.0.len() != 2) {
+            return Err(ServerError::Password);
         }
         Ok(Self { kind, spot: address.spot, credentials, encrypted })
     }
@@ -164,7 +169,11 @@ impl Server {
                 }
                 Spot::Unix(path) => Link::Unix(UnixStream::connect(path).await?),
             };
-            if let Some(Credentials(words)) = credentials {
+            if let Some(Credentials(words)) = credentials
+                && self.kind == Kind::Memcached
+            {
+                link.log_in(words).await?;
+            } else if let Some(Credentials(words)) = credentials {
                 let words: Vec<&[u8]> =
                     std::iter::once(&b"AUTH"[..]).chain(words.iter().map(Vec::as_slice)).collect();
                 if let Value::Error(error) = link.ask(&resp::command(&words)).await? {
@@ -191,6 +200,24 @@ impl Server {
 }
 
 impl Link {
+    /// Logs in to a memcached, in text.
+    async fn log_in(&mut self, words: &[Vec<u8>]) -> io::Result<()> {
+        let login = words.join(&b' ');
+        let order = format!("set login 0 0 {}\r\n", login.len());
+        self.write_all(&[order.as_bytes(), &login, b"\r\n"].concat()).await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\n") && answer.len() <= LOGIN_ANSWER_MAX {
+            if self.read_buf(&mut answer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        if answer.starts_with(b"STORED") {
+            return Ok(());
+        }
+        let answer = String::from_utf8_lossy(&answer).trim().to_owned();
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, answer))
+    }
+
     /// Asks one question and waits for the answer.
     pub async fn ask(&mut self, question: &[u8]) -> io::Result<Value> {
         self.write_all(question).await?;
@@ -294,7 +321,7 @@ mod tests {
         assert_eq!(server("rediss://h:1").to_string(), "rediss://h:1");
         assert_eq!(wrong("rediss://unix:/run/r.sock"), ServerError::Tls);
         assert_eq!(wrong("redis://h:1/3"), ServerError::Database);
-        assert_eq!(wrong("memcached://me:secret@h:1"), ServerError::Password);
+        assert_eq!(wrong("memcached://:secret@h:1"), ServerError::Password);
         for text in ["", "h:1", "http://h:1", "redis://", "redis://h:0", "redis://1.2.3:1"] {
             assert_eq!(wrong(text), ServerError::Form, "{text}");
         }

@@ -131,8 +131,8 @@ fn a_memcached_has_an_address_of_its_own_kind_and_neither_databases_nor_shared_k
         let found = mistakes(&format!("{text}{more}\n"));
         assert!(found.iter().any(|one| one.contains("is not for memcached")), "{more}: {found:?}");
     }
-    let found = mistakes(&text.replace("memcached://", "memcached://me:hunter2@"));
-    assert!(found.iter().any(|one| one.contains("told a password by the app")), "{found:?}");
+    let found = mistakes(&text.replace("memcached://", "memcached://:hunter2@"));
+    assert!(found.iter().any(|one| one.contains("knows nobody by a password alone")), "{found:?}");
     assert!(!format!("{found:?}").contains("hunter2"), "a password is shown");
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::binary::Message;
 use super::client::Client;
-use super::{Scene, file, free_address};
+use super::{Memcached, Scene, file, free_address};
 use crate::support::program::{Program, get};
 
 /// How long something may take that happens by itself: the machine is busy.
@@ -126,6 +126,24 @@ fn what_one_version_deletes_is_deleted_for_the_other() {
         metrics.contains("weir_cache_failed_repeats_total{cache=\"pages\",version=\"1.0.0\"} 0"),
         "{metrics}"
     );
+}
+
+#[test]
+fn a_login_in_text_is_said_by_weir() {
+    let place = tempfile::tempdir().unwrap();
+    let users = place.path().join("users");
+    std::fs::write(&users, "weir:s3cret\n").unwrap();
+    let memcached = Memcached::start(&["-Y", users.to_str().unwrap()]);
+    let ports = [free_address(), free_address()];
+    let known = file(memcached.address, ports, "");
+    let program = Program::start(&known.replace("memcached://", "memcached://weir:s3cret@"));
+    let [mut one, mut two] = ports.map(Client::new);
+    assert_eq!(one.ask("set k 0 0 1\r\nx"), "STORED");
+    assert_eq!((one.get("k"), two.get("k")), (Some("x".into()), None));
+    assert!(!program.log().contains("s3cret"), "a password is shown");
+    drop(program);
+    let _program = Program::start(&known.replace("memcached://", "memcached://weir:wrong@"));
+    assert_eq!(Client::new(ports[0]).line(), None, "nobody is let in");
 }
 
 #[test]
