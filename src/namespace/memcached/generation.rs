@@ -107,7 +107,7 @@ impl Generation {
         Self(second.saturating_add(1).saturating_mul(1_000_000))
     }
 
-    /// At least [`DIGITS`] and `width` digits of 36 kinds.
+    /// At least `DIGITS` and `width` digits of 36 kinds.
     pub fn digits(self, width: usize) -> Vec<u8> {
         let (mut digits, mut rest) = (Vec::new(), self.0);
         while rest > 0 || digits.len() < width.max(DIGITS) {
