@@ -301,10 +301,10 @@ impl Caches {
             turned: watch::channel(()).0,
         });
         if let Some((worker, _)) = self.workers.running().first() {
-            _ = worker.send(Order::Repeat { shared: Arc::clone(&shared), queue });
+            _ = worker.send(Order::Repeat { shared: Arc::downgrade(&shared), queue });
             if cache.mode == Mode::Prefix {
                 _ = worker.send(match cache.kind {
-                    Kind::Redis => Order::Reap(Arc::clone(&shared)),
+                    Kind::Redis => Order::Reap(Arc::downgrade(&shared)),
                     // There the server itself throws away what is not asked for.
                     Kind::Memcached => Order::Keep(wishes),
                 });

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::line::Line;
 use super::link::{Link, Server};
-use super::{Dialect, Place, Shared};
+use super::{Dialect, Place, Port, Shared};
 use crate::metrics::CacheCounts;
 use crate::namespace::memcached::{Key, Prefix};
 use crate::namespace::redis::{Credentials, Deleted};
@@ -91,8 +91,7 @@ impl Repeats {
 
     /// Has `deleted` repeated, which was done at `place`.
     pub fn push(&self, place: &Place, deleted: Vec<Deletion>) {
-        let others = place.shared.ports().len().saturating_sub(1);
-        if others == 0 {
+        if !others(&place.shared.ports(), &place.port.version) {
             return;
         }
         for deleted in deleted {
@@ -113,18 +112,25 @@ impl Repeats {
     }
 }
 
+/// Whether there are others than `done`, which may have no port any more itself.
+fn others(ports: &[Port], done: &Version) -> bool {
+    ports.iter().any(|port| port.version != *done)
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Repeats what comes through `queue` until it ends.
-pub async fn run(shared: Arc<Shared>, mut queue: Queue) {
+/// Repeats what comes through `queue` until it ends, with the cache.
+pub async fn run(shared: Weak<Shared>, mut queue: Queue) {
     let mut way = None;
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let mut tries = 0;
         let failed = loop {
             tries += 1;
+            // With the last connection there is nobody left whose deletions they are.
+            let Some(shared) = shared.upgrade() else { break true };
             let delivery = deliver(&mut way, &shared, &batch);
             let late = |_| Err(io::ErrorKind::TimedOut.into());
             match timeout(ANSWERS_MAX, delivery).await.unwrap_or_else(late) {
@@ -245,4 +251,33 @@ async fn answers(link: &mut Link, mut count: usize) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_others_are_those_of_another_version() {
+        let port = |version: &str| Port {
+            version: version.parse().unwrap(),
+            listen: "127.0.0.1:1".parse().unwrap(),
+            namespace: version.parse().unwrap(),
+            databases: None,
+            server: "redis://127.0.0.1:1".parse().unwrap(),
+        };
+        let others = |ports: &[Port]| others(ports, &"1.0.0".parse().unwrap());
+        assert!(!others(&[port("1.0.0")]));
+        assert!(others(&[port("1.0.0"), port("2.0.0")]));
+        assert!(others(&[port("2.0.0")]), "who has deleted it has no port any more");
+        assert!(!others(&[]));
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_the_cache() {
+        let (repeats, queue) = Repeats::new();
+        let gone = Weak::new();
+        drop(repeats);
+        timeout(PAUSE, run(gone, queue)).await.unwrap();
+    }
 }

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,11 +38,11 @@ pub enum Order {
     /// Keep which generation of each namespace lives.
     Keep(Wishes),
     /// Delete what the parts of releases held before they began anew.
-    Reap(Arc<Shared>),
+    Reap(Weak<Shared>),
     /// Repeat deletions in the other namespaces.
     Repeat {
         /// The cache.
-        shared: Arc<Shared>,
+        shared: Weak<Shared>,
         /// The deletions.
         queue: Queue,
     },
@@ -69,7 +69,10 @@ async fn live(mut orders: mpsc::UnboundedReceiver<Order>) {
                 Err(error) => tracing::error!(%error, "cannot listen for a cache"),
             },
             Order::Keep(wishes) => _ = tokio::task::spawn_local(generations::run(wishes)),
-            Order::Reap(shared) => _ = tokio::task::spawn_local(reap::run(shared)),
+            Order::Reap(shared) => {
+                _ = tokio::task::spawn_local(reap::tell(Weak::clone(&shared)));
+                _ = tokio::task::spawn_local(reap::run(shared));
+            }
             Order::Repeat { shared, queue } => {
                 _ = tokio::task::spawn_local(repeat::run(shared, queue));
             }
