@@ -67,6 +67,11 @@ pub enum ServerError {
         "memcached knows nobody by a password alone; write \"memcached://user:password@cache.internal\", or leave both to the app"
     )]
     Password,
+    /// An empty password.
+    #[error(
+        "there is no password before the @; write \"redis://:password@cache.internal\" or \"redis://user:password@cache.internal\", or leave out what stands before cache.internal"
+    )]
+    Nobody,
     /// A database in the path.
     #[error("the database belongs to the app's own URL; leave the path out")]
     Database,
@@ -103,8 +108,11 @@ impl FromStr for Server {
             format!("{place}:{}", kind.port())
         };
         let address: Address = with_port.parse().map_err(|_| ServerError::Form)?;
-        let credentials = who.map(|who| {
-            let (user, password) = who.split_once(':').unwrap_or(("", who));
+        let who = who.map(|who| who.split_once(':').unwrap_or(("", who)));
+        if kind == Kind::Redis && who.is_some_and(|(_, password)| password.is_empty()) {
+            return Err(ServerError::Nobody);
+        }
+        let credentials = who.map(|(user, password)| {
             let words = [user, password].map(unescaped);
             Credentials(words.into_iter().filter(|word| !word.is_empty()).collect())
         });
@@ -321,6 +329,9 @@ mod tests {
         assert_eq!(server("rediss://h:1").to_string(), "rediss://h:1");
         assert_eq!(wrong("rediss://unix:/run/r.sock"), ServerError::Tls);
         assert_eq!(wrong("redis://h:1/3"), ServerError::Database);
+        for text in ["redis://@h:1", "redis://:@h:1", "redis://user:@h:1", "rediss://@h"] {
+            assert_eq!(wrong(text), ServerError::Nobody, "{text}");
+        }
         assert_eq!(wrong("memcached://:secret@h:1"), ServerError::Password);
         for text in ["", "h:1", "http://h:1", "redis://", "redis://h:0", "redis://1.2.3:1"] {
             assert_eq!(wrong(text), ServerError::Form, "{text}");
