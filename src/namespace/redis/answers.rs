@@ -257,6 +257,8 @@ impl Answers {
             | Effect::Auth(_)
             | Effect::Subscribe(..)
             | Effect::Unsubscribe(..)
+            | Effect::Track(_)
+            | Effect::Watch(_)
             | Effect::Deleted(_)
             | Effect::Expired(_) => Fate::Told,
         };

@@ -49,6 +49,10 @@ pub enum Special {
     Auth,
     /// `client tracking`: the prefixes.
     Tracking,
+    /// `unwatch`.
+    Unwatch,
+    /// `watch`: keys whose name is held until the transaction ends.
+    Watch,
     /// `dbsize`.
     Count,
     /// `del`, `unlink`, `getdel`: also for the other namespaces.
@@ -206,7 +210,7 @@ const TABLE: &[(Request, Rule, &str)] = &[
     (ONE, Rule::Value, "get hget"),
     (ONE, Rule::Values, "hmget"),
     (ALL, Rule::Values, "mget"),
-    (ALL, Rule::Plain, "exists pfcount sdiff sinter sunion touch watch"),
+    (ALL, Rule::Plain, "exists pfcount sdiff sinter sunion touch"),
     (
         TWO,
         Rule::Plain,
@@ -248,8 +252,8 @@ const TABLE: &[(Request, Rule, &str)] = &[
          function|help function|list function|stats info lastsave latency|doctor latency|graph \
          latency|help latency|histogram latency|history latency|latest lolwut memory|doctor \
          memory|help memory|malloc-stats memory|stats object|help ping pubsub|help pubsub|numpat \
-         quit role script|exists script|help script|load slowlog|help slowlog|len time unwatch \
-         wait waitaof xgroup|help xinfo|help",
+         quit role script|exists script|help script|load slowlog|help slowlog|len time wait \
+         waitaof xgroup|help xinfo|help",
     ),
     (Request::Special(Special::Auth), Rule::Plain, "auth"),
     (
@@ -294,6 +298,8 @@ const TABLE: &[(Request, Rule, &str)] = &[
     (Request::Special(Special::Unsubscribe(Feed::Channel)), Rule::Plain, "unsubscribe"),
     (Request::Special(Special::Unsubscribe(Feed::Pattern)), Rule::Plain, "punsubscribe"),
     (Request::Special(Special::Unsubscribe(Feed::Shard)), Rule::Plain, "sunsubscribe"),
+    (Request::Special(Special::Unwatch), Rule::Plain, "unwatch"),
+    (Request::Special(Special::Watch), Rule::Plain, "watch"),
     (Request::Special(Special::Web), Rule::Plain, "post host:"),
     // Of the whole server, of all its clients, of a cluster; or an answer that cannot be told
     // from others. The subcommands of what is refused whole are not listed.

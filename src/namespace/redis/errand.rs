@@ -39,6 +39,8 @@ pub struct Flush {
     cursor: Vec<u8>,
     /// What the last command was.
     asked: Asked,
+    /// What the client is told instead of OK, once it is home.
+    failure: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +93,8 @@ impl Errand {
     pub fn flush(talk: &Talk, all: bool) -> (Self, Vec<u8>) {
         let home = all.then_some(talk.database);
         let asked = if all { Asked::Databases } else { Asked::Page };
-        let flush = Flush { others: Vec::new(), home, cursor: b"0".to_vec(), asked };
+        let (cursor, failure) = (b"0".to_vec(), None);
+        let flush = Flush { others: Vec::new(), home, cursor, asked, failure };
         let first =
             if all { resp::command(&["INFO", "keyspace"]) } else { page(b"0", &talk.namespace) };
         (Self::Flush(flush), first)
@@ -112,7 +115,7 @@ impl Errand {
             });
         }
         if let Value::Error(text) = answer {
-            return Next::Tell([b"-", &text[..], b"\r\n"].concat());
+            return self.failed([b"-", &text[..], b"\r\n"].concat());
         }
         let next = match self {
             Self::Count(count) => counted(count, answer, talk),
@@ -120,7 +123,15 @@ impl Errand {
             Self::Random(tries) => found(tries, answer, talk),
             Self::Home | Self::Learn(_) => None,
         };
-        next.unwrap_or_else(|| Next::Tell(b"-ERR the server gave no answer to SCAN\r\n".to_vec()))
+        next.unwrap_or_else(|| self.failed(b"-ERR the server gave no answer to SCAN\r\n".to_vec()))
+    }
+
+    /// It ends with `failure`.
+    fn failed(&mut self, failure: Vec<u8>) -> Next {
+        match self {
+            Self::Flush(flush) => flush.failed(failure),
+            Self::Count(_) | Self::Home | Self::Learn(_) | Self::Random(_) => Next::Tell(failure),
+        }
     }
 }
 
@@ -193,7 +204,22 @@ impl Flush {
                 let deletion: Vec<&[u8]> = std::iter::once(&b"UNLINK"[..]).chain(keys).collect();
                 Some(Next::Ask(resp::command(&deletion)))
             }
-            Asked::Home => Some(Next::Tell(b"+OK\r\n".to_vec())),
+            Asked::Home => {
+                Some(Next::Tell(self.failure.take().unwrap_or_else(|| b"+OK\r\n".to_vec())))
+            }
+        }
+    }
+
+    /// Goes home, where it has left, before the client is told.
+    fn failed(&mut self, failure: Vec<u8>) -> Next {
+        match (self.asked, self.home) {
+            (Asked::Select | Asked::Page | Asked::Deletion, Some(home)) => {
+                (self.asked, self.failure) = (Asked::Home, Some(failure));
+                Next::Ask(resp::command(&["SELECT", &home.to_string()]))
+            }
+            (Asked::Databases | Asked::Home, Some(_)) | (_, None) => {
+                Next::Tell(self.failure.take().unwrap_or(failure))
+            }
         }
     }
 

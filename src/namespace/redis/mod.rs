@@ -102,8 +102,11 @@ impl Session {
     /// Puts keys into `namespace` from now on. Gives false where that cannot be done now: something
     /// is on its way, or the server holds something for this connection under the old name.
     pub fn turn(&mut self, namespace: &Namespace) -> bool {
-        let Talk { errand, pending, asked_multi, subscriptions, tracked, .. } = &self.talk;
-        let holds = *asked_multi || *tracked || subscriptions.iter().any(|count| *count > 0);
+        let Talk { errand, pending, asked_multi, subscriptions, eye, .. } = &self.talk;
+        let holds = *asked_multi
+            || eye.tracked
+            || eye.watched
+            || subscriptions.iter().any(|count| *count > 0);
         let still = errand.is_none() && pending.is_empty();
         if self.talk.namespace == *namespace {
             return true;

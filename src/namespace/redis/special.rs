@@ -24,7 +24,6 @@ pub fn see_to(
         return Ok(());
     }
     let effect = effect(special, arguments, talk);
-    talk.tracked |= special == Special::Tracking;
     let mut sent: Vec<Vec<u8>> = arguments.iter().map(|argument| argument.to_vec()).collect();
     change(special, &mut sent, talk);
     talk.pending.push_back(Pending { rule: command.rule, names_keys: command.names_keys, effect });
@@ -109,6 +108,8 @@ fn all_keys(
         | Special::Swap
         | Special::Tracking
         | Special::Unsubscribe(_)
+        | Special::Unwatch
+        | Special::Watch
         | Special::Web => None,
     })
 }
@@ -175,6 +176,12 @@ fn effect(special: Special, arguments: &[&[u8]], talk: &mut Talk) -> Effect {
             Effect::Select(database.and_then(|number| number.try_into().ok()).unwrap_or(0))
         }
         Special::Subscribe(feed) => Effect::Subscribe(feed, arguments.len() - 1),
+        Special::Tracking => {
+            let word = arguments.get(2);
+            Effect::Track(word.is_some_and(|word| word.eq_ignore_ascii_case(b"ON")))
+        }
+        Special::Unwatch => Effect::Watch(false),
+        Special::Watch => Effect::Watch(true),
         Special::Unsubscribe(feed) => {
             let named = arguments.len() - 1;
             Effect::Unsubscribe(feed, (named > 0).then_some(named))
@@ -195,7 +202,6 @@ fn effect(special: Special, arguments: &[&[u8]], talk: &mut Talk) -> Effect {
         | Special::Streams
         | Special::Subscribers
         | Special::Swap
-        | Special::Tracking
         | Special::Web => Effect::None,
     }
 }
@@ -248,7 +254,7 @@ fn change(special: Special, sent: &mut Vec<Vec<u8>>, talk: &Talk) {
             sent.iter_mut().skip(2).for_each(database);
         }
         Special::Select | Special::Swap => sent.iter_mut().skip(1).for_each(database),
-        Special::Delete => sent[1..].iter_mut().for_each(key),
+        Special::Delete | Special::Watch => sent[1..].iter_mut().for_each(key),
         Special::Expire(_) => sent.iter_mut().skip(1).take(1).for_each(key),
         Special::Geo(options) => {
             let arguments: Vec<&[u8]> = sent.iter().map(Vec::as_slice).collect();
@@ -286,6 +292,7 @@ fn change(special: Special, sent: &mut Vec<Vec<u8>>, talk: &Talk) {
         | Special::Multi
         | Special::Random
         | Special::Reset
+        | Special::Unwatch
         | Special::Web => {}
     }
 }

@@ -59,6 +59,10 @@ pub enum Effect {
     Subscribe(Feed, usize),
     /// So many come; none: as many as there are subscriptions, and at least one.
     Unsubscribe(Feed, Option<usize>),
+    /// The server tells what becomes of keys from now on, or no more.
+    Track(bool),
+    /// It watches keys until the transaction ends, or no more.
+    Watch(bool),
     /// The client is told this instead.
     Refused(Box<str>),
     /// Weir reads it itself.
@@ -119,6 +123,15 @@ pub enum Home {
     Barred(Box<str>),
 }
 
+/// What the server keeps an eye on for the connection, by the names that keys had when it was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Eye {
+    /// Whether it tells what becomes of keys.
+    pub tracked: bool,
+    /// Whether it watches keys for a transaction.
+    pub watched: bool,
+}
+
 /// What requests and answers of one connection know of each other.
 #[derive(Debug)]
 pub struct Talk {
@@ -148,8 +161,8 @@ pub struct Talk {
     pub executing: VecDeque<Pending>,
     /// Subscriptions to channels, patterns and channels of a shard.
     pub subscriptions: [u64; 3],
-    /// Whether the server has been asked to tell what becomes of keys.
-    pub tracked: bool,
+    /// What the server keeps an eye on.
+    pub eye: Eye,
     /// Deletions that were not taken yet.
     pub deleted: Vec<Deleted>,
     /// The last that the server took.
@@ -175,7 +188,7 @@ impl Talk {
             queued: None,
             executing: VecDeque::new(),
             subscriptions: [0; 3],
-            tracked: false,
+            eye: Eye::default(),
             deleted: Vec::new(),
             credentials: None,
             counts: Counts::default(),
@@ -234,17 +247,27 @@ impl Talk {
         }
         match pending.effect {
             Effect::Exec => {
+                // One without a transaction ends no watch.
+                self.eye.watched &= self.queued.is_none();
                 let queued = self.queued.take().unwrap_or_default();
                 if kind == b'*' && line != b"*-1" {
                     self.executing = queued;
                 }
             }
-            Effect::Discard => self.queued = None,
+            Effect::Discard => {
+                self.eye.watched &= self.queued.is_none();
+                self.queued = None;
+            }
             Effect::Multi if !failed => self.queued = Some(VecDeque::new()),
+            // The transaction that was asked for does not come, unless there is one already.
+            Effect::Multi if self.queued.is_none() => self.asked_multi = self.asks_multi(),
             Effect::Reset if !failed => {
                 (self.database, self.protocol, self.queued) = (0, 2, None);
                 self.subscriptions = [0; 3];
+                self.eye = Eye::default();
             }
+            Effect::Track(on) if !failed => self.eye.tracked = on,
+            Effect::Watch(on) if !failed => self.eye.watched = on,
             Effect::Select(database) if !failed => self.database = database,
             Effect::Hello(version, credentials) if !failed => {
                 self.protocol = version.unwrap_or(self.protocol);
@@ -269,10 +292,22 @@ impl Talk {
             | Effect::None
             | Effect::Subscribe(..)
             | Effect::Unsubscribe(..)
+            | Effect::Track(_)
+            | Effect::Watch(_)
             | Effect::Refused(_)
             | Effect::Errand => {}
         }
         pending.rule
+    }
+
+    /// Whether the last of the requests that wait for answers stands inside a transaction, if the
+    /// first does not.
+    fn asks_multi(&self) -> bool {
+        let effects = self.pending.iter().rev().map(|pending| &pending.effect);
+        let mut ends = effects.skip_while(|effect| {
+            !matches!(effect, Effect::Multi | Effect::Exec | Effect::Discard | Effect::Reset)
+        });
+        matches!(ends.next(), Some(Effect::Multi))
     }
 }
 

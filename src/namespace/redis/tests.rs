@@ -243,7 +243,34 @@ fn what_concerns_all_keys_is_done_page_by_page() {
         ("< +OK\n", "+OK\n"),
         ("> DBSIZE", &first),
         ("< -NOPERM no\n", "-NOPERM no\n"),
+        ("> FLUSHALL", "INFO keyspace"),
+        ("< -NOPERM no\n", "-NOPERM no\n"),
     ]);
+}
+
+#[test]
+fn a_flush_that_fails_on_its_way_goes_home_first() {
+    let page = "SCAN 0 MATCH ns:* COUNT 1000";
+    for (failure, told) in [
+        ("< -NOPERM no\n", "-NOPERM no\n"),
+        ("< +PONG\n", "-ERR the server gave no answer to SCAN\n"),
+    ] {
+        play(&[
+            ("> SELECT 2", "SELECT 2"),
+            ("< +OK\n", "+OK\n"),
+            ("> FLUSHALL", "INFO keyspace"),
+            ("< $12\ndb0:keys=1\n\n", ""),
+            ("?", "SELECT 0"),
+            ("< +OK\n", ""),
+            ("?", page),
+            (failure, ""),
+            ("?", "SELECT 2"),
+            ("< +OK\n", told),
+            // It is in no other for one alone.
+            ("> FLUSHDB", page),
+            (failure, told),
+        ]);
+    }
 }
 
 #[test]
@@ -534,6 +561,20 @@ fn a_part_that_begins_anew_is_turned_to_between_two_commands() {
         ("MULTI\r\n", "+OK\r\n", false),
         ("SUBSCRIBE a\r\n", "*3\r\n$9\r\nsubscribe\r\n$4\r\nns:a\r\n:1\r\n", false),
         ("CLIENT TRACKING ON\r\n", "+OK\r\n", false),
+        ("CLIENT TRACKING ON\r\n", "-ERR no\r\n", true),
+        ("CLIENT TRACKING ON\r\nCLIENT TRACKING OFF\r\n", "+OK\r\n+OK\r\n", true),
+        ("CLIENT TRACKING ON\r\nRESET\r\n", "+OK\r\n+RESET\r\n", true),
+        ("MULTI\r\n", "-NOAUTH no\r\n", true),
+        ("MULTI\r\nMULTI\r\n", "+OK\r\n-ERR nested\r\n", false),
+        ("MULTI\r\nMULTI\r\n", "-LOADING\r\n+OK\r\n", false),
+        ("MULTI\r\nEXEC\r\nMULTI\r\nEXEC\r\n", "-NO\r\n-NO\r\n-NO\r\n-NO\r\n", true),
+        ("WATCH a\r\n", "+OK\r\n", false),
+        ("WATCH a\r\n", "-NOAUTH no\r\n", true),
+        ("WATCH a\r\nUNWATCH\r\n", "+OK\r\n+OK\r\n", true),
+        ("WATCH a\r\nRESET\r\n", "+OK\r\n+RESET\r\n", true),
+        ("WATCH a\r\nMULTI\r\nEXEC\r\n", "+OK\r\n+OK\r\n*-1\r\n", true),
+        ("WATCH a\r\nMULTI\r\nDISCARD\r\n", "+OK\r\n+OK\r\n+OK\r\n", true),
+        ("WATCH a\r\nEXEC\r\n", "+OK\r\n-ERR EXEC without MULTI\r\n", false),
     ] {
         let mut told = Told::new(usize::MAX);
         told.client(asked.as_bytes()).unwrap();
