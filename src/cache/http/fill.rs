@@ -85,7 +85,7 @@ pub(super) fn begin(
     head: Head,
 ) -> (Writer, Reader) {
     let most = cache.caching().object;
-    let weight = cache.reserve(weight(&head));
+    let weight = cache.reserve(weight(&head, &ticket.key.url));
     let state = State {
         pieces: VecDeque::new(),
         gone: 0,

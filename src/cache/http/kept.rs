@@ -14,7 +14,7 @@ use super::fill::{BrokenOff, Reader};
 use crate::namespace::http::freshness::Policy;
 use crate::namespace::http::head;
 
-/// Bytes that an answer takes beside its head and body: its place in the cache, and its key.
+/// Bytes that an answer takes beside its URL, head and body: its place in the cache.
 const OVERHEAD: usize = 1_024;
 
 /// The head of an answer, and how it may be used.
@@ -65,8 +65,8 @@ impl Kept {
         Self { tags: head::tags(&head.fields), head, body, space, weight }
     }
 
-    pub(super) fn renewed(&self, head: Head, budget: &Arc<Budget>) -> Self {
-        let weight = budget.take(weight(&head));
+    pub(super) fn renewed(&self, head: Head, url: &str, budget: &Arc<Budget>) -> Self {
+        let weight = budget.take(weight(&head, url));
         Self::new(head, Arc::clone(&self.body), Arc::clone(&self.space), weight)
     }
 
@@ -81,9 +81,9 @@ impl Kept {
     }
 }
 
-/// Bytes that an answer takes without its body.
-pub(super) fn weight(head: &Head) -> u64 {
-    let bytes = OVERHEAD + head::weight(&head.fields) + head.variant.len();
+/// Bytes that an answer takes without its body. Variants share their URL; each counts it all the same.
+pub(super) fn weight(head: &Head, url: &str) -> u64 {
+    let bytes = OVERHEAD + url.len() + head::weight(&head.fields) + head.variant.len();
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 

@@ -214,7 +214,7 @@ impl HttpCache {
 
     /// Keeps `head` with the body of `before`, which has not changed.
     pub fn renew(&self, ticket: &Ticket, before: &Arc<Kept>, head: Head) -> Arc<Kept> {
-        let kept = Arc::new(before.renewed(head, &self.budget));
+        let kept = Arc::new(before.renewed(head, &ticket.key.url, &self.budget));
         self.shelves().keep(ticket.number, &ticket.key, Arc::clone(&kept), &self.budget);
         kept
     }

@@ -1,7 +1,7 @@
 //! What is kept, in the order of its last use; who asks for what; and what is not kept.
 
 use std::collections::HashMap;
-use std::hash::RandomState;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -20,15 +20,18 @@ const VARIANTS_MAX: usize = 32;
 /// For how long it is remembered that answers of a URL are not kept.
 const PASS_FOR: Duration = Duration::from_mins(1);
 
-/// URLs of which that is remembered: some 2 MiB.
+/// URLs of which that is remembered: with their hashes only, less than 1 MiB.
 const PASSES_MAX: usize = 8_192;
 
 #[derive(Debug, Default)]
 pub(super) struct Shelves {
     kept: LinkedHashMap<Key, Vec<Arc<Kept>>, RandomState>,
     flights: HashMap<Key, Vec<Flight>>,
-    /// URLs whose answers are not kept, and until when that is remembered.
-    passes: LinkedHashMap<Key, Instant, RandomState>,
+    /// Hashes of URLs whose answers are not kept, and until when that is remembered. One that is taken
+    /// for another makes somebody ask who could have waited.
+    passes: LinkedHashMap<u64, Instant, RandomState>,
+    /// What they are hashed by: `SipHash` with a random key, so that nobody can aim at another's.
+    secret: RandomState,
     /// What is asked for, and whether it has been thrown away meanwhile.
     tickets: HashMap<u64, (Key, bool)>,
     numbers: u64,
@@ -67,11 +70,11 @@ impl Shelves {
     }
 
     pub(super) fn passes(&self, key: &Key, now: Instant) -> bool {
-        self.passes.get(key).is_some_and(|until| now < *until)
+        self.passes.get(&self.secret.hash_one(key)).is_some_and(|until| now < *until)
     }
 
     pub(super) fn pass(&mut self, key: &Key, now: Instant) {
-        self.passes.insert(key.clone(), now + PASS_FOR);
+        self.passes.insert(self.secret.hash_one(key), now + PASS_FOR);
         if self.passes.len() > PASSES_MAX {
             self.passes.pop_front();
         }
@@ -92,7 +95,7 @@ impl Shelves {
         if is_void {
             return;
         }
-        self.passes.remove(key);
+        self.passes.remove(&self.secret.hash_one(key));
         let mut variants = self.kept.remove(key).unwrap_or_default();
         let (vary, variant) = (&kept.head.vary, &kept.head.variant);
         let same = |other: &Arc<Kept>| other.head.vary == *vary && other.head.variant == *variant;

@@ -119,6 +119,17 @@ fn what_was_used_longest_ago_makes_room_and_nothing_is_over_the_limit() {
 }
 
 #[test]
+fn a_long_url_counts_as_what_it_takes() {
+    let cache = cache(1 << 20, 1 << 16);
+    let scene = Scene::new(&cache, "1");
+    for number in 0..50 {
+        assert!(scene.keep_plain(&format!("/{}{number}", "x".repeat(60_000)), b""));
+    }
+    let entries = scene.space.counts.entries.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((10..=17).contains(&entries), "{entries}");
+}
+
+#[test]
 fn what_a_client_still_reads_counts_although_it_was_thrown_away() {
     let cache = cache(40 << 10, 30 << 10);
     let scene = Scene::new(&cache, "1");
