@@ -147,12 +147,14 @@ impl Warming {
 
     async fn replay(&self, line: &Line, request: &Replayed) {
         let late = |_| io::Error::new(ErrorKind::TimedOut, "no answer in time");
+        // What stands behind it may be a user's.
+        let path = request.target.split('?').next().unwrap_or_default();
         let asked = timeout(REQUEST_MAX, self.ask(line, request)).await.map_err(late);
         let wrong = match asked.and_then(|asked| asked) {
             Ok(Some(100..500)) => None,
-            Ok(Some(status)) => Some(format!("{} answered {status}", request.target)),
-            Ok(None) => Some(format!("{} did not answer in HTTP", request.target)),
-            Err(error) => Some(format!("{}: {error}", request.target)),
+            Ok(Some(status)) => Some(format!("{path} answered {status}")),
+            Ok(None) => Some(format!("{path} did not answer in HTTP")),
+            Err(error) => Some(format!("{path}: {error}")),
         };
         let mut progress = self.progress();
         match wrong {
