@@ -270,7 +270,7 @@ pub const TIER: Keys = Keys {
             "list of paths, `*` for any text",
             "[\"*/logout\", \"*/logout/\", \"*/sign_out\", \"*/signout\"]",
             Live,
-            "Where the app logs out: if it writes one of `cookies` there, the other version's is ended, whatever it writes.",
+            "Where the app logs out: if it writes one of `cookies` there, the other version's is ended, whatever it writes; with `\"isolate\"` each version's is its own, and stays.",
         ),
         key(
             "assets",

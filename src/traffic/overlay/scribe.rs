@@ -142,6 +142,7 @@ impl<'a> Scribe<'a> {
             }
             return;
         }
+        let is_logout = overlay && (set.takes_away(self.now) || self.logs_out);
         let held = Held::write(set, Some(set.value), self.now);
         let Some(marked) = self.mark(cookie, own, &held, set.rest) else {
             // Better one that stable sees as well than none.
@@ -150,10 +151,14 @@ impl<'a> Scribe<'a> {
                 let line = self.end(cookie, own, held.as_ref());
                 self.out.app.extend(line);
             }
+            // Stable's has been written over.
+            if is_logout {
+                self.end_others(cookie);
+            }
             return;
         };
         self.out.app.push(marked);
-        if overlay && (set.takes_away(self.now) || self.logs_out) {
+        if is_logout {
             let end = Held::read(&held).map(|held| held.end()).unwrap_or_default();
             let plain = self.line(cookie, None, &[b"", &end]);
             self.out.app.extend(plain);

@@ -275,6 +275,20 @@ fn what_there_is_no_room_for_becomes_stables_as_well() {
 }
 
 #[test]
+fn a_logout_ends_the_sessions_of_all_others_also_without_room() {
+    let (cookies, side) = (cookies(Keeping::Overlay), SPLIT.side("2"));
+    let other = marked("s", "3");
+    let asked = [HeaderValue::try_from(format!("s=a; {other}=b")).unwrap()];
+    let set = vec![HeaderValue::try_from(login(&"x".repeat(4_050))).unwrap()];
+    let answering = Answering { logs_out: true, ..at(&side, NOW) };
+    let answered = cookies.answer(&asked, set, &answering);
+    assert_eq!(answered.dropped, 1);
+    assert!(answered.app[0].as_bytes().starts_with(b"s=x"), "stable's is written over");
+    let ended = format!("{other}=;");
+    assert!(answered.app[1..].iter().any(|line| line.as_bytes().starts_with(ended.as_bytes())));
+}
+
+#[test]
 fn a_cookie_of_the_app_with_a_like_name_is_left_alone() {
     let (cookies, side) = (cookies(Keeping::Overlay), SPLIT.side("1"));
     for line in ["s~x=1; s~=2; ss=3; s~0123456g=4; S=5; a=s~01234567", "s=1; t=2"] {
