@@ -6,6 +6,7 @@
 //! - An answer is kept for the release that gave it. A request that goes to another one on its way
 //!   (a rescue, a new table) passes by the cache.
 
+mod asked;
 mod giving;
 mod pump;
 mod refresh;
@@ -16,13 +17,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::header::{
-    CONTENT_LENGTH, CONTENT_LOCATION, HOST, IF_RANGE, LOCATION, RANGE, SET_COOKIE, TRAILER,
+    CONTENT_LENGTH, CONTENT_LOCATION, IF_RANGE, LOCATION, RANGE, SET_COOKIE, TRAILER,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::body::{Lease, RequestBody};
 use super::forward::{self, Answer, Failure};
-use super::headers::{FORWARDED_HOST, FORWARDED_PROTO};
 use super::line::{Exchange, Stage};
 use super::place::Place;
 use super::seen::Field;
@@ -32,7 +32,7 @@ use crate::cache::http::{
 };
 use crate::clock;
 use crate::namespace::http::directives::Directives;
-use crate::namespace::http::freshness::{self, Asker, Leniency, Unkept, Use};
+use crate::namespace::http::freshness::{self, Asker, Leniency, Policy, Unkept, Use};
 use crate::namespace::http::key::Purge;
 use crate::namespace::http::{head, key};
 use crate::traffic::affinity::OWN_COOKIE;
@@ -52,6 +52,16 @@ const TROUBLE: [StatusCode; 4] = [
     StatusCode::BAD_GATEWAY,
     StatusCode::SERVICE_UNAVAILABLE,
     StatusCode::GATEWAY_TIMEOUT,
+];
+
+/// Answers that say nothing of what others get: parts, and refusals of one client.
+const OF_ONE: [StatusCode; 6] = [
+    StatusCode::PARTIAL_CONTENT,
+    StatusCode::NOT_MODIFIED,
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::NOT_ACCEPTABLE,
+    StatusCode::TOO_MANY_REQUESTS,
 ];
 
 /// Who has answered.
@@ -75,7 +85,9 @@ pub async fn serve(
     exchange.conditions_of.set(Some(place.release.release.slot));
     let visit = Visit::new(worker, cache, exchange, place, &request);
     let served = match visit {
-        Some(visit) if is_asked_for(&request) => visit.serve(place, request).await,
+        Some(visit) if is_asked_for(&request) && asked::is_clear(&visit.client) => {
+            visit.serve(place, request).await
+        }
         Some(visit) => visit.pass(place, request).await,
         None => forward::forward(worker, exchange, place, request).await.map(Served::Upstream),
     };
@@ -126,7 +138,7 @@ impl Visit {
             exchange: Rc::clone(exchange),
             key: Key {
                 namespace: Arc::clone(&space.namespace),
-                url: url(request.uri(), &client).into(),
+                url: asked::url(request.uri(), &client).into(),
             },
             space,
             asker: Asker::of(&client, OWN_COOKIE),
@@ -178,10 +190,14 @@ impl Visit {
         }
     }
 
-    /// The answer that is kept for it. What is not for everybody is not for whoever has a name.
+    /// The answer that is kept for it.
     fn find(&self) -> Option<Arc<Kept>> {
-        let kept = self.cache.find(&self.key, &self.client)?;
-        (!self.asker.authorized || kept.head.policy.is_public).then_some(kept)
+        self.cache.find(&self.key, &self.client).filter(|kept| self.may_have(&kept.head.policy))
+    }
+
+    /// What is not for everybody is not for whoever has a name.
+    const fn may_have(&self, policy: &Policy) -> bool {
+        !self.asker.authorized || policy.is_public
     }
 
     /// Whether another's answer would do, as far as can be known.
@@ -215,7 +231,8 @@ impl Visit {
     fn collapsed(&self, fill: &Arc<Fill>) -> Option<Served> {
         let head = &fill.head;
         let same = key::variant(&head.vary, &self.client) == head.variant;
-        let reader = fill.read().filter(|_| same)?;
+        let is_for_it = same && self.may_have(&head.policy);
+        let reader = is_for_it.then(|| fill.read()).flatten()?;
         self.exchange.tally.forget();
         count(&self.space.counts.collapsed);
         Some(Served::Cache(giving::coming(self, head, reader, &Said::Collapsed)))
@@ -406,9 +423,7 @@ impl Visit {
 
     /// Nobody need wait for such an answer again soon, and what was kept before is outdated.
     fn is_unkept(&self, status: StatusCode, why: Unkept) {
-        let is_partial =
-            status == StatusCode::PARTIAL_CONTENT || status == StatusCode::NOT_MODIFIED;
-        if why == Unkept::Answer && self.method == Method::GET && !is_partial {
+        if why == Unkept::Answer && self.method == Method::GET && !OF_ONE.contains(&status) {
             self.cache.pass(&self.key, Instant::now());
             if !status.is_server_error() {
                 self.cache.remove(&self.key);
@@ -423,6 +438,7 @@ impl Visit {
         place: &mut Place,
         request: Request<RequestBody>,
     ) -> Result<Served, Failure> {
+        let said = if is_asked_for(&request) { Said::Bypass } else { Said::Method };
         let answer = forward::forward(&self.worker, &self.exchange, place, request).await?;
         let status = answer.response.status();
         let is_done = status.is_success() || status.is_redirection();
@@ -430,7 +446,7 @@ impl Visit {
             self.changes(answer.response.headers());
         }
         count(&self.space.counts.passed);
-        Ok(passed(answer, &Said::Method))
+        Ok(passed(answer, &said))
     }
 
     /// What was asked for has changed, and what the answer names (RFC 9111, section 4.4); in all
@@ -460,18 +476,4 @@ fn give_back(lease: Lease, exchange: &Exchange) {
 
 fn count(count: &AtomicU64) {
     count.fetch_add(1, Ordering::Relaxed);
-}
-
-/// What a request asks for, as the service sees it.
-fn url(uri: &Uri, headers: &HeaderMap) -> String {
-    let text = |name| headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
-    let scheme = if text(FORWARDED_PROTO) == b"https" { "https" } else { "http" };
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    let url = key::url(scheme, text(HOST), target);
-    let other = text(FORWARDED_HOST);
-    if other.is_empty() || other == text(HOST) {
-        return url;
-    }
-    // Services differ in which of the two they go by.
-    format!("{url}#{}", String::from_utf8_lossy(other))
 }

@@ -72,6 +72,20 @@ fn a_stale_answer_is_given_while_it_is_asked_for() {
 }
 
 #[test]
+fn what_was_kept_for_all_is_not_asked_for_anew_as_one_user() {
+    let count = AtomicUsize::new(0);
+    let scene = Scene::start(move |_| {
+        let lines = "cache-control: max-age=1, stale-while-revalidate=600\r\n";
+        answer(200, lines, &count.fetch_add(1, Ordering::SeqCst).to_string())
+    });
+    scene.get("/", "");
+    let fresh = scene.until("/", "cookie: id=ann\r\n", |answer| answer.text() != "0");
+    assert!(is_hit(&fresh), "it was kept: {}", fresh.head);
+    let asked = scene.apps[0].asked.lock().unwrap();
+    assert!(asked.iter().all(|ask| ask.fields("cookie").is_empty()));
+}
+
+#[test]
 fn a_stale_answer_is_given_where_there_is_no_other() {
     for path in ["/fails", "/closes"] {
         let (serve, broken) = dated("cache-control: max-age=0\r\n");

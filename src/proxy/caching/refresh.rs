@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::Request;
+use http::header::{AUTHORIZATION, COOKIE};
 use tokio::time::timeout;
 
 use super::{RequestBody, Served, Visit};
 use crate::cache::http::{Kept, Lead, Seat};
+use crate::namespace::http::freshness::Asker;
 use crate::proxy::forward;
 use crate::proxy::line::Exchange;
 use crate::proxy::place::Place;
@@ -27,7 +29,16 @@ impl Visit {
         copy.method_mut().clone_from(request.method());
         copy.uri_mut().clone_from(request.uri());
         copy.headers_mut().clone_from(request.headers());
-        let visit = Self { exchange, ..self.clone() };
+        let mut visit = Self { exchange, ..self.clone() };
+        if !kept.head.policy.is_public && self.asker.is_somebody() {
+            // It was kept of somebody without a name, and is asked for as such: what a user gets could
+            // not be kept in its place.
+            for name in [AUTHORIZATION, COOKIE] {
+                copy.headers_mut().remove(&name);
+                visit.client.remove(&name);
+            }
+            visit.asker = Asker::default();
+        }
         let (mut place, kept) = (place.clone(), Arc::clone(kept));
         tokio::task::spawn_local(async move {
             let _busy = visit.worker.fetches.begin();
