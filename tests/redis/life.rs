@@ -168,6 +168,24 @@ fn what_was_thrown_away_is_deleted_by_a_weir_that_was_killed_meanwhile() {
 }
 
 #[test]
+fn who_waits_or_watches_under_the_old_name_is_not_kept_there() {
+    let world = World::start("", &[]);
+    let [mut one, mut two] = world.scene.versions();
+    let mut waiting = Client::new(world.scene.ports[1]);
+    waiting.ask("PING");
+    waiting.send(b"BLPOP list 0\r\n");
+    assert_eq!(two.ask("WATCH k"), line("+OK"));
+    let mut done = Client::new(world.scene.ports[1]);
+    for command in ["WATCH k", "MULTI", "EXEC"] {
+        done.ask(command);
+    }
+    world.program().say(&["rollback", "web"]);
+    assert_eq!([waiting.answer(), two.answer()], [None, None], "{}", world.program().log());
+    assert_eq!(done.ask("PING"), line("+PONG"));
+    assert_eq!(one.ask("PING"), line("+PONG"));
+}
+
+#[test]
 fn a_connection_to_the_process_before_follows_a_roll_back_in_the_next() {
     if is_quick("a_connection_to_the_process_before_follows_a_roll_back_in_the_next") {
         return;

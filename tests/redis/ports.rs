@@ -93,6 +93,28 @@ fn a_cache_comes_and_goes_by_a_reload() {
 }
 
 #[test]
+fn nothing_is_left_of_a_cache_that_left_the_file() {
+    let scene = Scene::start();
+    let [mut one, mut two] = scene.versions();
+    two.ask("SET k 1");
+    one.ask("DEL k");
+    eventually("it is repeated", || two.ask("GET k") == Value::Null);
+    let mut server = Client::new(scene.redis.address);
+    let mut connections = || {
+        let list = server.ask("CLIENT LIST");
+        list.text().map(|list| text(list).lines().count())
+    };
+    assert_eq!(connections(), Some(4), "of both clients, of Weir itself, and this one");
+    let before = file(scene.listen, scene.redis.address, scene.ports, "");
+    scene.program.write_file(before.split_once("[[cache]]").unwrap().0);
+    scene.program.say(&["reload"]);
+    eventually("the doors are closed", || TcpStream::connect(scene.ports[0]).is_err());
+    assert_eq!(one.ask("PING"), Value::Line(b'+', b"PONG".to_vec()), "who is in stays");
+    drop((one, two));
+    eventually("Weir has left the server", || connections() == Some(1));
+}
+
+#[test]
 fn a_port_is_never_closed_by_a_hand_over() {
     let mut scene = Scene::start();
     let [mut one, mut two] = scene.versions();
