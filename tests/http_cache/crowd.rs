@@ -91,6 +91,30 @@ fn nobody_waits_for_an_answer_that_may_be_for_another_user() {
 }
 
 #[test]
+fn who_waits_with_authorization_gets_only_what_is_for_all() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let asked = Arc::clone(&count);
+    let scene = Scene::start(move |ask| {
+        // The first is for all, and stale at once.
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            return answer(200, "cache-control: public, max-age=60\r\nage: 60\r\n", "for all");
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        answer(200, "cache-control: max-age=60\r\n", &ask.fields("authorization").join(","))
+    });
+    scene.get("/", "");
+    let mut first = scene.client();
+    first.send("GET / HTTP/1.1\r\nhost: app\r\n\r\n");
+    let since = Instant::now();
+    while asked.load(Ordering::SeqCst) < 2 {
+        assert!(since.elapsed() < SOON);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(scene.get("/", "authorization: Basic ann\r\n").text(), "Basic ann");
+    assert_eq!(first.answer("GET").unwrap().text(), "");
+}
+
+#[test]
 fn those_who_wait_get_the_first_bytes_before_the_last_have_come() {
     let (tell, told) = mpsc::channel::<()>();
     let (told, count) = (Mutex::new(told), Arc::new(AtomicUsize::new(0)));
