@@ -130,7 +130,7 @@ fn a_warm_up_that_fails_is_said_and_delays_nothing() {
     }
     let world = World::start("2s");
     for number in 0..8 {
-        world.visit(&format!("/page/{number}"), "");
+        world.visit(&format!("/page/{number}?token=secret"), "");
     }
     world.canary.state.failing.store(100, Ordering::Relaxed);
     world.program.say(&["start", "web"]);
@@ -138,6 +138,8 @@ fn a_warm_up_that_fails_is_said_and_delays_nothing() {
     eventually("it is shown", || {
         world.program.say(&["status"]).contains("1.1.0 is not warm: 8 of 8 requests got no answer")
     });
+    let said = world.program.log() + &world.program.say(&["status", "--json"]);
+    assert!(said.contains("/page/") && !said.contains("secret"), "what is a user's: {said}");
     // A roll back in the middle of the next one waits for nothing.
     world.program.say(&["rollback", "web"]);
     world.canary.state.failing.store(0, Ordering::Relaxed);
