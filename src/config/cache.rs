@@ -74,6 +74,12 @@ impl CacheDraft {
         let mut invalidate = Invalidate::All;
         let choices = [("all", Invalidate::All), ("own", Invalidate::Own)];
         section.word("invalidate", &choices, &mut invalidate);
+        if let Some(span) = section.key_span("invalidate").filter(|_| !repeats(mode)) {
+            let message = format!("`invalidate` has no use with mode = \"{}\"", mode.name());
+            let help = "what one version deletes is repeated only where the versions share a server \
+                and Weir keeps their keys apart: \"prefix\" and \"db\"";
+            section.wrong("invalidate", span, Mistake::new(message, help));
+        }
         if mode == Mode::Instance {
             section.need("upstreams", "upstreams = { \"1.0.0\" = \"redis://127.0.0.1:6379\" }");
         } else {
@@ -89,6 +95,16 @@ impl CacheDraft {
         servers_fit(&mut section, mode);
         let ports = by_version(&mut section, "ports", Secrecy::Shown, values::socket);
         let ports_span = section.key_span("ports");
+        for (version, at) in ports.iter().filter(|(_, at)| !is_own(at.value)) {
+            let message = format!("{} can be reached from other machines", at.value);
+            let help = "whoever reaches a port has that version's cache, unencrypted and with the \
+                password of `upstream`; let a firewall stand before it";
+            section.remark(
+                &format!("ports.{}", version.value),
+                at.span.clone(),
+                Mistake::new(message, help),
+            );
+        }
         let tiers = section.list("tiers", TIERS_MAX, "[\"web\"]", |text| {
             let help = "write the name of a tier, as it stands in [[tier]]";
             text.parse::<TierName>()
@@ -162,16 +178,26 @@ impl CacheDraft {
 }
 
 impl CacheDraft {
-    /// When the parts of its releases begin anew, where they can.
+    /// Who uses it, and when the parts of its releases begin anew, where they can.
     pub(super) fn life(&self) -> Option<CacheFacts> {
         let tiers = self.tiers.iter().flatten().map(|at| at.value.clone());
-        (self.mode == Mode::Prefix).then_some(CacheFacts {
+        let can_begin_anew = |_: &&(At<Version>, At<SocketAddr>)| self.mode == Mode::Prefix;
+        let versions = self.ports.iter().filter(can_begin_anew);
+        Some(CacheFacts {
             name: self.name.as_ref()?.value.clone(),
-            versions: self.ports.iter().map(|(version, _)| version.value.clone()).collect(),
+            versions: versions.map(|(version, _)| version.value.clone()).collect(),
             tiers: tiers.collect(),
             on_rollback: self.on_rollback,
             stale_after: self.stale_after,
         })
+    }
+}
+
+/// Whether what one version deletes can be deleted for the others.
+const fn repeats(mode: Mode) -> bool {
+    match mode {
+        Mode::Prefix | Mode::Db => true,
+        Mode::Instance | Mode::Observe => false,
     }
 }
 
@@ -219,6 +245,11 @@ fn servers_fit(section: &mut Section<'_>, mode: Mode) {
         let message = format!("`{wrong}` has no use with mode = \"{}\"", mode.name());
         section.wrong(wrong, span, Mistake::new(message, help));
     }
+}
+
+/// Whether only this machine reaches it.
+fn is_own(listen: SocketAddr) -> bool {
+    listen.ip().to_canonical().is_loopback()
 }
 
 fn name(text: &str) -> Result<String, Mistake> {
@@ -328,6 +359,7 @@ pub(super) fn check(
             cache.note(reader, "name", &name.span, Mistake::new(message, "give each its own name"));
         }
         addresses(reader, cache, earlier, tiers, admin);
+        servers(reader, cache, earlier);
         namespaces(reader, cache, proxy.environment.as_deref());
         parts::check(reader, cache);
         releases(reader, cache, tiers);
@@ -367,6 +399,22 @@ fn addresses(
             let mistake = Mistake::new(message, "`upstream` is the server, a port is Weir's");
             cache.note(reader, "ports", &listen.span, mistake);
         }
+    }
+}
+
+/// A server has one cache that puts names before keys: what is thrown away of a version is told by
+/// its names, and two that begin anew at different times would throw away each other's.
+fn servers(reader: &Reader, cache: &CacheDraft, earlier: &[CacheDraft]) {
+    let named = |cache: &CacheDraft| cache.mode == Mode::Prefix;
+    let Some(server) = cache.server.as_ref().filter(|_| named(cache)) else { return };
+    let same = |other: &CacheDraft| {
+        other.server.as_ref().is_some_and(|other| other.value.spot == server.value.spot)
+    };
+    if earlier.iter().any(|other| named(other) && same(other)) {
+        let message = format!("{} has a cache with mode = \"prefix\" already", server.value.spot);
+        let help = "one port of a version serves all databases of a server; for what is to live \
+            differently use mode = \"db\" or another server";
+        cache.note(reader, "upstream", &server.span, Mistake::new(message, help));
     }
 }
 

@@ -15,7 +15,7 @@ use crate::traffic::{TierName, Version};
 pub struct CacheFacts {
     /// Its name.
     pub name: String,
-    /// The releases that have a part of their own in it.
+    /// The releases that have a part of their own in it which can begin anew.
     pub versions: Vec<Version>,
     /// The tiers that use it; empty: all.
     pub tiers: Vec<TierName>,

@@ -175,3 +175,34 @@ fn a_port_of_a_release_that_is_gone_is_remarked() {
     let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
     assert_eq!(warning.message(), "no tier has a release 0.9.0");
 }
+
+#[test]
+fn a_deletion_is_repeated_only_where_versions_share_a_server() {
+    for mode in ["observe", "instance"] {
+        let text = cache(
+            "kind = \"redis\"",
+            &format!("kind = \"redis\"\nmode = \"{mode}\"\ninvalidate = \"all\""),
+        );
+        let found = mistakes(&text).join("\n");
+        assert!(found.contains("`invalidate` has no use with mode"), "{found}");
+    }
+}
+
+#[test]
+fn a_server_has_one_cache_that_puts_names_before_keys() {
+    let second = CACHE.replace("pages", "sessions").replace(":163", ":164");
+    let found = mistakes(&format!("{SMALLEST}{CACHE}{second}")).join("\n");
+    assert!(found.contains("127.0.0.1:6379 has a cache with mode = \"prefix\" already"), "{found}");
+    let other = second.replace(":6379", ":6380");
+    assert_eq!(good(&format!("{SMALLEST}{CACHE}{other}")).caches.len(), 2);
+    let observed = second.replace("kind = \"redis\"", "kind = \"redis\"\nmode = \"observe\"");
+    assert_eq!(good(&format!("{SMALLEST}{CACHE}{observed}")).caches.len(), 2);
+}
+
+#[test]
+fn a_port_that_others_reach_is_remarked() {
+    let config = good(&cache("127.0.0.1:16380", "10.0.0.5:16380"));
+    let said = format!("{:?}", config.warnings);
+    assert!(said.contains("10.0.0.5:16380 can be reached from other machines"), "{said}");
+    assert!(!said.contains("16379 can be reached"), "{said}");
+}

@@ -79,7 +79,7 @@ pub const ADMIN: Keys = Keys {
             "address",
             "\"127.0.0.1:7700\"",
             Restart,
-            "Address of the API, `/metrics` and the dashboard.",
+            "Address of the API and `/metrics`.",
         ),
         key(
             "tokens_file",
