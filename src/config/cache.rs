@@ -74,12 +74,7 @@ impl CacheDraft {
         let mut invalidate = Invalidate::All;
         let choices = [("all", Invalidate::All), ("own", Invalidate::Own)];
         section.word("invalidate", &choices, &mut invalidate);
-        if let Some(span) = section.key_span("invalidate").filter(|_| !repeats(mode)) {
-            let message = format!("`invalidate` has no use with mode = \"{}\"", mode.name());
-            let help = "what one version deletes is repeated only where the versions share a server \
-                and Weir keeps their keys apart: \"prefix\" and \"db\"";
-            section.wrong("invalidate", span, Mistake::new(message, help));
-        }
+        is_repeated(&mut section, mode);
         if mode == Mode::Instance {
             section.need("upstreams", "upstreams = { \"1.0.0\" = \"redis://127.0.0.1:6379\" }");
         } else {
@@ -194,10 +189,16 @@ impl CacheDraft {
 }
 
 /// Whether what one version deletes can be deleted for the others.
-const fn repeats(mode: Mode) -> bool {
-    match mode {
+fn is_repeated(section: &mut Section<'_>, mode: Mode) {
+    let repeats = match mode {
         Mode::Prefix | Mode::Db => true,
         Mode::Instance | Mode::Observe => false,
+    };
+    if let Some(span) = section.key_span("invalidate").filter(|_| !repeats) {
+        let message = format!("`invalidate` has no use with mode = \"{}\"", mode.name());
+        let help = "what one version deletes is repeated only where the versions share a server \
+                and Weir keeps their keys apart: \"prefix\" and \"db\"";
+        section.wrong("invalidate", span, Mistake::new(message, help));
     }
 }
 

@@ -6,7 +6,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, response};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, response};
 use hyper::body::Body;
 use hyper::ext::Protocol;
 
@@ -33,8 +33,13 @@ pub fn to_http1<B: Body>(request: &mut Request<B>, most: usize) -> Result<(), Re
         return bad("the scheme must be http or https");
     }
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let path = request.uri().path_and_query().map(http::uri::PathAndQuery::as_str);
-    if path.is_some_and(|path| path.starts_with('?')) {
+    // Without its scheme a target that is nothing but a fragment has no path at all.
+    let target = request.uri().path_and_query().cloned().map(Uri::from);
+    let is_path = |target: &Uri| {
+        !target.path().is_empty()
+            && !target.path_and_query().is_some_and(|it| it.as_str().starts_with('?'))
+    };
+    if target.is_some_and(|target| !is_path(&target)) {
         return bad("the target must be a path");
     }
     let headers = request.headers();
