@@ -90,16 +90,7 @@ impl CacheDraft {
         servers_fit(&mut section, mode);
         let ports = by_version(&mut section, "ports", Secrecy::Shown, values::socket);
         let ports_span = section.key_span("ports");
-        for (version, at) in ports.iter().filter(|(_, at)| !is_own(at.value)) {
-            let message = format!("{} can be reached from other machines", at.value);
-            let help = "whoever reaches a port has that version's cache, unencrypted and with the \
-                password of `upstream`; let a firewall stand before it";
-            section.remark(
-                &format!("ports.{}", version.value),
-                at.span.clone(),
-                Mistake::new(message, help),
-            );
-        }
+        within_reach(&section, &ports);
         let tiers = section.list("tiers", TIERS_MAX, "[\"web\"]", |text| {
             let help = "write the name of a tier, as it stands in [[tier]]";
             text.parse::<TierName>()
@@ -248,9 +239,19 @@ fn servers_fit(section: &mut Section<'_>, mode: Mode) {
     }
 }
 
-/// Whether only this machine reaches it.
-fn is_own(listen: SocketAddr) -> bool {
-    listen.ip().to_canonical().is_loopback()
+/// Remarks on ports that other machines reach.
+fn within_reach(section: &Section<'_>, ports: &[(At<Version>, At<SocketAddr>)]) {
+    for (version, at) in ports.iter().filter(|(_, at)| !at.value.ip().to_canonical().is_loopback())
+    {
+        let message = format!("{} can be reached from other machines", at.value);
+        let help = "whoever reaches a port has that version's cache, unencrypted and with the \
+            password of `upstream`; let a firewall stand before it";
+        section.remark(
+            &format!("ports.{}", version.value),
+            at.span.clone(),
+            Mistake::new(message, help),
+        );
+    }
 }
 
 fn name(text: &str) -> Result<String, Mistake> {
