@@ -50,6 +50,15 @@ impl Edits {
         self.pieces.push(Piece::Kept(range));
     }
 
+    /// Lets through what has come from `at` of `input` on of a text with `left` bytes to come; gives
+    /// how many these are.
+    pub fn keep_some(&mut self, input: &[u8], at: usize, left: &mut usize) -> usize {
+        let size = (*left).min(input.len() - at);
+        self.keep(input, at..at + size);
+        *left -= size;
+        size
+    }
+
     /// Writes `bytes`.
     pub fn make(&mut self, bytes: &[u8]) {
         self.make_by(|made| made.extend_from_slice(bytes));

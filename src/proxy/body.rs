@@ -271,31 +271,27 @@ impl ResponseBody {
         if exchange.cut.get().is_some() {
             return Poll::Ready(Some(Err(BodyError::TooLate)));
         }
-        let polled =
-            if rest.is_empty() { reading.poll(cx) } else { Poll::Ready(Some(Ok(Bytes::new()))) };
-        exchange.upstream_owes.set(polled.is_pending());
-        match polled {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => {
-                *whole = true;
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Ok(data))) => {
-                if rest.is_empty() {
-                    *rest = data;
+        if rest.is_empty() {
+            let polled = reading.poll(cx);
+            exchange.upstream_owes.set(polled.is_pending());
+            match polled {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => {
+                    *whole = true;
+                    return Poll::Ready(None);
                 }
-                let most = if exchange.is_multiplexed() { PIECE_BYTES } else { rest.len() };
-                let piece = rest.split_to(rest.len().min(most));
-                exchange.carries(piece.len());
-                Poll::Ready(Some(Ok(Frame::data(piece))))
-            }
-            Poll::Ready(Some(Err(_))) => {
-                exchange.cut.set(Some(Cut::Upstream));
-                self.content = Content::Broken;
-                cx.waker().wake_by_ref();
-                Poll::Pending
+                Poll::Ready(Some(Ok(data))) => *rest = data,
+                Poll::Ready(Some(Err(_))) => {
+                    exchange.cut.set(Some(Cut::Upstream));
+                    self.content = Content::Broken;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
         }
+        let piece = if exchange.is_multiplexed() { piece(rest) } else { std::mem::take(rest) };
+        exchange.carries(piece.len());
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }
 
@@ -427,11 +423,7 @@ impl Drop for ResponseBody {
         };
         let now = Instant::now();
         let ended = match &mut self.content {
-            Content::Broken => false,
-            Content::Page(page) => page.as_ref().is_none_or(Bytes::is_empty),
-            Content::Cached { reading, rest, whole } => {
-                *whole || rest.is_empty() && reading.is_at_end()
-            }
+            Content::Broken | Content::Cached { .. } | Content::Page(_) => self.is_end_stream(),
             Content::Upstream { incoming, rest, whole, lease } => {
                 let parted = exchange.cut.get() == Some(Cut::Stream);
                 let whole = !parted && rest.is_empty() && (*whole || incoming.is_end_stream());

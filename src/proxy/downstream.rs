@@ -4,7 +4,7 @@
 //! their next clicks belong elsewhere, and the judge sees neither. So a page that is not private already
 //! is marked on its way out, as long as there are two versions.
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, VARY};
+use http::header::{CACHE_CONTROL, COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 use crate::traffic::{SharedCaches, Sticky, TableTier, Tier, Weight};
@@ -26,9 +26,9 @@ pub fn concerns<B>(request: &Request<B>, table: &TableTier) -> bool {
     !table.tier.assets.iter().any(|prefix| path.starts_with(prefix.as_str()))
 }
 
-/// Marks `headers` of an answer, if it is a page.
+/// Marks `headers` of a page, if it is not private already.
 pub fn mark(headers: &mut HeaderMap, tier: &Tier) {
-    if !is_page(headers) || is_private(headers) {
+    if is_private(headers) {
         return;
     }
     match (tier.shared_caches, split_by(&tier.sticky)) {
@@ -38,14 +38,14 @@ pub fn mark(headers: &mut HeaderMap, tier: &Tier) {
     }
 }
 
-fn is_page(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+/// Whether a Content-Type is that of a page.
+pub fn is_page(kind: &[u8]) -> bool {
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     kind.eq_ignore_ascii_case(b"text/html") || kind.eq_ignore_ascii_case(b"application/xhtml+xml")
 }
 
 /// The rules of all Cache-Control lines.
-fn rules(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+pub fn rules(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(CACHE_CONTROL).iter();
     let rules = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     rules.map(<[u8]>::trim_ascii).filter(|rule| !rule.is_empty())
@@ -149,9 +149,8 @@ mod tests {
     fn only_pages_that_are_not_private_are_marked() {
         let page = |kind: &'static str, rule: &'static str| {
             let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             headers.insert(CACHE_CONTROL, HeaderValue::from_static(rule));
-            is_page(&headers) && !is_private(&headers)
+            is_page(kind.as_bytes()) && !is_private(&headers)
         };
         assert!(page("text/html; charset=utf-8", "public") && page("Text/HTML", "max-age=1"));
         assert!(page("application/xhtml+xml", "private=\"set-cookie\""));

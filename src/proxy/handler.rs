@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use http::header::{RETRY_AFTER, SEC_WEBSOCKET_KEY};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
@@ -23,7 +23,7 @@ use super::line::{Exchange, Fault, Line, Stage};
 use super::overlay;
 use super::place::Place;
 use super::respond::{self, About, After};
-use super::seen::Field;
+use super::seen::{Field, Seen};
 use super::tally::Tally;
 use super::upgrade;
 use super::view::TierView;
@@ -323,16 +323,8 @@ impl<'a> Passage<'a> {
         }
         exchange.enters(Stage::Answering, Instant::now());
         exchange.is_stream.set(seen.has(Field::EventStream) || seen.has(Field::Grpc));
-        if asked.marked {
-            downstream::mark(response.headers_mut(), &table.tier);
-        }
-        if !table.tier.cookies.is_empty() {
-            overlay::answer(response.headers_mut(), place, exchange);
-        }
-        cookies::carry_out(plan, response.headers_mut(), table, place.track);
-        if table.tier.show_version || place.preview {
-            response.headers_mut().insert(WEIR_VERSION, place.release.version.clone());
-        }
+        let marked = asked.marked && seen.has(Field::Page);
+        Self::dress(response.headers_mut(), place, exchange, plan, marked);
         self.log(asked, exchange, status, Some(place));
         if status == StatusCode::SWITCHING_PROTOCOLS {
             exchange.tally.ends(true);
@@ -352,8 +344,29 @@ impl<'a> Passage<'a> {
         response.map(|incoming| ResponseBody::of(incoming, lease, line, exchange))
     }
 
-    /// Gives what comes out of the cache. What is Weir's own is put on only here, so that it is
-    /// never kept.
+    /// Puts on an answer what is for this client alone, and Weir's own. It comes behind the cache, so
+    /// that none of it is ever kept. `marked`: it is a page, and shared caches must not mix versions.
+    fn dress(
+        headers: &mut HeaderMap,
+        place: &Place,
+        exchange: &Exchange,
+        plan: Plan,
+        marked: bool,
+    ) {
+        let table = &place.tier.table;
+        if marked {
+            downstream::mark(headers, &table.tier);
+        }
+        if !table.tier.cookies.is_empty() {
+            overlay::answer(headers, place, exchange);
+        }
+        cookies::carry_out(plan, headers, table, place.track);
+        if table.tier.show_version || place.preview {
+            headers.insert(WEIR_VERSION, place.release.version.clone());
+        }
+    }
+
+    /// Gives what comes out of the cache.
     fn give(
         &self,
         mut response: Response<Reading>,
@@ -364,16 +377,8 @@ impl<'a> Passage<'a> {
     ) -> Response<ResponseBody> {
         let table = &place.tier.table;
         exchange.enters(Stage::Answering, Instant::now());
-        if asked.marked {
-            downstream::mark(response.headers_mut(), &table.tier);
-        }
-        if !table.tier.cookies.is_empty() {
-            overlay::answer(response.headers_mut(), place, exchange);
-        }
-        cookies::carry_out(plan, response.headers_mut(), table, place.track);
-        if table.tier.show_version || place.preview {
-            response.headers_mut().insert(WEIR_VERSION, place.release.version.clone());
-        }
+        let marked = asked.marked && Seen::of(response.headers()).has(Field::Page);
+        Self::dress(response.headers_mut(), place, exchange, plan, marked);
         self.log(asked, exchange, response.status(), Some(place));
         if self.line.is_used_up(&table.tier.limits) || self.line.last.get() {
             respond::last(self.line, response.headers_mut());

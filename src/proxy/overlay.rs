@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Request};
 
+use super::downstream::rules;
 use super::line::Exchange;
 use super::place::Place;
 use crate::clock;
@@ -101,13 +102,11 @@ pub fn answer(headers: &mut HeaderMap, place: &Place, exchange: &Exchange) {
 
 /// Whether caches between here and the client may keep an answer for others.
 fn is_for_many(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(CACHE_CONTROL).iter();
-    let mut rules = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let is = |rule: &[u8], name: &[u8]| {
-        rule.trim_ascii().get(..name.len()).is_some_and(|rule| rule.eq_ignore_ascii_case(name))
+        rule.get(..name.len()).is_some_and(|rule| rule.eq_ignore_ascii_case(name))
     };
     let said = headers.contains_key(CACHE_CONTROL);
-    said && !rules.any(|rule| is(rule, b"private") || is(rule, b"no-store"))
+    said && !rules(headers).any(|rule| is(rule, b"private") || is(rule, b"no-store"))
 }
 
 /// Who is asked at `place`, and who the others are.

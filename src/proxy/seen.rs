@@ -6,6 +6,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::downstream;
 use super::framing;
 use super::headers::{
     FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, KEEP_ALIVE, REAL_IP, REQUEST_ID,
@@ -46,6 +47,8 @@ pub enum Field {
     Location,
     /// Weir's own.
     Ours,
+    /// A Content-Type of a page.
+    Page,
     /// X-Request-Id.
     RequestId,
     /// More than one Host.
@@ -95,6 +98,7 @@ impl Seen {
                     let kind = value.as_bytes();
                     self.note(Field::EventStream, kind.starts_with(b"text/event-stream"));
                     self.note(Field::Grpc, is_grpc(kind));
+                    self.note(Field::Page, downstream::is_page(kind));
                 }
             }
             b'e' => self.note(Field::Expect, *name == EXPECT),
@@ -203,6 +207,16 @@ mod tests {
         assert!(seen("application/grpc") && seen("application/grpc+proto"));
         assert!(seen("application/grpc;charset=utf-8"));
         assert!(!seen("application/grpc-web+proto") && !seen("application/json"));
+    }
+
+    #[test]
+    fn a_page_is_told_by_its_kind() {
+        let seen = |kind| {
+            let kind = HeaderValue::from_static(kind);
+            Seen::of(&HeaderMap::from_iter([(CONTENT_TYPE, kind)])).has(Field::Page)
+        };
+        assert!(seen("text/html; charset=utf-8") && seen("Text/HTML"));
+        assert!(!seen("text/event-stream") && !seen("application/json"));
     }
 
     #[test]

@@ -37,10 +37,7 @@ impl Answers {
         while at < input.len() {
             match self {
                 Self::Value(left) => {
-                    let size = (*left).min(input.len() - at);
-                    out.keep(input, at..at + size);
-                    *left -= size;
-                    at += size;
+                    at += out.keep_some(input, at, left);
                     if *left == 0 {
                         *self = Self::Line;
                     }

@@ -168,12 +168,7 @@ impl Requests {
                     at += taken;
                 }
                 Self::Value(left) | Self::Nowhere(left) if *left == 0 => *self = Self::Head,
-                Self::Value(left) => {
-                    let size = (*left).min(rest.len());
-                    out.keep(input, at..at + size);
-                    *left -= size;
-                    at += size;
-                }
+                Self::Value(left) => at += out.keep_some(input, at, left),
                 Self::Nowhere(left) => {
                     let size = (*left).min(rest.len());
                     *left -= size;
@@ -361,10 +356,7 @@ impl Answers {
         let mut at = 0;
         while at < input.len() {
             if let Self::Value(left) = self {
-                let size = (*left).min(input.len() - at);
-                out.keep(input, at..at + size);
-                *left -= size;
-                at += size;
+                at += out.keep_some(input, at, left);
                 if *left == 0 {
                     *self = Self::Head;
                 }

@@ -112,12 +112,7 @@ impl Requests {
                 *self = Self::Line;
                 Some(0)
             }
-            Self::Value(left) => {
-                let size = (*left).min(rest.len());
-                out.keep(input, at..at + size);
-                *left -= size;
-                Some(size)
-            }
+            Self::Value(left) => Some(out.keep_some(input, at, left)),
             Self::Nowhere(left) => {
                 let size = (*left).min(rest.len());
                 *left -= size;
