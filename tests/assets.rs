@@ -188,8 +188,7 @@ fn what_neither_has_is_the_first_answer_and_nothing_keeps_it() {
 
 #[test]
 fn a_version_that_is_down_or_hangs_holds_nobody_up() {
-    if std::env::var_os("WEIR_QUICK").is_some() {
-        eprintln!("WEIR_QUICK: a_version_that_is_down_or_hangs is left out, it waits a second");
+    if crate::support::quick::is_quick("a_version_that_is_down_or_hangs") {
         return;
     }
     let site = Site::start("", "hyper");

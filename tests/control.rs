@@ -250,11 +250,7 @@ impl World {
 }
 
 fn is_quick() -> bool {
-    let quick = std::env::var_os("WEIR_QUICK").is_some();
-    if quick {
-        eprintln!("skipped: takes more than a second");
-    }
-    quick
+    crate::support::quick::is_quick("a test of control")
 }
 
 fn command(order: Order) -> Command {

@@ -161,11 +161,7 @@ fn nobody_noticed(met: &Met, when: &str) {
 }
 
 fn is_quick() -> bool {
-    let quick = std::env::var_os("WEIR_QUICK").is_some();
-    if quick {
-        eprintln!("skipped: takes more than a second");
-    }
-    quick
+    crate::support::quick::is_quick("a test of a hand-over")
 }
 
 #[test]

@@ -11,8 +11,10 @@ mod suite;
 
 use std::net::SocketAddr;
 
+use super::support::caches;
 use super::support::memcached::Memcached;
 use super::support::program::{Program, free_address};
+use super::support::quick::is_quick;
 use client::Client;
 
 /// Two versions, each with its port, before one memcached.
@@ -42,37 +44,8 @@ impl Scene {
     }
 }
 
-fn file(memcached: SocketAddr, [one, two]: [SocketAddr; 2], more: &str) -> String {
-    let listen = free_address();
-    format!(
-        r#"
-[admin]
-listen = "ADMIN"
-[[tier]]
-name = "web"
-listen = "{listen}"
-stable = "1.0.0"
-releases = [
-  {{ version = "1.0.0", upstreams = ["127.0.0.1:1"] }},
-  {{ version = "1.1.0", upstreams = ["127.0.0.1:2"] }},
-]
-[[cache]]
-name = "pages"
-kind = "memcached"
-upstream = "memcached://{memcached}"
-ports = {{ "1.0.0" = "{one}", "1.1.0" = "{two}" }}
-{more}
-"#
-    )
-}
-
-/// Whether quick tests are wanted only; says so.
-fn is_quick(test: &str) -> bool {
-    let quick = std::env::var_os("WEIR_QUICK").is_some();
-    if quick {
-        eprintln!("WEIR_QUICK: {test} is left out, it takes seconds");
-    }
-    quick
+fn file(memcached: SocketAddr, ports: [SocketAddr; 2], more: &str) -> String {
+    caches::file("memcached", free_address(), memcached, ports, more)
 }
 
 /// Pipelines of each seed, and seeds.

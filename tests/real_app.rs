@@ -49,17 +49,9 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn is_too_slow_for_quick(test: &str) -> bool {
-    let quick = std::env::var_os("WEIR_QUICK").is_some();
-    if quick {
-        eprintln!("WEIR_QUICK: {test} is left out, it takes a minute");
-    }
-    quick
-}
-
 #[test]
 fn a_good_upgrade_is_promoted_and_one_command_takes_it_back() {
-    if is_too_slow_for_quick("the good upgrade") {
+    if crate::support::quick::is_quick("the good upgrade") {
         return;
     }
     let _alone = alone();
@@ -127,7 +119,7 @@ fn use_npm(scene: &Scene) -> usize {
 
 #[test]
 fn an_upgrade_that_breaks_a_plugin_is_rolled_back() {
-    if is_too_slow_for_quick("the bad upgrade") {
+    if crate::support::quick::is_quick("the bad upgrade") {
         return;
     }
     let _alone = alone();
@@ -183,7 +175,7 @@ fn an_upgrade_that_breaks_a_plugin_is_rolled_back() {
 
 #[test]
 fn a_rollout_goes_on_where_kill_9_left_it() {
-    if is_too_slow_for_quick("the crash") {
+    if crate::support::quick::is_quick("the crash") {
         return;
     }
     let _alone = alone();

@@ -254,11 +254,7 @@ impl Drop for Stop<'_> {
 }
 
 fn is_quick() -> bool {
-    let quick = std::env::var_os("WEIR_QUICK").is_some();
-    if quick {
-        eprintln!("skipped: takes more than a second");
-    }
-    quick
+    crate::support::quick::is_quick("a test of recovery")
 }
 
 #[test]

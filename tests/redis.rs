@@ -15,7 +15,9 @@ mod warmth;
 
 use std::net::SocketAddr;
 
+use super::support::caches;
 use super::support::program::{Program, free_address};
+use super::support::quick::is_quick;
 use super::support::redis::Redis;
 use client::Client;
 
@@ -46,36 +48,8 @@ impl Scene {
     }
 }
 
-fn file(listen: SocketAddr, redis: SocketAddr, [one, two]: [SocketAddr; 2], more: &str) -> String {
-    format!(
-        r#"
-[admin]
-listen = "ADMIN"
-[[tier]]
-name = "web"
-listen = "{listen}"
-stable = "1.0.0"
-releases = [
-  {{ version = "1.0.0", upstreams = ["127.0.0.1:1"] }},
-  {{ version = "1.1.0", upstreams = ["127.0.0.1:2"] }},
-]
-[[cache]]
-name = "pages"
-kind = "redis"
-upstream = "redis://{redis}"
-ports = {{ "1.0.0" = "{one}", "1.1.0" = "{two}" }}
-{more}
-"#
-    )
-}
-
-/// Whether quick tests are wanted only; says so.
-fn is_quick(test: &str) -> bool {
-    let quick = std::env::var_os("WEIR_QUICK").is_some();
-    if quick {
-        eprintln!("WEIR_QUICK: {test} is left out, it takes seconds");
-    }
-    quick
+fn file(listen: SocketAddr, redis: SocketAddr, ports: [SocketAddr; 2], more: &str) -> String {
+    caches::file("redis", listen, redis, ports, more)
 }
 
 /// Pipelines of each seed, and seeds.

@@ -139,11 +139,7 @@ fn hold(cases: &[Case]) {
 }
 
 fn is_quick() -> bool {
-    let quick = std::env::var_os("WEIR_QUICK").is_some();
-    if quick {
-        eprintln!("left out: WEIR_QUICK is set");
-    }
-    quick
+    crate::support::quick::is_quick("a test of strictness")
 }
 
 #[test]

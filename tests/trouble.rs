@@ -11,11 +11,7 @@ use std::time::Duration;
 
 /// Whether only what is quick is wanted; says that a test was left out.
 fn quick() -> bool {
-    let quick = std::env::var_os("WEIR_QUICK").is_some();
-    if quick {
-        eprintln!("left out: WEIR_QUICK is set");
-    }
-    quick
+    crate::support::quick::is_quick("a test of trouble")
 }
 
 /// How long an attack goes on.

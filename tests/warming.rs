@@ -124,8 +124,7 @@ fn what_anybody_asked_stable_is_asked_of_the_canary_before_it_gets_users() {
 
 #[test]
 fn a_warm_up_that_fails_is_said_and_delays_nothing() {
-    if std::env::var_os("WEIR_QUICK").is_some() {
-        eprintln!("WEIR_QUICK: a warm-up that fails is left out, it takes seconds");
+    if crate::support::quick::is_quick("a warm-up that fails") {
         return;
     }
     let world = World::start("2s");

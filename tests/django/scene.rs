@@ -70,8 +70,7 @@ impl Server {
 /// A Python that both versions run on, unless the test is left out: 3.2 does not know 3.12, nor 5.2
 /// anything before 3.10.
 pub fn python(test: &str) -> Option<PathBuf> {
-    if std::env::var_os("WEIR_QUICK").is_some() {
-        eprintln!("WEIR_QUICK: {test} is left out, it takes seconds");
+    if crate::support::quick::is_quick(test) {
         return None;
     }
     let fits = |python: &&str| {

@@ -232,8 +232,7 @@ fn memory_stays_within_the_limit_and_what_was_used_last_stays() {
 
 #[test]
 fn a_cache_that_is_too_large_for_the_machine_gives_way_to_users() {
-    if std::env::var_os("WEIR_QUICK").is_some() {
-        eprintln!("WEIR_QUICK: a machine without memory is left out, it takes some seconds");
+    if crate::support::quick::is_quick("a machine without memory") {
         return;
     }
     let page = "x".repeat(4 << 20);

@@ -94,8 +94,7 @@ fn listed() -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn the_public_suite_passes_but_for_what_is_listed_with_a_reason() {
-    if std::env::var_os("WEIR_QUICK").is_some() {
-        eprintln!("WEIR_QUICK: the suite for HTTP caches is left out, it takes 20 seconds");
+    if crate::support::quick::is_quick("the suite for HTTP caches") {
         return;
     }
     let suite = installed();

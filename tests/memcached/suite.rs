@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Scene;
+use crate::support::debian;
 use crate::support::memcached::Memcached;
-use crate::support::skipped;
 
 /// Those that pass at a server that was started without options, and take less than a second.
 const SOME: &[&str] = &[
@@ -58,22 +58,9 @@ const SECONDS_MAX: &str = "300";
 
 /// The source of the installed server. None: it is not to be had, which is said.
 fn source() -> Option<PathBuf> {
-    let left_out = "memcached's own tests";
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/debian_source");
-    let output = Command::new(script).args(["memcached", "memcached"]).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    if !output.status.success() {
-        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
-        skipped::say(left_out, &text(&output.stderr));
-        return None;
-    }
-    let source = PathBuf::from(text(&output.stdout));
+    let source = debian::source("memcached", "memcached", "memcached's own tests")?;
     // The tests ask it what it was built with.
-    if let Err(error) =
-        std::os::unix::fs::symlink("/usr/bin/memcached", source.join("memcached-debug"))
-    {
-        assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists, "{error}");
-    }
+    debian::link("memcached", &source.join("memcached-debug"));
     Some(source)
 }
 

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use super::client::Client;
 use super::desk::Desk;
 use super::{Redis, file, free_address};
+use crate::support::debian;
 use crate::support::program::Program;
 use crate::support::skipped;
 
@@ -86,20 +87,9 @@ fn source() -> Option<PathBuf> {
         skipped::say(left_out, "tclsh");
         return None;
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/debian_source");
-    let output = Command::new(script).args(["redis", "redis-server"]).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    if !output.status.success() {
-        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
-        skipped::say(left_out, &text(&output.stderr));
-        return None;
-    }
-    let source = PathBuf::from(text(&output.stdout));
+    let source = debian::source("redis", "redis-server", left_out)?;
     for program in ["redis-benchmark", "redis-cli", "redis-server"] {
-        let (here, there) = (Path::new("/usr/bin").join(program), source.join("src").join(program));
-        if let Err(error) = std::os::unix::fs::symlink(here, there) {
-            assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists, "{error}");
-        }
+        debian::link(program, &source.join("src").join(program));
     }
     Some(source)
 }

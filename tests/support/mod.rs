@@ -1,8 +1,10 @@
 //! What the tests drive, and what drives them.
 
 pub mod app;
+pub mod caches;
 pub mod certificates;
 pub mod client;
+pub mod debian;
 pub mod dice;
 pub mod disk;
 pub mod http2;
@@ -11,6 +13,7 @@ pub mod jar;
 pub mod memcached;
 pub mod pebble;
 pub mod program;
+pub mod quick;
 pub mod redis;
 pub mod scripted;
 pub mod secure;

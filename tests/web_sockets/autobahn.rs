@@ -129,8 +129,7 @@ fn summary(run: &BTreeMap<String, Outcome>) -> String {
 
 #[test]
 fn no_case_goes_worse_than_without_weir() {
-    if std::env::var_os("WEIR_QUICK").is_some() {
-        eprintln!("WEIR_QUICK: the cases of Autobahn are left out, they take half a minute");
+    if crate::support::quick::is_quick("the cases of Autobahn") {
         return;
     }
     let Some(python) = python() else {

@@ -104,8 +104,7 @@ fn a_frame_under_way_comes_to_its_end_before_the_goodbye() {
 
 #[test]
 fn a_frame_that_does_not_end_is_cut() {
-    if std::env::var_os("WEIR_QUICK").is_some() {
-        eprintln!("WEIR_QUICK: the frame that does not end is left out, it takes 6 s");
+    if crate::support::quick::is_quick("the frame that does not end") {
         return;
     }
     let site = Site::new(100);
@@ -124,8 +123,7 @@ fn a_frame_that_does_not_end_is_cut() {
 
 #[test]
 fn who_says_nothing_to_the_goodbye_is_closed_all_the_same() {
-    if std::env::var_os("WEIR_QUICK").is_some() {
-        eprintln!("WEIR_QUICK: the silent client is left out, it takes 10 s");
+    if crate::support::quick::is_quick("the silent client") {
         return;
     }
     let site = Site::new(100);

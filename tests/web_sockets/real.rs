@@ -15,14 +15,6 @@ const USERS: usize = 80;
 /// How long something may take that takes a moment.
 const SOON: Duration = Duration::from_secs(30);
 
-fn is_quick() -> bool {
-    let quick = std::env::var_os("WEIR_QUICK").is_some();
-    if quick {
-        eprintln!("WEIR_QUICK: WebSockets of node are left out, they take ten seconds");
-    }
-    quick
-}
-
 /// Two versions of an app, and Weir before them.
 struct Stage {
     program: Program,
@@ -162,7 +154,7 @@ struct Crowd {
 
 #[test]
 fn messages_of_every_kind_go_through() {
-    if is_quick() {
+    if crate::support::quick::is_quick("a site of WebSockets of node") {
         return;
     }
     let stage = Stage::open("");
@@ -177,7 +169,7 @@ fn messages_of_every_kind_go_through() {
 
 #[test]
 fn a_rollback_closes_those_of_the_canary_over_the_drain_time() {
-    if is_quick() {
+    if crate::support::quick::is_quick("a site of WebSockets of node") {
         return;
     }
     let (stage, mut crowd) = Stage::with_crowd("timeouts = { drain = \"5s\" }\n", Way::Plain);
@@ -207,7 +199,7 @@ fn a_rollback_closes_those_of_the_canary_over_the_drain_time() {
 
 #[test]
 fn a_rollback_now_closes_them_at_once_through_tls() {
-    if is_quick() {
+    if crate::support::quick::is_quick("a site of WebSockets of node") {
         return;
     }
     let files = tempfile::tempdir().unwrap();
@@ -251,7 +243,7 @@ fn a_rollback_now_closes_them_at_once_through_tls() {
 
 #[test]
 fn a_rollback_now_closes_those_of_http_2_at_once() {
-    if is_quick() {
+    if crate::support::quick::is_quick("a site of WebSockets of node") {
         return;
     }
     let (stage, mut crowd) = Stage::with_crowd("timeouts = { drain = \"1h\" }\n", Way::Http2);
