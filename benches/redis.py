@@ -7,7 +7,9 @@ redis-benchmark asks a redis-server through each in turn (A B C, A B C, ...). Th
 of the whole process (all threads, /proc/PID/task/*/schedstat); the table gives medians over the rounds. The proxy
 has CPU 0, everything else CPU 1. `benches/run redis` builds what this needs and calls it.
 """
-import argparse, json, os, pathlib, re, shutil, socket, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, pathlib, re, shutil, statistics, subprocess, sys, tempfile
+
+from relays import contestants, cpu_ns, free_port, start, wait_for
 
 WEIR = pathlib.Path(os.environ["WEIR_BINARY"])
 # name: arguments of redis-benchmark
@@ -23,76 +25,6 @@ SHARE_MAX = 1.2
 # Where nutcracker must cost more. With many clients that wait for each answer it asks for all of them on one
 # connection, in one write: that is what Weir gives up for transactions, blocking pops and subscriptions.
 DEARER = {"GET, 16 at once", "SET, 16 at once", "GET, one client"}
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_for(port):
-    for _ in range(200):
-        try:
-            return socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-    sys.exit(f"nothing listens at {port}")
-
-
-def start(command, cpu, run, name):
-    log = open(run / f"{name}.log", "w")
-    pinned = ["taskset", "-c", str(cpu % os.cpu_count())] + [str(part) for part in command]
-    return subprocess.Popen(pinned, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-
-def contestants(run, server):
-    """name -> (command, port)"""
-    ports = {name: free_port() for name in ("weir", "haproxy", "nutcracker", "admin", "web", "stats")}
-    (run / "weir.toml").write_text(f"""
-[admin]
-listen = "127.0.0.1:{ports['admin']}"
-[[tier]]
-name = "web"
-listen = "127.0.0.1:{ports['web']}"
-stable = "1.0.0"
-releases = [{{ version = "1.0.0", upstreams = ["127.0.0.1:1"] }}]
-[[cache]]
-name = "pages"
-kind = "redis"
-upstream = "redis://127.0.0.1:{server}"
-ports = {{ "1.0.0" = "127.0.0.1:{ports['weir']}" }}
-""")
-    (run / "haproxy.cfg").write_text(f"""
-global
-  nbthread 1
-defaults
-  mode tcp
-  timeout connect 5s
-  timeout client 300s
-  timeout server 300s
-listen redis
-  bind 127.0.0.1:{ports['haproxy']}
-  server one 127.0.0.1:{server}
-""")
-    (run / "nutcracker.yml").write_text(f"""
-redis:
-  listen: 127.0.0.1:{ports['nutcracker']}
-  redis: true
-  server_connections: 1
-  servers:
-   - 127.0.0.1:{server}:1
-""")
-    return {
-        "weir": ([WEIR, "run", "--config", run / "weir.toml"], ports["weir"]),
-        "haproxy": (["haproxy", "-f", run / "haproxy.cfg"], ports["haproxy"]),
-        "nutcracker": (["nutcracker", "-c", run / "nutcracker.yml", "-s", str(ports["stats"]), "-a", "127.0.0.1"], ports["nutcracker"]),
-    }
-
-
-def cpu_ns(pid):
-    tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
 
 
 def play(port, pid, arguments, commands):
@@ -113,11 +45,11 @@ def main():
     run = pathlib.Path(tempfile.mkdtemp(prefix="weir-redis-"))
     server, processes = free_port(), []
     try:
-        processes.append(start(["redis-server", "--port", server, "--save", "", "--bind", "127.0.0.1", "--dir", run], 1, run, "redis"))
+        processes.append(start(["redis-server", "--port", server, "--save", "", "--bind", "127.0.0.1", "--dir", run], run, "redis", 1))
         wait_for(server)
         by_name = {}
-        for name, (command, port) in contestants(run, server).items():
-            processes.append(start(command, 0, run, name))
+        for name, (command, port) in contestants(run, WEIR, "redis", server).items():
+            processes.append(start(command, run, name, 0))
             by_name[name] = (port, processes[-1].pid)
             wait_for(port)
         costs = {work: {name: [] for name in by_name} for work in WORKLOADS}
