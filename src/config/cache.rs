@@ -75,11 +75,6 @@ impl CacheDraft {
         let choices = [("all", Invalidate::All), ("own", Invalidate::Own)];
         section.word("invalidate", &choices, &mut invalidate);
         is_repeated(&mut section, mode);
-        if mode == Mode::Instance {
-            section.need("upstreams", "upstreams = { \"1.0.0\" = \"redis://127.0.0.1:6379\" }");
-        } else {
-            section.need("upstream", "upstream = \"redis://127.0.0.1:6379\"");
-        }
         let server = |text: &str| server(kind, text);
         let own = section.hidden("upstream", server);
         let servers = by_version(&mut section, "upstreams", Secrecy::Hidden, server);
@@ -87,7 +82,7 @@ impl CacheDraft {
         let encrypted = all.map(|at| &at.value).any(|server| server.encrypted.is_some());
         let help = "write rediss:// before its address: \"rediss://cache.internal:6379\"";
         let tls = tls::client(&mut section, (encrypted, help), base);
-        servers_fit(&mut section, mode);
+        servers_fit(&mut section, kind, mode);
         let ports = by_version(&mut section, "ports", Secrecy::Shown, values::socket);
         let ports_span = section.key_span("ports");
         within_reach(&section, &ports);
@@ -225,7 +220,22 @@ fn only_redis(section: &mut Section<'_>, kind: Kind, mode: Mode) {
 }
 
 /// The versions share a server, or each has its own.
-fn servers_fit(section: &mut Section<'_>, mode: Mode) {
+fn servers_fit(section: &mut Section<'_>, kind: Kind, mode: Mode) {
+    let (key, example) = match (kind, mode) {
+        (Kind::Redis, Mode::Instance) => {
+            ("upstreams", "upstreams = { \"1.0.0\" = \"redis://127.0.0.1:6379\" }")
+        }
+        (Kind::Memcached, Mode::Instance) => {
+            ("upstreams", "upstreams = { \"1.0.0\" = \"memcached://127.0.0.1:11211\" }")
+        }
+        (Kind::Redis, Mode::Prefix | Mode::Db | Mode::Observe) => {
+            ("upstream", "upstream = \"redis://127.0.0.1:6379\"")
+        }
+        (Kind::Memcached, Mode::Prefix | Mode::Db | Mode::Observe) => {
+            ("upstream", "upstream = \"memcached://127.0.0.1:11211\"")
+        }
+    };
+    section.need(key, example);
     let wrong = if mode == Mode::Instance { "upstream" } else { "upstreams" };
     if let Some(span) = section.key_span(wrong) {
         let help = match mode {

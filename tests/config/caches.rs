@@ -206,3 +206,12 @@ fn a_port_that_others_reach_is_remarked() {
     assert!(said.contains("10.0.0.5:16380 can be reached from other machines"), "{said}");
     assert!(!said.contains("16379 can be reached"), "{said}");
 }
+
+#[test]
+fn a_server_that_is_missing_is_shown_in_the_words_of_its_kind() {
+    let without = cache("upstream = \"redis://:hunter2@127.0.0.1:6379\"\n", "");
+    let found = mistakes(&without).join("\n");
+    assert!(found.contains("add upstream = \"redis://127.0.0.1:6379\""), "{found}");
+    let found = mistakes(&without.replace("\"redis\"", "\"memcached\"")).join("\n");
+    assert!(found.contains("add upstream = \"memcached://127.0.0.1:11211\""), "{found}");
+}
