@@ -7,6 +7,7 @@ mod caches;
 mod command;
 mod event;
 mod plan;
+pub mod runbook;
 mod sentence;
 mod state;
 mod step;
