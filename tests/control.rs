@@ -467,7 +467,7 @@ async fn a_release_left_long_ago_is_still_asked_for_its_health() {
         at: Timestamp::from_millis(at),
         by: Actor::weir(),
         because: None,
-        tier: name(),
+        tier: Some(name()),
         rollout: None,
         change: Change::Adopted {
             stable: version(stable),

@@ -126,7 +126,7 @@ fn explanation(tier: &TierView, records: &[Record]) -> Explanation {
         return Explanation { tier: tier.name.clone(), text, report };
     }
     let ended = |record: &&Record| {
-        record.event.tier == tier.name
+        record.event.tier.as_ref() == Some(&tier.name)
             && matches!(record.event.change, Change::Promoted { .. } | Change::RolledBack { .. })
     };
     let last = records.iter().rfind(ended);

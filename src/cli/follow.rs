@@ -153,7 +153,7 @@ async fn ended(client: &Client, tier: &TierName, id: RolloutId) -> anyhow::Resul
     for _ in 0..END_TRIES {
         let log: Log = client.get("/api/v1/log?limit=1000").await?;
         let ours = |shown: &&crate::admin::api::LogRecord| {
-            shown.record.event.tier == *tier && shown.record.event.rollout == Some(id)
+            shown.record.event.tier.as_ref() == Some(tier) && shown.record.event.rollout == Some(id)
         };
         for shown in log.records.iter().rev().filter(ours) {
             if let Some(code) = end(&shown.record.event.change) {
@@ -169,8 +169,8 @@ async fn ended(client: &Client, tier: &TierName, id: RolloutId) -> anyhow::Resul
 /// No rollout is open: how the last one ended.
 async fn ended_before(client: &Client, tier: Option<&TierName>) -> anyhow::Result<u8> {
     let log: Log = client.get("/api/v1/log?limit=1000").await?;
-    let meant = |name: &TierName| tier.is_none_or(|tier| tier == name);
-    let last = log.records.iter().rev().filter(|shown| meant(&shown.record.event.tier));
+    let meant = |name: Option<&TierName>| tier.is_none() || tier == name;
+    let last = log.records.iter().rev().filter(|shown| meant(shown.record.event.tier.as_ref()));
     for shown in last {
         if let Some(code) = end(&shown.record.event.change) {
             print::line(&shown.sentence)?;

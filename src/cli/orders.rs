@@ -107,7 +107,8 @@ fn left_behind(order: &Order, done: &Done) -> Option<String> {
 
 /// What to type next.
 fn next(order: &Order, done: &Done) -> String {
-    let tier = done.events.first().map(|event| event.tier.to_string()).unwrap_or_default();
+    let tier = done.events.first().and_then(|event| event.tier.as_ref()).map(ToString::to_string);
+    let tier = tier.unwrap_or_default();
     match order {
         Order::Start { .. } | Order::Advance { .. } => {
             format!("`weir watch` follows it, `weir rollback {tier}` takes everybody back")
@@ -160,7 +161,7 @@ fn meant(
 fn plans(status: &Status, done: &Done) -> anyhow::Result<()> {
     for event in &done.events {
         if let (Change::Started { plan, analysis, .. }, Some(tier)) =
-            (&event.change, status.tier(event.tier.as_str()))
+            (&event.change, event.tier.as_ref().and_then(|tier| status.tier(tier.as_str())))
         {
             for line in forecast::lines(tier, plan, analysis) {
                 print::line(&line)?;

@@ -276,7 +276,7 @@ impl Control {
         let everywhere = self.publish().await;
         self.settle(&events);
         self.refuse_waiting(&events);
-        let connections_left = self.left_behind(events.iter().map(|event| &event.tier));
+        let connections_left = self.left_behind(tiers_of(&events));
         let batch = Batch { events: events.clone(), evidence: self.evidence() };
         let mut written = self.journal.append_surely(batch);
         let taken = self.giving.as_mut().map(|giving| giving.tell(&events));
@@ -334,7 +334,7 @@ impl Control {
         Some(format!(
             "{}: this waits for the journal's disk and comes when it is back, unless `weir \
              rollback` prevents it: {}",
-            event.tier,
+            event.place(),
             raise.sentence()
         ))
     }
@@ -376,9 +376,10 @@ impl Control {
         self.settle(&answer.events);
         let started = |event: &&Event| matches!(event.change, Change::Started { .. });
         let begun = answer.events.iter().filter(started);
-        let warmed: Vec<String> = begun.filter_map(|event| self.warming(&event.tier)).collect();
+        let warmed: Vec<String> =
+            begun.filter_map(|event| self.warming(event.tier.as_ref()?)).collect();
         answer.sentences.extend(warmed);
-        answer.connections_left = self.left_behind(answer.events.iter().map(|event| &event.tier));
+        answer.connections_left = self.left_behind(tiers_of(&answer.events));
         self.number(records);
         if let Some(reply) = reply {
             let _ = reply.send(Ok(answer));
@@ -413,13 +414,14 @@ impl Control {
     /// Lets the judges follow what happened.
     fn settle(&mut self, events: &[Event]) {
         for event in events {
-            tracing::info!(tier = %event.tier, by = %event.by, "{}", event.sentence());
-            let Some(tier) = self.state.tiers.get(&event.tier) else { continue };
-            let watched = self.watched.entry(event.tier.clone()).or_default();
+            tracing::info!(tier = %event.place(), by = %event.by, "{}", event.sentence());
+            let Some(name) = &event.tier else { continue };
+            let Some(tier) = self.state.tiers.get(name) else { continue };
+            let watched = self.watched.entry(name.clone()).or_default();
             watched.follow(&event.change, tier);
             watched.forget_open_window();
             if let (Change::Started { .. }, Some(tape)) = (&event.change, &mut self.tape) {
-                tape.calibration(&event.tier, watched.history());
+                tape.calibration(name, watched.history());
             }
         }
     }
@@ -491,6 +493,10 @@ impl Then {
             }
         }
     }
+}
+
+fn tiers_of(events: &[Event]) -> impl Iterator<Item = &TierName> {
+    events.iter().filter_map(|event| event.tier.as_ref())
 }
 
 fn sentences(events: &[Event]) -> Vec<String> {

@@ -188,7 +188,8 @@ impl Control {
     /// Whether `event` of the process before is of the rollout that is open here, or was promoted
     /// last: what came after it is not undone.
     fn concerns(&self, event: &Event) -> bool {
-        let Some(tier) = self.state.tiers.get(&event.tier) else { return false };
+        let Some(name) = &event.tier else { return true };
+        let Some(tier) = self.state.tiers.get(name) else { return false };
         let latest = tier.rollout.as_ref().map(|rollout| rollout.id);
         let latest = latest.or(tier.previous.as_ref().map(|(_, id)| *id));
         event.rollout.is_none_or(|id| latest == Some(id))

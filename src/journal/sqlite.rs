@@ -96,7 +96,8 @@ fn insert(connection: &Connection, event: &Event) -> Result<u64, rusqlite::Error
             event.by.as_str(),
             event.because,
             event.rollout.map(signed),
-            event.tier.as_str(),
+            // What is in no tier alone has no name there.
+            event.tier.as_ref().map_or("", |name| name.as_str()),
             change
         ],
     )?;
@@ -358,7 +359,10 @@ fn record(row: &rusqlite::Row<'_>) -> Result<Record, String> {
         at: Timestamp::from_millis(number(1)?),
         by: string(2)?.parse().map_err(|error| format!("{error}"))?,
         because: row.get(3).map_err(text)?,
-        tier: string(5)?.parse().map_err(|error| format!("{error}"))?,
+        tier: match string(5)?.as_str() {
+            "" => None,
+            name => Some(name.parse().map_err(|error| format!("{error}"))?),
+        },
         rollout: rollout.map(i64::unsigned_abs),
         change: serde_json::from_str(&string(6)?).map_err(|error| error.to_string())?,
     };

@@ -23,8 +23,9 @@ pub struct Event {
     /// The reason somebody gave, word for word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
-    /// Where.
-    pub tier: TierName,
+    /// Where; none: in no tier alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<TierName>,
     /// In which rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutId>,

@@ -10,11 +10,20 @@ use crate::traffic::Version;
 impl Event {
     /// The event as one sentence, without its time: `web: 1.1.0 advanced to 5%: ...`.
     pub fn sentence(&self) -> String {
-        let mut text = format!("{}: {}", self.tier, self.deed());
+        let mut text = format!("{}: {}", self.place(), self.deed());
         if let Some(because) = &self.because {
             let _ = write!(text, " (because: {because})");
         }
         text
+    }
+
+    /// Where, in a word: the tier; else the rollout over tiers, else the program.
+    pub fn place(&self) -> String {
+        match (&self.tier, self.rollout) {
+            (Some(tier), _) => tier.to_string(),
+            (None, Some(id)) => format!("rollout {id}"),
+            (None, None) => "weir".into(),
+        }
     }
 
     fn deed(&self) -> String {
@@ -28,7 +37,7 @@ impl Event {
                 Adoption::Recovered { what } => format!(
                     "{stable} serves everybody, as the file says; the journal was set aside \
                      ({what}); `weir adopt {} {stable}` confirms",
-                    self.tier
+                    self.place()
                 ),
             },
             Change::Advanced { weight, cause } => match cause {

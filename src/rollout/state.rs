@@ -128,13 +128,14 @@ impl State {
             for cache in caches {
                 self.generations.begin(cache, release, event.at);
             }
-        } else if let Some(tier) = self.tiers.get_mut(&event.tier) {
+        } else if let Some(tier) = event.tier.as_ref().and_then(|name| self.tiers.get_mut(name)) {
             tier.apply(event);
         }
     }
 
     fn adopt(&mut self, event: &Event, stable: &Version, addresses: &[Address], why: &Adoption) {
-        let tier = self.tiers.entry(event.tier.clone()).or_insert_with(|| Tier {
+        let Some(name) = event.tier.clone() else { return };
+        let tier = self.tiers.entry(name).or_insert_with(|| Tier {
             stable: stable.clone(),
             since: event.at,
             by: event.by.clone(),

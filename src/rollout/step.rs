@@ -43,7 +43,7 @@ pub fn step(
 
 /// An event that Weir decides by itself.
 fn by_weir(tier: &TierName, rollout: Option<RolloutId>, change: Change, now: Timestamp) -> Event {
-    Event { at: now, by: Actor::weir(), because: None, tier: tier.clone(), rollout, change }
+    Event { at: now, by: Actor::weir(), because: None, tier: Some(tier.clone()), rollout, change }
 }
 
 /// A pause stops progress, never the guard: a failing canary is rolled back even while paused.
@@ -251,7 +251,7 @@ impl Desk<'_> {
             at: self.now,
             by: self.command.by.clone(),
             because: self.command.because.clone(),
-            tier: tier.clone(),
+            tier: Some(tier.clone()),
             rollout,
             change,
         }
