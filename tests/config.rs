@@ -11,6 +11,7 @@ mod example;
 mod mutations;
 mod pictures;
 mod reload;
+mod runbook;
 mod tls;
 
 use std::path::Path;

@@ -9,11 +9,12 @@ use sha2::{Digest as _, Sha256};
 use super::difference::Class;
 use super::keys::{self, Keys};
 use super::values::{duration_text, hundredfold, size_text};
-use super::{AcmeConfig, Config, LogFormat, MemoryLimit, RolloutConfig, TierConfig};
+use super::{AcmeConfig, Config, LogFormat, MemoryLimit, RolloutConfig, RunbookConfig, TierConfig};
 use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
 use crate::cache::{Cache, Invalidate, Mode, Server};
 use crate::namespace::redis::Credentials;
 use crate::proxy::UpstreamClient;
+use crate::rollout::runbook::Action;
 use crate::rollout::{CacheFacts, OnRollback, Stage, Stages};
 use crate::tls::acme::Challenge;
 use crate::tls::day;
@@ -81,6 +82,7 @@ pub(super) fn entries(config: &Config) -> Entries {
     );
     page.put("level", &config.log.level);
     rollout(&mut page, &config.rollout);
+    runbook(&mut page, &config.runbook);
     for listener in config.tiers.iter().map(|tier| &*tier.tier.listener) {
         describe_listener(&mut page, listener);
     }
@@ -166,6 +168,30 @@ fn rollout(page: &mut Page<'_>, rollout: &RolloutConfig) {
                 |stage: &Stage| format!("{} for {}", stage.weight, duration_text(stage.bake));
             page.put("stages", list(plan.stages().iter().map(said)));
         }
+    }
+}
+
+/// A step a line: what changes in it is seen as a whole.
+fn runbook(page: &mut Page<'_>, runbook: &RunbookConfig) {
+    for step in &runbook.steps {
+        page.turn(&keys::STEP, format!("step.{}", step.name));
+        page.put("when", &step.when);
+        page.put_some("owner", step.owner.as_ref());
+        page.put_some("confirm", step.confirm.as_ref());
+        let key = match &step.action {
+            Action::Check(_) => "check",
+            Action::Confirm => "confirm",
+            Action::Http(_) => "http",
+            Action::Run(_) => "run",
+        };
+        if step.action != Action::Confirm {
+            page.put(key, &step.action);
+        }
+        page.put_duration("timeout", step.timeout);
+        page.put("retries", step.retries);
+        page.put_duration("retry_after", step.retry_after);
+        page.put("on_interrupt", step.on_interrupt.name());
+        page.put("on_failure", step.on_failure.name());
     }
 }
 

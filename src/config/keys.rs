@@ -5,6 +5,7 @@ mod cache;
 mod caching;
 mod list;
 mod rollouts;
+mod runbook;
 mod tls;
 
 pub(super) use cache::CACHE;
@@ -15,6 +16,7 @@ pub(super) use list::{
     TIER, TIMEOUTS, WARM,
 };
 pub(super) use rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
+pub(super) use runbook::{PREFLIGHT, STEP, STEP_CHECK, STEP_HTTP};
 pub(super) use tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
 
 use super::difference::Class;

@@ -41,6 +41,8 @@ fn in_table(table: &DeTable<'_>, spans: &mut Vec<Range<usize>>) {
         match key.get_ref().as_ref() {
             "secret" => spans.push(value.span()),
             "preview" => in_preview(value, spans),
+            "headers" => in_headers(value, spans),
+            "run" => in_command(value, spans),
             _ => in_value(value, spans),
         }
     }
@@ -53,6 +55,60 @@ fn in_value(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
     for item in value.get_ref().as_array().into_iter().flat_map(|array| array.iter()) {
         in_value(item, spans);
     }
+}
+
+/// Values of headers, but for those that name a variable.
+fn in_headers(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
+    let values = value.get_ref().as_table().into_iter().flat_map(|table| table.iter());
+    let from_outside = |value: &DeValue<'_>| value.as_str().is_some_and(|t| t.starts_with("env:"));
+    let written = values.map(|(_, value)| value).filter(|value| !from_outside(value.get_ref()));
+    spans.extend(written.map(Spanned::span));
+}
+
+/// A command in which a secret seems to stand.
+fn in_command(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
+    let words = value.get_ref().as_array().into_iter().flat_map(|words| words.iter());
+    for word in words.chain([value]) {
+        if word.get_ref().as_str().is_some_and(tells_a_secret) {
+            spans.push(word.span());
+        }
+    }
+}
+
+/// What names of secrets have in them.
+const SECRET_WORDS: [&str; 9] = [
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "apikey",
+    "api_key",
+    "api-key",
+    "authorization",
+    "cookie",
+];
+
+/// Whether what is called `name` is a secret as a rule.
+pub(super) fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| name.contains(word))
+}
+
+/// Whether a word of a command says a secret itself: `--password=x`, `PGPASSWORD=x`,
+/// `redis://:x@host`. A variable (`$TOKEN`) says none.
+pub(super) fn tells_a_secret(text: &str) -> bool {
+    let said = |(at, _): (usize, &str)| {
+        let name = text[..at].rsplit(|c: char| !(c.is_alphanumeric() || "_-".contains(c))).next();
+        let value = text[at + 1..].trim_start_matches(['"', '\'']);
+        let open = value.is_empty() || value.starts_with(['$', ' ', '{', ')', '/', '.']);
+        name.is_some_and(is_secret_name) && !open
+    };
+    let in_url = |(at, mark): (usize, &str)| {
+        let rest = text[at + mark.len()..].split(['/', ' ', '"', '\'']).next().unwrap_or_default();
+        let user = rest.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
+        user.is_some_and(|(_, password)| !password.is_empty() && !password.starts_with('$'))
+    };
+    text.match_indices('=').any(said) || text.match_indices("://").any(in_url)
 }
 
 fn in_preview(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {

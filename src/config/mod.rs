@@ -10,6 +10,7 @@ mod cache;
 mod caching;
 mod certificates;
 mod check;
+mod checks;
 mod cookies;
 mod describe;
 mod descriptors;
@@ -24,6 +25,7 @@ mod mask;
 mod preview;
 mod program;
 mod reader;
+mod runbook;
 mod section;
 mod tier;
 mod tls;
@@ -44,6 +46,7 @@ pub use diagnostic::{Code, Diagnostic, Level, Report};
 pub use difference::{Change, Class, differences};
 pub use environment::CacheEnvironment;
 pub use keys::{Key, Keys, SECTIONS};
+pub use runbook::RunbookConfig;
 pub use tls::AcmeConfig;
 pub use without_file::{ArgumentError, may_be_asked_there, without_file};
 
@@ -56,6 +59,7 @@ use cache::CacheDraft;
 use diagnostic::Source;
 use listener::ListenerDraft;
 use reader::Reader;
+use runbook::RunbookDraft;
 use section::Section;
 use tier::Draft;
 use values::Mistake;
@@ -93,6 +97,8 @@ pub struct Config {
     pub lives: Vec<CacheFacts>,
     /// How a rollout goes from 0 % to everybody.
     pub rollout: RolloutConfig,
+    /// What is done beside the weights.
+    pub runbook: RunbookConfig,
     /// What is allowed and rarely meant, in the order of the lines.
     pub warnings: Vec<Diagnostic>,
 }
@@ -318,7 +324,9 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let sections = root.tables("cache", CACHES_MAX, &keys::CACHE);
     let caches: Vec<CacheDraft> =
         sections.into_iter().map(|section| CacheDraft::read(section, base)).collect();
+    let runbook = RunbookDraft::read(&mut root, base);
     root.finish();
+    runbook.check(reader, &drafts, &rollout.stages);
     cache::check(reader, &caches, &drafts, &proxy, admin.listen);
     check::tiers(reader, &drafts, admin.listen, admin_span.as_ref());
     let lives = caches.iter().filter_map(CacheDraft::life).collect();
@@ -332,6 +340,18 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     if tiers.is_empty() {
         return None;
     }
-    let warnings = Vec::new();
-    Some(Config { admin, state, proxy, log, acme, tiers, caches, lives, rollout, warnings })
+    let (runbook, warnings) = (runbook.finish(), Vec::new());
+    Some(Config {
+        admin,
+        state,
+        proxy,
+        log,
+        acme,
+        tiers,
+        caches,
+        lives,
+        rollout,
+        runbook,
+        warnings,
+    })
 }

@@ -8,8 +8,8 @@ use thiserror::Error;
 use super::tier::KEEP_WARM;
 use super::values::{self, Mistake, quoted};
 use super::{
-    AdminSettings, Config, LogSettings, ProxyConfig, ReleaseConfig, RolloutConfig, StateSettings,
-    TierConfig, TierLines,
+    AdminSettings, Config, LogSettings, ProxyConfig, ReleaseConfig, RolloutConfig, RunbookConfig,
+    StateSettings, TierConfig, TierLines,
 };
 use crate::analysis;
 use crate::rollout::Stages;
@@ -110,6 +110,7 @@ pub fn without_file(
         caches: Vec::new(),
         lives: Vec::new(),
         rollout,
+        runbook: RunbookConfig::default(),
         warnings: Vec::new(),
     })
 }

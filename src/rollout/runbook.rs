@@ -153,6 +153,28 @@ pub enum OnFailure {
     Rollback,
 }
 
+impl OnInterrupt {
+    /// As the file has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ask => "ask",
+            Self::Fail => "fail",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+impl OnFailure {
+    /// As the file has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Continue => "continue",
+            Self::Hold => "hold",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
 impl Step {
     /// A step of `name` that does `action`, all else as where the file says nothing.
     pub fn new(name: StepName, when: When, action: Action) -> Self {

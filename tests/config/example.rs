@@ -227,6 +227,10 @@ fn the_defaults_that_are_written_are_the_defaults() {
             "[[tier.releases]]",
             "[tier.releases.tls]",
             "[tier.warm]",
+            "[[step]]",
+            "[step.http]",
+            "[step.check]",
+            "[preflight]",
         ];
         if special.contains(&section.title) {
             continue;

@@ -3,6 +3,7 @@
 use super::cache::CACHE;
 use super::caching::CACHING;
 use super::rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
+use super::runbook::{PREFLIGHT, STEP, STEP_CHECK, STEP_HTTP};
 use super::tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
 use super::{Key, Keys};
 use crate::config::difference::Class::{self, Live, RefusedWhileOpen, Restart};
@@ -47,6 +48,10 @@ pub const SECTIONS: &[&Keys] = &[
     &SLOW,
     &WATCH,
     &IGNORE,
+    &STEP,
+    &STEP_HTTP,
+    &STEP_CHECK,
+    &PREFLIGHT,
 ];
 
 pub const ROOT: Keys = Keys {
@@ -68,6 +73,14 @@ pub const ROOT: Keys = Keys {
         key("cache", "list of tables", "", Live, "Caches in which each version has its own part."),
         key("rollout", "table", "", Live, "How a rollout goes from 0% to everybody."),
         key("analysis", "table", "", Live, "How the canary is judged, for all tiers."),
+        key("step", "list of tables", "", Live, "The runbook: what is done beside the weights."),
+        key(
+            "preflight",
+            "table",
+            "",
+            Live,
+            "Ready-made checks before a rollout; with this table a rollout begins with them.",
+        ),
     ],
 };
 

@@ -1,0 +1,119 @@
+//! The runbook: steps, the preflight, and what is refused of them.
+
+use weir::rollout::runbook::{Action, Check, OnFailure, OnInterrupt, Run, Step, When};
+
+use super::{SMALLEST, good, read};
+
+fn steps(text: &str) -> Vec<Step> {
+    good(&format!("{SMALLEST}{text}")).runbook.steps
+}
+
+/// What is said of a file with `text`.
+fn refused(text: &str) -> String {
+    read(&format!("{SMALLEST}{text}")).expect_err(text).picture(false)
+}
+
+#[test]
+fn a_step_is_read_with_what_is_not_said() {
+    let steps = steps(
+        r#"
+[[step]]
+name = "backup"
+when = "before tier web"
+run = ["pg_dump", "shop"]
+retries = 2
+on_interrupt = "retry"
+[[step]]
+name = "tell"
+when = "after rollout"
+owner = "Ada"
+confirm = "have the admins been told?"
+[[step]]
+name = "smoke"
+when = "after stage 5%"
+http = "http://127.0.0.1:9/smoke"
+on_failure = "rollback"
+[[step]]
+name = "clean"
+when = "on rollback"
+shell = true
+run = "rm -f /tmp/a && echo $TOKEN --token=$TOKEN"
+"#,
+    );
+    let [backup, tell, smoke, clean] = steps.as_slice() else { panic!("{steps:?}") };
+    let command = vec!["pg_dump".to_owned(), "shop".to_owned()];
+    assert_eq!(backup.action, Action::Run(Run { command, shell: false }));
+    assert_eq!((backup.retries, backup.on_interrupt), (2, OnInterrupt::Retry));
+    assert_eq!((tell.owner.as_deref(), &tell.action), (Some("Ada"), &Action::Confirm));
+    assert_eq!(smoke.when, When::AfterStage("5%".parse().unwrap()));
+    assert_eq!(smoke.on_failure, OnFailure::Rollback);
+    assert!(matches!(&clean.action, Action::Run(run) if run.shell && run.command.len() == 1));
+}
+
+#[test]
+fn the_preflight_comes_first_where_the_file_has_one() {
+    let own = "[[step]]\nname = 'room'\nwhen = 'before rollout'\ncheck = { free = '1B', on = '/' }";
+    let names = |steps: &[Step]| -> Vec<String> {
+        steps.iter().map(|step| step.name.to_string()).collect()
+    };
+    let without = good(&format!("{SMALLEST}{own}")).runbook;
+    assert_eq!(names(&without.steps), ["room"]);
+    assert_eq!(names(&without.preflight), ["exact", "healthy", "hours", "caches", "clock", "room"]);
+    let preflight = "[preflight]\nhours = false\nclock = 'none'\ntraffic_below = 9\n\
+                     tcp = ['127.0.0.1:9']\nmigrations = 'safe for the old one?'\n\
+                     backup = { file = 'dump_*.sql' }\n";
+    let with = good(&format!("{SMALLEST}{preflight}{own}")).runbook;
+    let all = ["exact", "healthy", "caches", "backup", "traffic", "tcp-1", "migrations", "room"];
+    assert_eq!(names(&with.steps), all);
+    assert_eq!(with.steps, with.preflight);
+    let Action::Check(Check::File { path, .. }) = &with.steps[3].action else { panic!("no file") };
+    assert_eq!(path, "/etc/weir/dump_*.sql", "relative to the file");
+}
+
+#[test]
+fn what_contradicts_itself_or_the_rest_of_the_file_is_refused() {
+    let step = |rest: &str| format!("[[step]]\nname = 'a'\nwhen = 'before rollout'\n{rest}\n");
+    for (text, part) in [
+        (step(""), "the step does nothing"),
+        (step("run = 'ls'"), "add shell = true"),
+        (step("run = ['ls']\nshell = true"), "write one text for /bin/sh"),
+        (step("run = []"), "the command is empty"),
+        (step("run = ['ls']\nhttp = 'http://a/'"), "a step does one thing"),
+        (step("http = 'ftp://a/'"), "is no URL"),
+        (step("check = { file = 'a', free = '1B', on = '/' }"), "are two checks"),
+        (step("check = { tier = 'web' }"), "looks at nothing"),
+        (step("check = { free = '1B' }"), "has no `on`"),
+        (step("check = { traffic_below = 9, tier = 'wep' }"), "did you mean \"web\"?"),
+        (step("confirm = ''"), "no such line"),
+        (step("run = ['ls']\nretries = 101"), "use 0 to 100"),
+        (step("run = ['ls']") + &step("run = ['ls']"), "two steps are called \"a\""),
+        (step("run = ['ls']").replace("before rollout", "at noon"), "use \"before rollout\""),
+        (step("run = ['ls']").replace("rollout", "tier api"), "the tiers are web"),
+        ("[preflight]\nbackup = { file = '/*/a' }\n".into(), "in a folder"),
+        (
+            step("run = ['ls']").replace("before rollout", "after stage 7%")
+                + "[rollout]\nstages = [{ weight = '5%' }]\n",
+            "the stages of [rollout] are 5%",
+        ),
+    ] {
+        let said = refused(&text);
+        assert!(said.contains(part), "{text}\n{said}");
+    }
+}
+
+#[test]
+fn a_secret_in_a_step_is_refused_and_not_shown() {
+    for step in [
+        "run = ['pg_dump', '--password=hunter2']",
+        "run = ['pg_dump', 'postgres://shop:hunter2@db/shop']",
+        "shell = true\nrun = 'PGPASSWORD=hunter2 pg_dump shop'",
+        "http = { url = 'http://a/', headers = { Authorization = 'Bearer hunter2' } }",
+        "http = { url = 'http://ada:hunter2@a/' }",
+    ] {
+        let said = refused(&format!("[[step]]\nname = 'a'\nwhen = 'before rollout'\n{step}\n"));
+        assert!(said.contains("error"), "{step}\n{said}");
+        assert!(!said.contains("hunter2"), "{step}\n{said}");
+    }
+    let http = "http = { url = 'http://a/', headers = { Authorization = 'env:TOKEN' } }";
+    assert_eq!(steps(&format!("[[step]]\nname = 'a'\nwhen = 'before rollout'\n{http}")).len(), 1);
+}
