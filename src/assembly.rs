@@ -353,6 +353,7 @@ pub fn control_settings(
         releases: tier.releases.iter().map(release).collect(),
         canary_down: tier.canary_down,
         analysis: tier.analysis.clone(),
+        signals: vec![],
     };
     let tiers = config.tiers.iter().map(tier).collect();
     let stages = config.rollout.stages.clone();

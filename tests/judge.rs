@@ -4,6 +4,7 @@
 mod explain;
 mod properties;
 mod rules;
+mod signals;
 mod traces;
 mod vectors;
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     exact,
-    window::{Block, Counts, Window},
+    window::{Block, Counts, Tally, Window},
 };
 
 /// Lengths of the bins in which bursts are looked for, in seconds.
@@ -85,17 +85,19 @@ impl Spread {
     /// p^2`, n the harmonic mean of requests. Differences of neighbours, so that a slow
     /// (daily) drift is not taken for noise.
     pub(super) fn calibrate(&mut self, minutes: &[Counts], index: usize) {
+        let tallies = minutes.iter().map(|minute| minute.tally(index));
+        let minutes: Vec<Tally> = tallies.filter(|tally| tally.total > 0).collect();
         if minutes.len() < CALIBRATION_MIN {
             return;
         }
-        let shares: Vec<f64> = minutes.iter().map(|minute| minute.share(index)).collect();
+        let shares: Vec<f64> = minutes.iter().map(|minute| minute.share()).collect();
         let count = shares.len() as f64;
         let mean = shares.iter().sum::<f64>() / count;
         if mean <= 0.0 {
             return;
         }
         let steps: f64 = shares.windows(2).map(|pair| 0.5 * (pair[1] - pair[0]).powi(2)).sum();
-        let inverse: f64 = minutes.iter().map(|minute| 1.0 / minute.requests as f64).sum();
+        let inverse: f64 = minutes.iter().map(|minute| 1.0 / minute.total as f64).sum();
         let chance = mean * (1.0 - mean) / (count / inverse);
         self.cv2 = (steps / (count - 1.0) - chance).max(0.0) / mean.powi(2);
     }
@@ -105,6 +107,9 @@ impl Spread {
     /// looking like noise: `rho = (A+.5)/(C+.5)`, `th = q rho / (1 - q + q rho)`,
     /// `RS += (y1 - m th)^2`, `V += m th (1 - th)`.
     pub(super) fn bin(&mut self, h: usize, bin: Block) {
+        if bin.is_empty() {
+            return;
+        }
         let Block { n0, x0, n1, x1 } = bin;
         let rho = (self.canary[h] + 0.5) / (self.stable[h] + 0.5);
         let q = n1 / (n0 + n1);

@@ -87,6 +87,9 @@ impl Harm {
 }
 
 fn harm_gains(block: Block, tolerance: Tolerance, phi: f64) -> [f64; R_GRID.len()] {
+    if block.is_empty() {
+        return [0.0; R_GRID.len()];
+    }
     let Block { n0, x0, n1, x1 } = block;
     let pi = n1 * tolerance.ratio / (n0 + n1 * tolerance.ratio);
     R_GRID.map(|r| {
@@ -139,6 +142,9 @@ impl Proof {
     /// added margin; with `q = n1 rho+ / (n0 + n1 rho+)`,
     /// `C_s += [x1 ln s - (x0 + x1) ln(1 - q + q s)] / phi` for the ratio.
     pub(super) fn bet(&mut self, block: Block, phi: f64) {
+        if block.is_empty() {
+            return;
+        }
         let Block { n0, x0, n1, x1 } = block;
         for (sum, x) in self.sums.iter_mut().zip(X_GRID) {
             *sum += (x1 * (-x).ln_1p() + x0 * (n1 / n0 * x).ln_1p() + n1 * self.margin * x) / phi;

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::warmth::Warmth;
 use super::{
+    check::{Check, Heard},
     dispersion::{Bins, Spread},
     evidence::{Harm, Mass, Onsets, Proof, Tolerance},
     exact,
     outage::Outage,
     report::{MetricReport, Report},
-    settings::{ERRORS, OnFail, SLOW, Settings, WATCH, WhenUnproven},
+    settings::{OnFail, SLOW, Settings, WATCH, WhenUnproven},
     verdict::{Decision, Verdict, Why, say},
     window::{Block, Counts, Window},
 };
@@ -67,6 +68,11 @@ pub struct Judge {
     cold: bool,
     #[serde(default)]
     warmth: Warmth,
+    #[serde(default)]
+    checks: Vec<Check>,
+    /// The signals that say nothing, each a sentence.
+    #[serde(default)]
+    blind: Vec<String>,
 }
 
 /// Moments in observed seconds.
@@ -141,6 +147,8 @@ impl Judge {
             outage: Outage::new(),
             cold: false,
             warmth: Warmth::default(),
+            checks: settings.checks.iter().map(|_| Check::default()).collect(),
+            blind: Vec::new(),
             settings,
         }
     }
@@ -156,7 +164,8 @@ impl Judge {
         if self.calibration.len() == CALIBRATION_MAX {
             self.calibration.remove(0);
         }
-        self.calibration.push(minute.clamped(self.settings.watches.len()));
+        let Settings { watches, signals, .. } = &self.settings;
+        self.calibration.push(minute.clamped(watches.len(), signals.len()));
         self.calibration_minutes = self.calibration.len();
     }
 
@@ -218,6 +227,16 @@ impl Judge {
         self.report().verdict
     }
 
+    /// Takes what signals said, before the window it belongs to. While one of them says nothing the
+    /// stage holds: nothing is assumed of silence, and what was known before goes on counting.
+    pub fn hear(&mut self, heard: &Heard) {
+        let samples = heard.samples.iter().zip(&self.settings.checks);
+        for (check, (sample, settings)) in self.checks.iter_mut().zip(samples) {
+            check.hear(settings, *sample);
+        }
+        self.blind.clone_from(&heard.blind);
+    }
+
     /// The only settings a reload may change while a rollout is open.
     pub fn restate(&mut self, give_up: Duration, when_unproven: WhenUnproven) {
         self.settings.give_up = give_up;
@@ -247,7 +266,8 @@ impl Judge {
         if now.is_finite() {
             self.clock.now = now.max(before);
         }
-        let mut window = window.clamped(self.settings.watches.len());
+        let Settings { watches, signals, .. } = &self.settings;
+        let mut window = window.clamped(watches.len(), signals.len());
         let warm_up = self.settings.warm_up.as_secs_f64();
         window.cold |= self.clock.now - self.clock.began < warm_up;
         window.cold |= self.warmth.is_excused();
@@ -260,8 +280,7 @@ impl Judge {
         for sum in [&mut self.rollout, &mut self.stage, &mut self.open] {
             sum.add(&window);
         }
-        if self.open.is_whole() {
-            let block = std::mem::take(&mut self.open);
+        if let Some(block) = self.open.take_whole() {
             self.bet(&block);
             self.settle(&block);
         }
@@ -308,12 +327,10 @@ impl Judge {
                 }
             });
         }
-        let weight = {
-            let Block { n0, n1, .. } = self.stage.block(ERRORS);
-            n1 / (n0 + n1)
-        };
         let seconds = now - self.clock.began;
         for (index, metric) in self.metrics.iter_mut().enumerate() {
+            let Block { n0, n1, .. } = self.stage.block(index);
+            let weight = if n0 + n1 > 0.0 { n1 / (n0 + n1) } else { 0.0 };
             let Block { n0, x0, n1, .. } = self.rollout.block(index);
             let a_minute = if seconds > 0.0 { (n0 + n1) / seconds * 60.0 } else { 0.0 };
             let events = a_minute * (x0 / n0.max(1.0));
@@ -344,12 +361,25 @@ impl Judge {
         if let Some(index) = all.clone().filter(over).find(rolls_back) {
             return Decision::Fail(index);
         }
+        let beyond = |on_fail: OnFail| {
+            let mut checks = self.checks.iter().zip(&self.settings.checks);
+            checks.position(|(check, known)| check.is_failing() && known.on_fail == on_fail)
+        };
+        if let Some(index) = beyond(OnFail::Rollback) {
+            return Decision::Beyond(index);
+        }
         if let Some(index) = all.clone().find(over) {
             return if index == SLOW {
                 Decision::ColdCache(index)
             } else {
                 Decision::WatchHolds(index)
             };
+        }
+        if let Some(index) = beyond(OnFail::Hold) {
+            return Decision::BeyondHolds(index);
+        }
+        if !self.blind.is_empty() {
+            return Decision::Blind;
         }
         if !self.clock.begun || self.soak() < self.bake {
             return Decision::Soaking;
@@ -406,6 +436,10 @@ impl Judge {
             canary_failed: self.rollout.canary.errors,
             eta_seconds: self.eta(&metrics),
             metrics,
+            checks: (self.checks.iter().zip(&settings.checks))
+                .map(|(check, settings)| check.report(settings))
+                .collect(),
+            blind: self.blind.clone(),
             soak: self.soak(),
             bake: self.bake,
             give_up: settings.give_up.as_secs_f64(),
@@ -429,14 +463,17 @@ impl Judge {
     fn metric(&self, index: usize) -> MetricReport {
         let (settings, Metric { harm, proof, spread, .. }) = (&self.settings, &self.metrics[index]);
         let tolerated = settings.metric(index);
+        let (stable, canary) = (self.stage.stable.tally(index), self.stage.canary.tally(index));
         let (log_e, rollback_at) = (harm.log_e(), settings.rollback_at(index));
         MetricReport {
             name: settings.name(index).to_owned(),
             share: settings.share(index),
-            stable_events: self.stage.stable.events(index),
-            canary_events: self.stage.canary.events(index),
-            stable_rate: self.stage.stable.share(index),
-            canary_rate: self.stage.canary.share(index),
+            stable_total: stable.total,
+            canary_total: canary.total,
+            stable_events: stable.bad,
+            canary_events: canary.bad,
+            stable_rate: stable.share(),
+            canary_rate: canary.share(),
             ratio0: tolerated.ratio0,
             delta0: tolerated.delta0,
             odds: log_e.min(LOG_MAX).exp(),

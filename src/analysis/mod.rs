@@ -7,6 +7,7 @@
     reason = "the letters of the formulas: n requests, x events, r, s, q as in docs/analysis.md"
 )]
 
+mod check;
 mod dispersion;
 mod evidence;
 mod exact;
@@ -22,6 +23,7 @@ mod warmth;
 mod window;
 mod words;
 
+pub use check::{CheckReport, CheckSettings, Heard, Limit, SAMPLES_MAX, Sample};
 pub use history::{History, MINUTES_MAX};
 pub use judge::Judge;
 pub use replay::{Ending, Ladder, Outcome, Replay, replay};
@@ -32,4 +34,4 @@ pub use settings::{
 pub use trace::{LINE_BYTES_MAX, LINES_MAX, Line, Problem, Reader, TraceError};
 pub use verdict::{Verdict, Why};
 pub use warmth::HitRatios;
-pub use window::{Counts, Lookups, Window};
+pub use window::{Counts, Lookups, Tally, Window};

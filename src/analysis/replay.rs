@@ -169,9 +169,10 @@ impl Replay {
         self.enter(line);
         self.outcome.canary_failed = self.outcome.canary_failed.saturating_add(line.canary.errors);
         let (stable, canary) = (line.stable.clone(), line.canary.clone());
+        self.judge.hear(&line.heard);
         self.judge.take(line.t, &Window { stable, canary, cold: false });
         match self.judge.decide() {
-            Decision::Fail(_) => {
+            Decision::Fail(_) | Decision::Beyond(_) => {
                 self.outcome.verdict = Ending::Revert;
                 self.say();
             }
@@ -179,6 +180,8 @@ impl Replay {
             Decision::Clean(_) => self.passed(line, false),
             Decision::ColdCache(_)
             | Decision::WatchHolds(_)
+            | Decision::BeyondHolds(_)
+            | Decision::Blind
             | Decision::Soaking
             | Decision::Suspicious(_)
             | Decision::Outage
@@ -251,13 +254,14 @@ pub fn replay(lines: &[Line], settings: &Settings) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::Heard;
     use crate::analysis::window::Counts;
 
     fn line(t: f64, weight: f64, failing: bool) -> Line {
         let canary =
             Counts { requests: 5, errors: if failing { 5 } else { 0 }, ..Counts::default() };
         let stable = Counts { requests: 95, ..Counts::default() };
-        Line { t, dur: 1.0, weight, stable, canary }
+        Line { t, dur: 1.0, weight, stable, canary, heard: Heard::default() }
     }
 
     #[test]

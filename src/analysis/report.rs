@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::warmth::HitRatios;
 use super::{
+    check::CheckReport,
     dispersion::CALIBRATION_MIN,
     settings::{OnFail, WhenUnproven},
     verdict::{Verdict, Why, afterwards, bound, bursts, threshold},
@@ -26,8 +27,14 @@ pub struct Report {
     pub stage_canary: Counts,
     /// Requests that failed on the canary since the rollout began.
     pub canary_failed: u64,
-    /// Errors, slow, then the watches in the order of the settings.
+    /// Errors, slow, then the watches and the signals in the order of the settings.
     pub metrics: Vec<MetricReport>,
+    /// Numbers from outside that have a limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckReport>,
+    /// The signals that say nothing, each a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blind: Vec<String>,
     /// Observed seconds of this stage.
     pub soak: f64,
     /// Least seconds of this stage.
@@ -66,17 +73,23 @@ pub struct Report {
 /// One metric of a [`Report`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricReport {
-    /// `errors`, `slow`, or the name of a watch.
+    /// `errors`, `slow`, or the name of a watch or signal.
     pub name: String,
     /// The part of the bound on false roll backs that is this metric's.
     pub share: f64,
+    /// Requests of stable in this stage, or what a signal counted instead.
+    #[serde(default)]
+    pub stable_total: u64,
+    /// Requests of the canary in this stage, or what a signal counted instead.
+    #[serde(default)]
+    pub canary_total: u64,
     /// Bad events of stable in this stage.
     pub stable_events: u64,
     /// Bad events of the canary in this stage.
     pub canary_events: u64,
-    /// Bad events per request of stable in this stage.
+    /// Bad events per request (or event) of stable in this stage.
     pub stable_rate: f64,
-    /// Bad events per request of the canary in this stage.
+    /// Bad events per request (or event) of the canary in this stage.
     pub canary_rate: f64,
     /// No harm up to `ratio0 * stable + delta0`.
     pub ratio0: f64,
@@ -125,10 +138,12 @@ impl Report {
         line(&mut text, "would change", &self.would_change());
         line(&mut text, "requests", &self.requests());
         for metric in &self.metrics {
-            let shown = [metric.counts(self), metric.harm(self), metric.proof(self)];
+            let shown = [metric.counts(), metric.harm(self), metric.proof(self)];
             line(&mut text, &metric.name, &shown[0]);
             shown[1..].iter().for_each(|more| line(&mut text, "", more));
         }
+        self.checks.iter().for_each(|check| line(&mut text, &check.name, &check.words()));
+        self.blind.iter().for_each(|silent| line(&mut text, "blind", silent));
         if let Some(ratios) = &self.hit_ratios {
             line(&mut text, "caches", &ratios.words());
         }
@@ -170,6 +185,7 @@ impl Report {
                 Why::Outage => "stable's errors back to usual".into(),
                 Why::NoStable => "requests to stable".into(),
                 Why::ColdCache => "warm caches: slow is then judged afresh".into(),
+                Why::Blind => format!("hearing of it again; {}", self.fails_at()),
                 Why::WatchHolds => "a person: advance, promote or roll back".into(),
                 Why::Unproven => {
                     format!("a person, or more requests: {}; {}", self.passes_in(), self.fails_at())
@@ -252,14 +268,14 @@ impl MetricReport {
     }
 
     /// "canary 4/158 (2.53 %) vs stable 0/3082 (0 %)".
-    pub(super) fn counts(&self, report: &Report) -> String {
+    pub(super) fn counts(&self) -> String {
         format!(
             "canary {}/{} ({}) vs stable {}/{} ({})",
             self.canary_events,
-            report.stage_canary.requests,
+            self.canary_total,
             percent(self.canary_rate),
             self.stable_events,
-            report.stage_stable.requests,
+            self.stable_total,
             percent(self.stable_rate),
         )
     }

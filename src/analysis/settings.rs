@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Watches beside errors and slow: each takes a part of the same bound, and twenty parts are dust.
+use super::check::{CheckSettings, SAMPLES_MAX};
+
+/// Watches and signals beside errors and slow: each takes a part of the same bound, and twenty parts are dust.
 pub const WATCHES_MAX: usize = 20;
 
 /// Everything the judge can be told. `Settings::default()` is the judge's study, docs/analysis.md.
@@ -21,6 +23,10 @@ pub struct Settings {
     pub slow: MetricSettings,
     /// Figures of the operator's own; they can stop a rollout, never prove one.
     pub watches: Vec<WatchSettings>,
+    /// The same from outside: bad events among those of its own kind, such as jobs.
+    pub signals: Vec<WatchSettings>,
+    /// Numbers from outside that have a limit.
+    pub checks: Vec<CheckSettings>,
     /// The first seconds of a new version, in which it is forgiven `grace_delta`.
     pub grace: Duration,
     /// The extra share of bad requests forgiven during the grace.
@@ -55,6 +61,8 @@ impl Default for Settings {
             errors: MetricSettings::ERRORS,
             slow: MetricSettings::SLOW,
             watches: Vec::new(),
+            signals: Vec::new(),
+            checks: Vec::new(),
             grace: Duration::from_mins(1),
             grace_delta: 0.10,
             warm_up: Duration::ZERO,
@@ -97,7 +105,8 @@ impl Default for MetricSettings {
     }
 }
 
-/// A figure of the operator's own: bad events among the requests of each version.
+/// A figure of the operator's own: bad events among the requests of each version, or among those
+/// of a signal.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct WatchSettings {
     /// As the operator calls it.
@@ -182,13 +191,30 @@ impl Settings {
         within("suspicion", self.suspicion, 1.0, 1e6)?;
         within("outage_floor", self.outage_floor, 0.0, 1.0)?;
         within("dispersion_prior", self.dispersion_prior, 1.0, 1e6)?;
-        if self.watches.len() > WATCHES_MAX {
-            return Err(SettingsError::TooManyWatches(self.watches.len()));
+        if self.further().count() > WATCHES_MAX {
+            return Err(SettingsError::TooManyWatches(self.further().count()));
         }
         for index in 0..self.metrics() {
             self.check_metric(index)?;
         }
+        for (index, check) in self.checks.iter().enumerate() {
+            let name = &check.name;
+            let metric = (0..self.metrics()).any(|index| self.name(index) == name);
+            let taken = metric || self.checks[..index].iter().any(|other| other.name == *name);
+            if name.is_empty() || taken {
+                return Err(SettingsError::Name(name.clone()));
+            }
+            within(&format!("{name}.limit"), check.limit.number(), f64::MIN, f64::MAX)?;
+            within(&format!("{name}.samples"), check.samples as f64, 1.0, SAMPLES_MAX as f64)?;
+            let samples = check.samples as f64;
+            within(&format!("{name}.beyond"), check.beyond as f64, 1.0, samples)?;
+        }
         Ok(())
+    }
+
+    /// The watches, then the signals: the metrics beside errors and slow, in their order.
+    fn further(&self) -> impl Iterator<Item = &WatchSettings> {
+        self.watches.iter().chain(&self.signals)
     }
 
     fn check_metric(&self, index: usize) -> Result<(), SettingsError> {
@@ -203,16 +229,16 @@ impl Settings {
         within(&format!("{name}.ratio_margin"), metric.ratio_margin, 1.0, 100.0)
     }
 
-    /// Errors, slow, and the watches.
+    /// Errors, slow, the watches, and the signals.
     pub(super) fn metrics(&self) -> usize {
-        WATCH + self.watches.len()
+        WATCH + self.watches.len() + self.signals.len()
     }
 
     pub(super) fn name(&self, index: usize) -> &str {
         match index {
             ERRORS => "errors",
             SLOW => "slow",
-            watch => self.watches.get(watch - WATCH).map_or("", |watch| &watch.name),
+            further => self.further().nth(further - WATCH).map_or("", |watch| &watch.name),
         }
     }
 
@@ -220,22 +246,26 @@ impl Settings {
         match index {
             ERRORS => self.errors,
             SLOW => self.slow,
-            watch => self.watches.get(watch - WATCH).map(|watch| watch.metric).unwrap_or_default(),
+            further => {
+                self.further().nth(further - WATCH).map(|watch| watch.metric).unwrap_or_default()
+            }
         }
     }
 
     pub(super) fn on_fail(&self, index: usize) -> OnFail {
         match index {
             ERRORS | SLOW => OnFail::Rollback,
-            watch => self.watches.get(watch - WATCH).map(|watch| watch.on_fail).unwrap_or_default(),
+            further => {
+                self.further().nth(further - WATCH).map(|watch| watch.on_fail).unwrap_or_default()
+            }
         }
     }
 
     /// The part of `false_rollback` one metric may spend: 0.75 and 0.25 for errors and slow;
-    /// with k watches 0.60, 0.20 and 0.20/k each. They sum to one, so the union bound gives
+    /// with k watches and signals 0.60, 0.20 and 0.20/k each. They sum to one, so the union bound gives
     /// `false_rollback` for all metrics together.
     pub(super) fn share(&self, index: usize) -> f64 {
-        let watches = self.watches.len();
+        let watches = self.further().count();
         match (index, watches) {
             (ERRORS, 0) => 0.75,
             (SLOW, 0) => 0.25,
@@ -280,7 +310,10 @@ mod tests {
 
     #[test]
     fn the_shares_of_the_bound_sum_to_one() {
-        for settings in [watched(&[]), watched(&["jobs"]), watched(&["jobs", "orders", "mails"])] {
+        let mut heard = watched(&["jobs"]);
+        heard.signals = watched(&["orders"]).watches;
+        let three = watched(&["jobs", "orders", "mails"]);
+        for settings in [watched(&[]), watched(&["jobs"]), three, heard] {
             let sum: f64 = (0..settings.metrics()).map(|index| settings.share(index)).sum();
             assert!((sum - 1.0).abs() < 1e-12, "{sum}");
         }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::window::Counts;
+use super::check::Heard;
+use super::window::{Counts, Tally};
 
 /// Bytes of one line; a window with every watch there may be is far below.
 pub const LINE_BYTES_MAX: usize = 16 * 1024;
@@ -23,6 +24,9 @@ pub struct Line {
     /// What the canary answered.
     #[serde(default)]
     pub canary: Counts,
+    /// What signals said beside their counts.
+    #[serde(default, skip_serializing_if = "Heard::is_none")]
+    pub heard: Heard,
 }
 
 impl Line {
@@ -30,9 +34,10 @@ impl Line {
     /// is so only for a time or weight that is no number.
     ///
     /// ```
-    /// use weir::analysis::{Counts, Line};
+    /// use weir::analysis::{Counts, Heard, Line};
     /// let stable = Counts { requests: 99, ..Counts::default() };
-    /// let line = Line { t: 1.0, dur: 1.0, weight: 0.01, stable, canary: Counts::default() };
+    /// let (canary, heard) = (Counts::default(), Heard::default());
+    /// let line = Line { t: 1.0, dur: 1.0, weight: 0.01, stable, canary, heard };
     /// assert_eq!(
     ///     line.json().unwrap(),
     ///     r#"{"t":1.0,"dur":1.0,"weight":0.01,"stable":{"requests":99,"errors":0,"slow":0},"canary":{"requests":0,"errors":0,"slow":0}}"#
@@ -71,6 +76,11 @@ fn check_counts(track: &'static str, counts: &Counts) -> Result<(), Problem> {
         if events > requests {
             return Err(Problem::Outcome { track, outcome, events, requests });
         }
+    }
+    if let Some(Tally { total: requests, bad: events }) =
+        counts.signals.iter().copied().find(|tally| tally.bad > tally.total)
+    {
+        return Err(Problem::Outcome { track, outcome: "signals", events, requests });
     }
     Ok(())
 }
@@ -187,7 +197,7 @@ mod tests {
         let canary =
             Counts { requests: 5, errors: if failing { 5 } else { 0 }, ..Counts::default() };
         let stable = Counts { requests: 95, ..Counts::default() };
-        Line { t, dur: 1.0, weight, stable, canary }
+        Line { t, dur: 1.0, weight, stable, canary, heard: Heard::default() }
     }
 
     fn problem(text: &str) -> String {

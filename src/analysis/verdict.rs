@@ -73,18 +73,24 @@ pub enum Why {
     NoStable,
     /// *slow* would fail, but the canary's caches are cold.
     ColdCache,
-    /// A watch that holds is clearly worse.
+    /// A watch that holds is clearly worse, or a number beyond its limit.
     WatchHolds,
+    /// A signal from outside says nothing.
+    Blind,
     /// `give_up` has passed without proof, and `when_unproven` is to hold.
     Unproven,
 }
 
-/// A verdict before it is put into words; a number is the index of a metric.
+/// A verdict before it is put into words; a number is the index of a metric, beyond a limit that of
+/// a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
     Fail(usize),
     ColdCache(usize),
     WatchHolds(usize),
+    Beyond(usize),
+    BeyondHolds(usize),
+    Blind,
     Soaking,
     Proven,
     Clean(usize),
@@ -113,7 +119,23 @@ pub(super) fn say(decision: Decision, report: &Report) -> Verdict {
             ),
         },
         D::ColdCache(index) => hold(Why::ColdCache, Some(of(index)), &cold(of(index))),
-        D::WatchHolds(index) => hold(Why::WatchHolds, Some(of(index)), &watch(report, of(index))),
+        D::WatchHolds(index) => hold(Why::WatchHolds, Some(of(index)), &watch(of(index))),
+        D::Beyond(index) => {
+            let check = &report.checks[index];
+            let reason = format!(
+                "ROLL BACK after {} - {}: {}",
+                span(report.elapsed),
+                check.name,
+                check.words()
+            );
+            Verdict::Fail { metric: check.name.clone(), reason }
+        }
+        D::BeyondHolds(index) => {
+            let check = &report.checks[index];
+            let reason = format!("HOLD - {}: {}", check.name, check.words());
+            Verdict::Inconclusive { why: Why::WatchHolds, metric: Some(check.name.clone()), reason }
+        }
+        D::Blind => hold(Why::Blind, None, &blind(report)),
         D::Suspicious(index) => hold(Why::Suspicious, Some(of(index)), &suspicious(of(index))),
         D::NotEnough(index) => {
             hold(Why::NotEnough, Some(of(index)), &not_enough(report, of(index)))
@@ -143,22 +165,22 @@ fn fail(report: &Report, metric: &MetricReport) -> String {
          of rollouts). {} failed on the canary.",
         percent(report.canary_share()),
         span(report.elapsed),
-        compared(report, metric),
+        compared(metric),
         percent(report.false_rollback),
         count(failed, "user request"),
     )
 }
 
-fn watch(report: &Report, metric: &MetricReport) -> String {
-    format!("{})", compared(report, metric))
+fn watch(metric: &MetricReport) -> String {
+    format!("{})", compared(metric))
 }
 
 /// Counts, odds and threshold; the bracket stays open.
-fn compared(report: &Report, metric: &MetricReport) -> String {
+fn compared(metric: &MetricReport) -> String {
     format!(
         "{}: {} in this stage. Odds {} against \"{}\"{} ({}",
         metric.name,
-        metric.counts(report),
+        metric.counts(),
         odds(metric.log_e),
         metric.tolerance(),
         bursts(metric).map(|said| format!(", {said}")).unwrap_or_default(),
@@ -184,9 +206,7 @@ pub(super) fn threshold(metric: &MetricReport) -> String {
 fn proven(report: &Report) -> String {
     let needed = report.metrics.iter().filter(|metric| metric.needed_for_advance);
     let parts: Vec<String> = needed
-        .map(|metric| {
-            format!("{}: {}, {}", metric.name, metric.counts(report), bound(report, metric))
-        })
+        .map(|metric| format!("{}: {}, {}", metric.name, metric.counts(), bound(report, metric)))
         .collect();
     format!("ADVANCE to {} - {}", percent(report.next_weight), parts.join("; "))
 }
@@ -256,6 +276,10 @@ fn not_enough(report: &Report, metric: &MetricReport) -> String {
 
 fn soaking(report: &Report) -> String {
     format!("soaking, {} of {}", span(report.soak), span(report.bake))
+}
+
+fn blind(report: &Report) -> String {
+    format!("blind, nothing is assumed of silence: {}", report.blind.join("; "))
 }
 
 fn outage(report: &Report) -> String {

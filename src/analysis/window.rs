@@ -19,9 +19,42 @@ pub struct Counts {
     /// Bad events of each watch, in the order of the settings; missing ones are zero.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub watches: Vec<u64>,
+    /// What was counted outside for each signal, in the order of the settings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<Tally>,
     /// What its caches were asked for meanwhile.
     #[serde(default, skip_serializing_if = "Lookups::is_none")]
     pub lookups: Lookups,
+}
+
+/// Events of one kind, and the bad ones among them: jobs and those that failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// All of them.
+    pub total: u64,
+    /// The bad ones.
+    pub bad: u64,
+}
+
+impl Tally {
+    const fn add(&mut self, other: Self) {
+        self.total = self.total.saturating_add(other.total);
+        self.bad = self.bad.saturating_add(other.bad);
+    }
+
+    /// What was counted since an earlier reading of the same counters; never below zero.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self {
+            total: self.total.saturating_sub(earlier.total),
+            bad: self.bad.saturating_sub(earlier.bad),
+        }
+    }
+
+    /// The bad ones among all; 0 of none.
+    pub(super) fn share(self) -> f64 {
+        if self.total == 0 { 0.0 } else { self.bad as f64 / self.total as f64 }
+    }
 }
 
 /// What caches were asked for.
@@ -67,12 +100,19 @@ impl Counts {
         for (sum, more) in self.watches.iter_mut().zip(&other.watches) {
             *sum = sum.saturating_add(*more);
         }
+        if self.signals.len() < other.signals.len() {
+            self.signals.resize(other.signals.len(), Tally::default());
+        }
+        for (sum, more) in self.signals.iter_mut().zip(&other.signals) {
+            sum.add(*more);
+        }
     }
 
     /// What was counted since an earlier reading of the same counters; never below zero.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let then = |index: usize| earlier.watches.get(index).copied().unwrap_or(0);
+        let heard = |index: usize| earlier.signals.get(index).copied().unwrap_or_default();
         Self {
             requests: self.requests.saturating_sub(earlier.requests),
             errors: self.errors.saturating_sub(earlier.errors),
@@ -80,38 +120,45 @@ impl Counts {
             watches: (self.watches.iter().enumerate())
                 .map(|(index, now)| now.saturating_sub(then(index)))
                 .collect(),
+            signals: (self.signals.iter().enumerate())
+                .map(|(index, now)| now.since(heard(index)))
+                .collect(),
             lookups: self.lookups.since(earlier.lookups),
         }
     }
 
-    /// The same with no outcome above the requests and as many watches as the judge has.
-    pub(super) fn clamped(&self, watches: usize) -> Self {
+    /// The same with no outcome above its total, and as many watches and signals as the judge has.
+    pub(super) fn clamped(&self, watches: usize, signals: usize) -> Self {
         let most = self.requests;
         let watch = |index: usize| self.watches.get(index).copied().unwrap_or(0).min(most);
+        let signal = |index: usize| {
+            let Tally { total, bad } = self.signals.get(index).copied().unwrap_or_default();
+            Tally { total, bad: bad.min(total) }
+        };
         Self {
             requests: most,
             errors: self.errors.min(most),
             slow: self.slow.min(most),
             watches: (0..watches).map(watch).collect(),
+            signals: (0..signals).map(signal).collect(),
             lookups: self.lookups,
         }
     }
 
-    /// Bad events of the metric with this index.
-    pub(super) fn events(&self, index: usize) -> u64 {
+    /// What was counted of the metric with this index. Once clamped, the watches are as many as
+    /// the judge has, and the signals come after them.
+    pub(super) fn tally(&self, index: usize) -> Tally {
+        let total = self.requests;
         match index {
-            ERRORS => self.errors,
-            SLOW => self.slow,
-            watch => self.watches.get(watch - WATCH).copied().unwrap_or(0),
+            ERRORS => Tally { total, bad: self.errors },
+            SLOW => Tally { total, bad: self.slow },
+            further => {
+                let watch = self.watches.get(further - WATCH);
+                let signal = || further - WATCH - self.watches.len();
+                let heard = || self.signals.get(signal()).copied().unwrap_or_default();
+                watch.map_or_else(heard, |bad| Tally { total, bad: *bad })
+            }
         }
-    }
-
-    /// Bad events per request of the metric with this index; 0 without requests.
-    pub(super) fn share(&self, index: usize) -> f64 {
-        if self.requests == 0 {
-            return 0.0;
-        }
-        self.events(index) as f64 / self.requests as f64
     }
 }
 
@@ -135,23 +182,47 @@ impl Window {
         self.cold |= other.cold;
     }
 
-    /// Both versions were asked: the window can be judged.
-    pub(super) fn is_whole(&self) -> bool {
-        self.stable.requests > 0 && self.canary.requests > 0
+    /// Takes out what can be judged: the requests if both versions had some, and each signal that
+    /// counted something for both. The rest waits; none where nothing can be.
+    pub(super) fn take_whole(&mut self) -> Option<Self> {
+        let asked = self.stable.requests > 0 && self.canary.requests > 0;
+        let mut whole = if asked {
+            std::mem::take(self)
+        } else {
+            let mut whole = Self { cold: self.cold, ..Self::default() };
+            whole.stable.signals = std::mem::take(&mut self.stable.signals);
+            whole.canary.signals = std::mem::take(&mut self.canary.signals);
+            whole
+        };
+        let signals = whole.stable.signals.len().min(whole.canary.signals.len());
+        self.stable.signals.resize(signals, Tally::default());
+        self.canary.signals.resize(signals, Tally::default());
+        let mut any = asked;
+        for index in 0..signals {
+            let sides = [&whole.stable.signals[index], &whole.canary.signals[index]];
+            if sides.iter().all(|tally| tally.total > 0) {
+                any = true;
+            } else {
+                self.stable.signals[index] = std::mem::take(&mut whole.stable.signals[index]);
+                self.canary.signals[index] = std::mem::take(&mut whole.canary.signals[index]);
+            }
+        }
+        any.then_some(whole)
     }
 
-    pub(super) fn clamped(&self, watches: usize) -> Self {
-        let (stable, canary) = (self.stable.clamped(watches), self.canary.clamped(watches));
-        Self { stable, canary, cold: self.cold }
+    pub(super) fn clamped(&self, watches: usize, signals: usize) -> Self {
+        let clamped = |counts: &Counts| counts.clamped(watches, signals);
+        Self { stable: clamped(&self.stable), canary: clamped(&self.canary), cold: self.cold }
     }
 
     /// One metric of this window as numbers to calculate with.
     pub(super) fn block(&self, index: usize) -> Block {
+        let (stable, canary) = (self.stable.tally(index), self.canary.tally(index));
         Block {
-            n0: self.stable.requests as f64,
-            x0: self.stable.events(index) as f64,
-            n1: self.canary.requests as f64,
-            x1: self.canary.events(index) as f64,
+            n0: stable.total as f64,
+            x0: stable.bad as f64,
+            n1: canary.total as f64,
+            x1: canary.bad as f64,
         }
     }
 }
@@ -164,6 +235,13 @@ pub(super) struct Block {
     pub x0: f64,
     pub n1: f64,
     pub x1: f64,
+}
+
+impl Block {
+    /// One version had nothing: there is nothing to compare.
+    pub(super) fn is_empty(&self) -> bool {
+        self.n0 <= 0.0 || self.n1 <= 0.0
+    }
 }
 
 #[cfg(test)]
@@ -200,10 +278,27 @@ mod tests {
     fn no_outcome_is_above_the_requests() {
         let counts =
             Counts { requests: 2, errors: 9, slow: 3, watches: vec![8], ..Counts::default() }
-                .clamped(2);
+                .clamped(2, 0);
         assert_eq!(
             counts,
             Counts { requests: 2, errors: 2, slow: 2, watches: vec![2, 0], ..Counts::default() }
         );
+    }
+
+    #[test]
+    fn a_signal_waits_for_the_other_version_and_the_requests_do_not_wait_for_it() {
+        let counts = |requests, total| {
+            let signals = vec![Tally { total, bad: 1 }];
+            Counts { requests, signals, ..Counts::default() }
+        };
+        let mut open = Window { stable: counts(9, 4), canary: counts(1, 0), cold: false };
+        let whole = open.take_whole().unwrap();
+        assert_eq!((whole.block(ERRORS).n0, whole.block(WATCH).n0), (9.0, 0.0));
+        open.add(&Window { stable: counts(0, 1), canary: counts(0, 3), cold: false });
+        let whole = open.take_whole().unwrap();
+        let Block { n0, x0, n1, x1 } = whole.block(WATCH);
+        assert_eq!((n0, x0, n1, x1), (5.0, 2.0, 3.0, 2.0));
+        assert!(whole.block(ERRORS).is_empty());
+        assert_eq!(open.take_whole(), None, "nothing is judged twice");
     }
 }

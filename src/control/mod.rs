@@ -7,6 +7,7 @@
 
 mod facts;
 mod handle;
+mod heard;
 mod observe;
 mod present;
 mod publish;
@@ -33,7 +34,7 @@ use crate::time::Timestamp;
 use crate::traffic::{Board, Table, TierName};
 
 pub use handle::{ANSWER_MAX, Answer, Handle, OrderError};
-pub use settings::{ReleaseSettings, Settings, TierSettings};
+pub use settings::{Feeds, ReleaseSettings, Settings, Signal, TierSettings};
 pub use succession::{Heir, Lowered};
 pub use view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
 

@@ -67,6 +67,7 @@ pub(super) fn counts(
         errors: now.errors.saturating_sub(before.errors).min(requests),
         slow: requests.min(slow),
         lookups: Lookups::default(),
+        signals: vec![],
         watches: now.watches.iter().zip(&before.watches).take(watches).map(watch).collect(),
     }
 }

@@ -42,6 +42,32 @@ pub struct TierSettings {
     pub canary_down: Duration,
     /// What the judge tolerates.
     pub analysis: analysis::Settings,
+    /// What is heard of it from outside, in the order of the file.
+    pub signals: Vec<Signal>,
+}
+
+/// A signal from outside, as the judge is fed with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Its name.
+    pub name: String,
+    /// What becomes of it.
+    pub feeds: Feeds,
+    /// After this long without a word it is blind, and the rollout holds.
+    pub silent_after: Duration,
+}
+
+/// What a signal says to the judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feeds {
+    /// The requests of the tier and those that failed: of a tier without HTTP.
+    Errors,
+    /// The slow ones among the requests: of a tier without HTTP.
+    Slow,
+    /// A metric of its own, with a total of its own.
+    Own,
+    /// A number with a limit.
+    Check,
 }
 
 /// One release of the file.

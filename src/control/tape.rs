@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
-use crate::analysis::{Counts, History, Line, Reader};
+use crate::analysis::{Counts, Heard, History, Line, Reader};
 use crate::traffic::TierName;
 
 /// Lines waiting for the disk; a disk that hangs longer costs lines, never time.
@@ -55,7 +55,8 @@ impl Tape {
         for (index, minute) in history.minutes().enumerate() {
             let t = 60.0 * (index as f64 + 1.0 - minutes);
             let canary = Counts::default();
-            let line = Line { t, dur: 60.0, weight: 0.0, stable: minute.clone(), canary };
+            let (stable, heard) = (minute.clone(), Heard::default());
+            let line = Line { t, dur: 60.0, weight: 0.0, stable, canary, heard };
             self.window(tier, &line);
         }
     }
@@ -173,7 +174,8 @@ mod tests {
 
     fn line(t: f64) -> String {
         let counts = Counts { requests: 1, ..Counts::default() };
-        let line = Line { t, dur: 1.0, weight: 0.1, stable: counts.clone(), canary: counts };
+        let (stable, canary) = (counts.clone(), counts);
+        let line = Line { t, dur: 1.0, weight: 0.1, stable, canary, heard: Heard::default() };
         line.json().unwrap()
     }
 

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::heard::{self, Said, Sides};
 use super::observe::{Memory, counts, latency_since};
 use super::settings::TierSettings;
 use super::tape::Tape;
-use crate::analysis::{Counts, History, Judge, Line, Lookups, Report, WatchSettings, Window};
+use crate::analysis::{
+    Counts, Heard, History, Judge, Line, Lookups, Report, Settings, WatchSettings, Window,
+};
 use crate::metrics::HealthState;
 use crate::metrics::{Register, Totals};
 use crate::rollout::{CacheFacts, Change, Input, Rollout, RolloutId, Tier};
@@ -72,11 +75,27 @@ impl Default for Watched {
     }
 }
 
-/// The counters of stable and of the canary at one moment, with their slots.
+/// The counters of stable and of the canary at one moment.
 #[derive(Clone)]
 struct Reading {
-    stable: (usize, Totals, Lookups),
-    canary: Option<(usize, Totals, Lookups)>,
+    stable: Counters,
+    canary: Option<Counters>,
+}
+
+/// The counters of one release at one moment, with its slot.
+#[derive(Clone)]
+struct Counters {
+    slot: usize,
+    totals: Totals,
+    lookups: Lookups,
+    said: Said,
+}
+
+/// What was seen in one window.
+struct Seen {
+    window: Window,
+    heard: Heard,
+    span: Duration,
 }
 
 /// The evidence row.
@@ -220,16 +239,18 @@ impl Watched {
         let whole = if self.canary_rate > BUSY_RATE { BUSY_WINDOW } else { WINDOW };
         let canary = table.canary.as_ref().map(|release| release.slot);
         let same = |reading: &Reading| {
-            reading.stable.0 == table.stable.slot
-                && reading.canary.as_ref().map(|(slot, ..)| *slot) == canary
+            reading.stable.slot == table.stable.slot
+                && reading.canary.as_ref().map(|counters| counters.slot) == canary
         };
         if self.base.as_ref().is_some_and(same) && span < whole {
             return None;
         }
         let read = |release: &Arc<Release>| {
             let lookups = register.caches().lookups(&release.version, |cache| scene.uses(cache));
-            (release.slot, register.totals(release.slot), lookups)
+            let (slot, said) = (release.slot, heard::said(scene, &release.version));
+            Counters { slot, totals: register.totals(slot), lookups, said }
         };
+        heard::want(scene);
         let now = Reading { stable: read(&table.stable), canary: table.canary.as_ref().map(read) };
         let base = self.base.replace(now.clone()).filter(same);
         self.since = Instant::now();
@@ -239,7 +260,12 @@ impl Watched {
         let (counted, judged) = (&scene.file.tier.watches, &rollout.analysis.watches);
         window.stable.watches = by_name(&window.stable.watches, counted, judged);
         window.canary.watches = by_name(&window.canary.watches, counted, judged);
-        self.judged(scene, rollout, &window, span, tape)
+        let analysis = &rollout.analysis;
+        for counts in [&mut window.stable, &mut window.canary] {
+            counts.signals = heard::by_name(&counts.signals, &file.signals, analysis);
+        }
+        let heard = hear(scene, &now, &base, analysis);
+        self.judged(scene, rollout, Seen { window, heard, span }, tape)
     }
 
     fn window(
@@ -252,9 +278,12 @@ impl Watched {
     ) -> Window {
         let watches = file.tier.watches.len();
         let from = self.memory.slow.begins_at(self.memory.history.rate());
-        let since = |(_, now, looked): &(usize, Totals, Lookups),
-                     base: &(usize, Totals, Lookups)| {
-            Counts { lookups: looked.since(base.2), ..counts(now, &base.1, watches, from) }
+        let since = |now: &Counters, base: &Counters| {
+            let lookups = now.lookups.since(base.lookups);
+            let counted = counts(&now.totals, &base.totals, watches, from);
+            let mut counts = Counts { lookups, ..counted };
+            heard::count(&file.signals, &now.said, &base.said, &mut counts);
+            counts
         };
         let stable = since(&now.stable, &base.stable);
         let canary = match (&now.canary, &base.canary) {
@@ -262,7 +291,7 @@ impl Watched {
             (None, _) | (_, None) => Counts::default(),
         };
         self.memory.history.add(minute, &stable);
-        self.memory.slow.add(&latency_since(&now.stable.1, &base.stable.1), span);
+        self.memory.slow.add(&latency_since(&now.stable.totals, &base.stable.totals), span);
         self.canary_rate = canary.requests as f64 / span.as_secs_f64();
         Window { stable, canary, cold: false }
     }
@@ -271,8 +300,7 @@ impl Watched {
         &mut self,
         scene: &Scene<'_>,
         rollout: &Rollout,
-        window: &Window,
-        span: Duration,
+        Seen { window, heard, span }: Seen,
         tape: Option<&mut Tape>,
     ) -> Option<Input> {
         let name = &scene.file.tier.name;
@@ -291,9 +319,11 @@ impl Watched {
         if let Some(tape) = tape.filter(|_| now > 0.0) {
             let (stable, canary) = (window.stable.clone(), window.canary.clone());
             let (dur, weight) = (span.as_secs_f64(), rollout.weight.share());
-            tape.window(name, &Line { t: now, dur, weight, stable, canary });
+            let heard = heard.clone();
+            tape.window(name, &Line { t: now, dur, weight, stable, canary, heard });
         }
-        let verdict = judge.observe(now, window);
+        judge.hear(&heard);
+        let verdict = judge.observe(now, &window);
         Some(Input::Verdict { tier: name.clone(), rollout: *id, verdict })
     }
 
@@ -328,6 +358,16 @@ impl Watched {
             tier.stable
         ))
     }
+}
+
+/// What signals said of both versions since the window began.
+fn hear(scene: &Scene<'_>, now: &Reading, base: &Reading, judged: &Settings) -> Heard {
+    let (table, signals) = (scene.table, &scene.file.signals);
+    let canary = now.canary.as_ref().zip(base.canary.as_ref()).zip(table.canary.as_ref());
+    let Some(((canary, before), release)) = canary else { return Heard::default() };
+    let stable = (&table.stable.version, &now.stable.said, &base.stable.said);
+    let canary = (&release.version, &canary.said, &before.said);
+    heard::heard(signals, judged, &Sides { stable, canary })
 }
 
 /// What was counted for the watches of the file, in the order of those that the open rollout began

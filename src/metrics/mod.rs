@@ -8,6 +8,7 @@ pub mod latency;
 mod memory;
 mod recent;
 pub mod recorder;
+mod signals;
 mod tiers;
 mod upstream;
 
@@ -17,5 +18,6 @@ pub use latency::{BUCKETS, bucket_edges};
 pub use memory::MemoryCells;
 pub use recent::{Recent, Request as Replayed, WarmUp};
 pub use recorder::{Attempts, Outcome, Register, Shown, Totals, TrackShown, WATCHES_MAX, Writer};
+pub use signals::{SignalEntry, SignalLedger, StatsdCounts, Wanted};
 pub use tiers::{Displaced, Fallthrough, Flood, Handshake, Slow, TierCells};
 pub use upstream::{Health, HealthState, UpstreamCells, UpstreamShown};

@@ -15,6 +15,7 @@ use super::caches::CacheLedger;
 use super::keys::Sketch;
 use super::latency::{BUCKETS, bucket};
 use super::memory::MemoryCells;
+use super::signals::SignalLedger;
 use super::tiers::TierCells;
 use super::upstream::{Health, UpstreamCells, UpstreamShown};
 use crate::traffic::{Address, TierName, Track, Version};
@@ -335,6 +336,7 @@ pub struct Register {
     workers: usize,
     memory: MemoryCells,
     caches: Arc<CacheLedger>,
+    signals: Arc<SignalLedger>,
     slots: RwLock<Slots>,
 }
 
@@ -360,6 +362,7 @@ impl Register {
             workers,
             memory: MemoryCells::default(),
             caches: Arc::default(),
+            signals: Arc::default(),
             slots: RwLock::default(),
         }
     }
@@ -372,6 +375,11 @@ impl Register {
     /// The ports of caches.
     pub const fn caches(&self) -> &Arc<CacheLedger> {
         &self.caches
+    }
+
+    /// What is heard from outside.
+    pub const fn signals(&self) -> &Arc<SignalLedger> {
+        &self.signals
     }
 
     /// The slot of `version` of `tier`; the same for ever.

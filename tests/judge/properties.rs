@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use weir::analysis::{
-    Counts, Judge, Lookups, MetricSettings, OnFail, Report, Settings, Verdict, WatchSettings,
-    WhenUnproven, Window,
+    Counts, Judge, Lookups, MetricSettings, OnFail, Report, Settings, Tally, Verdict,
+    WatchSettings, WhenUnproven, Window,
 };
 
 use super::{MINUTE, counts};
@@ -16,12 +16,15 @@ fn number() -> impl Strategy<Value = u64> {
 fn any_counts() -> impl Strategy<Value = Counts> {
     let watches = prop::collection::vec(number(), 0..4);
     let lookups = (0u64..2000, 0u64..2000).prop_map(|(hits, misses)| Lookups { hits, misses });
-    let all = (number(), number(), number(), watches, lookups);
-    all.prop_map(|(requests, errors, slow, watches, lookups)| Counts {
+    let tally = (number(), number()).prop_map(|(total, bad)| Tally { total, bad });
+    let signals = prop::collection::vec(tally, 0..3);
+    let all = (number(), number(), number(), watches, signals, lookups);
+    all.prop_map(|(requests, errors, slow, watches, signals, lookups)| Counts {
         requests,
         errors,
         slow,
         watches,
+        signals,
         lookups,
     })
 }
@@ -51,13 +54,19 @@ fn any_input() -> impl Strategy<Value = Input> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    (0usize..3, any::<bool>(), any::<bool>(), 0u64..90).prop_map(
-        |(watches, holds, advances, grace)| Settings {
+    (0usize..3, 0usize..3, any::<bool>(), any::<bool>(), 0u64..90).prop_map(
+        |(watches, signals, holds, advances, grace)| Settings {
             watches: (0..watches)
                 .map(|index| WatchSettings {
                     name: format!("watch {index}"),
                     on_fail: if holds { OnFail::Hold } else { OnFail::Rollback },
                     metric: MetricSettings::ERRORS,
+                })
+                .collect(),
+            signals: (0..signals)
+                .map(|index| WatchSettings {
+                    name: format!("signal {index}"),
+                    ..WatchSettings::default()
                 })
                 .collect(),
             when_unproven: if advances { WhenUnproven::Advance } else { WhenUnproven::Hold },
