@@ -1,7 +1,7 @@
 //! The admin API in this process, over a real socket, with a real control task behind it.
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -459,4 +459,19 @@ fn the_metrics_are_those_of_their_document_and_can_be_read() {
     let text = api.get("/metrics").text();
     assert!(text.contains(r#"weir_rollout_open{tier="web"} 0"#));
     assert!(!text.contains("weir_evidence_log_odds{"), "a rollout left its evidence behind");
+}
+
+#[test]
+fn who_has_connected_before_the_end_is_answered() {
+    let mut api = Api::start();
+    // The loop that accepts is at rest: it has both, and nothing was said on either.
+    let (mut orders, mut silent) = (Client::to(api.address), Client::to(api.address));
+    assert_eq!(api.get("/healthz").status, 200);
+    drop(api.stop.take());
+    while TcpStream::connect(api.address).is_ok() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    orders.send("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    assert_eq!(orders.answer("GET").expect("an answer").status, 200);
+    assert!(orders.is_closed() && silent.is_closed());
 }

@@ -42,6 +42,10 @@ const CONNECTIONS_MAX: usize = 256;
 /// How long the head of a request may take; also how long a connection may be idle.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 
+/// How long who has connected, and asked nothing yet, is waited for when the program stops: an order
+/// on its way as another process takes over. Less than any drain.
+const FIRST_MAX: Duration = Duration::from_secs(1);
+
 /// Largest head of a request, in bytes. hyper's buffer cannot be smaller than 8 KiB.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
@@ -203,6 +207,9 @@ pub async fn serve(
 /// One connection until its end; when the program stops, until the end of its request.
 async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
+    if !begins(&stream, stopping.clone()).await {
+        return;
+    }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
@@ -211,9 +218,27 @@ async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Rece
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
+        biased;
+        // First what has come in already: hyper would close a connection of which it has read
+        // nothing.
         _ = &mut connection => return,
         _ = stopping.wait_for(|stop| *stop) => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
+}
+
+/// Waits for the first byte; false if it does not come in time.
+async fn begins(stream: &TcpStream, mut stopping: watch::Receiver<bool>) -> bool {
+    let late = async {
+        let _ = stopping.wait_for(|stop| *stop).await;
+        tokio::time::sleep(FIRST_MAX).await;
+    };
+    let mut first = [0];
+    tokio::select! {
+        biased;
+        peeked = stream.peek(&mut first) => peeked.is_ok_and(|bytes| bytes > 0),
+        () = late => false,
+        () = tokio::time::sleep(HEAD_MAX) => false,
+    }
 }
