@@ -478,17 +478,7 @@ fn a_raise_in_the_middle_is_asked_again_and_done_once() {
     let relay = Relay::at(&world.journal(), "opened");
     let heir = world.program.another(&["--replace"]);
     relay.wait();
-    let token = std::fs::read_to_string(world.program.directory().join("operator.token")).unwrap();
-    let body = json!({"order": "advance", "to": "50%"}).to_string();
-    let mut client = Client::to(world.program.admin());
-    client.send(&format!(
-        "POST /api/v1/orders HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\ncontent-length: \
-         {}\r\n\r\n{body}",
-        world.program.admin(),
-        token.trim(),
-        body.len()
-    ));
-    let answer = client.answer("POST").unwrap();
+    let answer = world.program.order(&json!({"order": "advance", "to": "50%"}));
     let trouble: Value = serde_json::from_str(&answer.text()).unwrap();
     assert_eq!((answer.status, &trouble["kind"]), (503, &json!("handing_over")));
     assert_eq!(answer.field("retry-after"), Some("1"));

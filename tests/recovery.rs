@@ -101,20 +101,8 @@ impl World {
         })
     }
 
-    /// The order as the command line sends it, without the time a process needs to start.
     fn post(&self, order: &Value) -> String {
-        let token = self.program.directory().join("operator.token");
-        let token = std::fs::read_to_string(&token).expect("the operator's token");
-        let body = order.to_string();
-        let mut client = Client::to(self.program.admin());
-        client.send(&format!(
-            "POST /api/v1/orders HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            self.program.admin(),
-            token.trim(),
-            body.len()
-        ));
-        let answer = client.answer("POST").expect("an answer");
+        let answer = self.program.order(order);
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.text()
     }

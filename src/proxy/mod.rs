@@ -199,6 +199,7 @@ pub fn start_at(
     let count = settings.worker_count().min(board.workers());
     let (epoch, table) = board.current();
     register.memory().may_have(settings.memory);
+    settings.caches.follow(&table);
     let mut ports = Ports::new(inherited);
     let (opened, unbound) = ports.follow(&table, count);
     ports.forgo();
@@ -418,7 +419,6 @@ impl Keeper {
         let (mut checks, mut warmings) = (Checks::default(), Warmings::default());
         let mut follow = |table: &Table, keeper: &Self| {
             lookups.follow(table, &keeper.register);
-            keeper.settings.caches.follow(table);
             let world = (&*keeper.register, &*keeper.keyring, &*keeper.names);
             checks.follow(table, world);
             warmings.follow(table, world, environment.as_deref());
@@ -426,14 +426,18 @@ impl Keeper {
         follow(&self.board.current().1, self);
         let (mut tried, mut weighed) = (Instant::now(), Instant::now());
         while stopped.try_recv() == Err(channel::TryRecvError::Empty) {
-            let moved = self.board.epoch() != self.epoch;
-            if moved {
-                let (epoch, table) = self.board.current();
-                self.epoch = epoch;
-                follow(&table, self);
+            let published = self.board.since(self.epoch);
+            // Who lost its users and why is only seen from one table to the next.
+            for (_, table) in &published {
+                self.settings.caches.follow(table);
+            }
+            let moved = published.last();
+            if let Some((epoch, table)) = moved {
+                self.epoch = *epoch;
+                follow(table, self);
             }
             let missing = !self.unbound.borrow().is_empty();
-            if moved || (missing && tried.elapsed() >= BIND_AGAIN) {
+            if moved.is_some() || (missing && tried.elapsed() >= BIND_AGAIN) {
                 tried = Instant::now();
                 self.listen();
             }

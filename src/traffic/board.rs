@@ -1,10 +1,15 @@
 //! Where the table is published: control writes it, the workers read it and say that they did.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::table::Table;
+
+/// Publications that are kept for those who must miss none. They look every few milliseconds, and
+/// each publication waits for the workers.
+const RECENT_MAX: usize = 16;
 
 /// The table as it is published. Each publication has an epoch, counted from 1; a worker keeps the
 /// table it read last and compares epochs once a request, which costs one Acquire load.
@@ -14,8 +19,15 @@ use super::table::Table;
 /// [`acknowledged`](Self::acknowledged) said yes none is placed by an older table.
 pub struct Board {
     epoch: AtomicU64,
-    table: Mutex<Arc<Table>>,
+    published: Mutex<Published>,
     seats: Box<[Seat]>,
+}
+
+#[derive(Default)]
+struct Published {
+    table: Arc<Table>,
+    /// The last ones with their epochs, oldest first; the table itself is the last of them.
+    recent: VecDeque<(u64, Arc<Table>)>,
 }
 
 /// One worker's place at the board, on cache lines of its own.
@@ -34,7 +46,7 @@ impl Board {
         let seat = |_| Seat { acknowledged: AtomicU64::new(0), waker: Mutex::new(None) };
         Self {
             epoch: AtomicU64::new(0),
-            table: Mutex::default(),
+            published: Mutex::default(),
             seats: (0..workers).map(seat).collect(),
         }
     }
@@ -47,10 +59,16 @@ impl Board {
     /// Publishes `table`, wakes every worker, and returns the epoch of the publication.
     pub fn publish(&self, table: Table) -> u64 {
         let epoch = {
-            let mut current = self.lock();
-            *current = Arc::new(table);
+            let mut published = self.lock();
+            published.table = Arc::new(table);
             // Inside the lock, so that epoch and table cannot be read in different order.
-            self.epoch.fetch_add(1, Ordering::Release) + 1
+            let epoch = self.epoch.fetch_add(1, Ordering::Release) + 1;
+            let table = Arc::clone(&published.table);
+            published.recent.push_back((epoch, table));
+            if published.recent.len() > RECENT_MAX {
+                published.recent.pop_front();
+            }
+            epoch
         };
         for seat in &self.seats {
             let waker = seat.waker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,8 +91,14 @@ impl Board {
 
     /// The table of the last publication and its epoch.
     pub fn current(&self) -> (u64, Arc<Table>) {
-        let table = self.lock();
-        (self.epoch.load(Ordering::Acquire), Arc::clone(&table))
+        let published = self.lock();
+        (self.epoch.load(Ordering::Acquire), Arc::clone(&published.table))
+    }
+
+    /// The publications after that of `epoch`, in order, with their epochs: for whoever must know
+    /// what was published in between, too. The oldest are missing where there were very many.
+    pub fn since(&self, epoch: u64) -> Vec<(u64, Arc<Table>)> {
+        self.lock().recent.iter().filter(|(later, _)| *later > epoch).cloned().collect()
     }
 
     /// Says that `worker` places every further request by the table of `epoch` or a later one.
@@ -87,8 +111,8 @@ impl Board {
         *self.seats[worker].waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Arc<Table>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Published> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,5 +154,20 @@ mod tests {
         let epoch = board.publish(Table::default());
         assert_eq!(board.current(), (epoch, Arc::new(Table::default())));
         assert_eq!(woken.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn who_looks_late_misses_no_publication() {
+        let board = Board::new(1);
+        let first = board.publish(Table::default());
+        let later = [board.publish(Table::default()), board.publish(Table::default())];
+        let epochs = |since: u64| -> Vec<u64> {
+            board.since(since).into_iter().map(|(epoch, _)| epoch).collect()
+        };
+        assert_eq!(epochs(first), later);
+        assert!(epochs(later[1]).is_empty());
+        (0..2 * RECENT_MAX).for_each(|_| _ = board.publish(Table::default()));
+        let (last, kept) = (board.epoch(), epochs(first));
+        assert_eq!((kept.len(), kept.last()), (RECENT_MAX, Some(&last)), "the oldest go");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::{SOON, Scene, is_hit};
 use crate::support::app::answer;
@@ -48,6 +48,27 @@ fn each_version_has_its_own_answers_through_rollout_rollback_and_promotion() {
     assert!(scene.counted("entries", "1.0.0") > 0, "for the way back");
     scene.program.say(&["rollback", "web"]);
     assert_eq!(served(""), "1.0.0");
+}
+
+#[test]
+fn a_promotion_right_after_the_start_leaves_the_version_before_its_answers() {
+    let scene = Scene::pair(|version, _| answer(200, "cache-control: max-age=600\r\n", version));
+    scene.until("/", "", |answer| answer.text() == "1.0.0");
+    scene.program.say(&["start", "web", "1.1.0", "--wait", "20s"]);
+    scene.program.say(&["rollback", "web"]);
+    let start = json!({"order": "start", "tier": "web", "version": "1.1.0", "again": true});
+    for round in 0..10 {
+        // Faster than anybody looks what was published.
+        for order in [&start, &json!({"order": "promote", "tier": "web"})] {
+            let answer = scene.program.order(order);
+            assert_eq!(answer.status, 200, "{round}: {}", answer.text());
+        }
+        // Long enough that what is thrown away is gone.
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(scene.counted("entries", "1.0.0") > 0, "{round}: for the way back");
+        scene.program.say(&["rollback", "web"]);
+        assert!(is_hit(&scene.get("/", "")), "{round}");
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::client::{Answer, Client};
+
 /// How long the program may take until it is ready.
 const READY_MAX: Duration = Duration::from_secs(20);
 
@@ -171,6 +173,21 @@ impl Program {
             self.log()
         );
         text(&output.stdout)
+    }
+
+    /// Gives an order as the command line sends it, without the time a process needs to start.
+    pub fn order(&self, order: &serde_json::Value) -> Answer {
+        let token = std::fs::read_to_string(self.path("operator.token")).expect("a token");
+        let body = order.to_string();
+        let mut client = Client::to(self.admin);
+        client.send(&format!(
+            "POST /api/v1/orders HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            self.admin,
+            token.trim(),
+            body.len()
+        ));
+        client.answer("POST").expect("an answer")
     }
 
     /// `weir status --json`.
