@@ -448,6 +448,13 @@ impl Caches {
     }
 }
 
+impl Place {
+    /// Whether what passes here as it is has deletions in it that are repeated elsewhere.
+    fn repeats_what_it_watches(&self) -> bool {
+        self.shared.mode == Mode::Instance && self.shared.invalidate == Invalidate::All
+    }
+}
+
 fn entry(place: &Place) -> CacheEntry {
     let Place { shared, port, counts } = place;
     let namespace = (shared.mode == Mode::Prefix).then(|| shared.namespace(port).to_string());

@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep, timeout};
 use super::link::Link;
 use super::session::Session;
 use super::{Dialect, Invalidate, Place};
-use crate::clock;
 use crate::namespace::edits::Edits;
 use crate::namespace::reading::Purpose;
 use crate::namespace::resp::Violation;
@@ -30,6 +29,12 @@ const TURN_MAX: Duration = Duration::from_secs(2);
 
 /// Pause between two looks whether it can follow.
 const TURN_POLL: Duration = Duration::from_millis(20);
+
+/// How long a client that has asked for more than is remembered may read no answer.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
+
+/// Why it is let go then.
+const UNREAD: &str = "a client asks and asks, and reads none of the answers";
 
 /// How long the server may take to take in what a client has sent before it left.
 const LINGER: Duration = Duration::from_secs(10);
@@ -139,7 +144,7 @@ impl Between<'_> {
             let fed = self.session.borrow_mut().asked(&waiting, &mut edits);
             send(to, &edits, &waiting).await?;
             edits.clear();
-            self.repeat();
+            self.session.borrow_mut().settle(self.place);
             match fed {
                 Ok(taken) => waiting.advance(taken),
                 Err(violation) => return Ok(Last::Violation(violation)),
@@ -151,6 +156,11 @@ impl Between<'_> {
             }
             if self.session.borrow().is_busy() {
                 self.asked.notified().await;
+                continue;
+            }
+            if self.session.borrow().is_full() {
+                let late = |_| io::Error::new(io::ErrorKind::TimedOut, UNREAD);
+                timeout(UNREAD_MAX, self.asked.notified()).await.map_err(late)?;
                 continue;
             }
             waiting.reserve(ROOM);
@@ -175,9 +185,9 @@ impl Between<'_> {
             waiting.reserve(ROOM);
             let read = from.read_buf(&mut waiting).await?;
             let was_busy = self.session.borrow().is_busy();
+            let was_full = self.session.borrow().is_full();
             let fed = self.session.borrow_mut().answered(&waiting, &mut edits, &mut questions);
-            self.account(&mut self.session.borrow_mut());
-            self.repeat();
+            self.session.borrow_mut().settle(self.place);
             let is_busy = self.session.borrow().is_busy();
             send(to, &edits, &waiting).await?;
             edits.clear();
@@ -185,7 +195,8 @@ impl Between<'_> {
                 self.questions.borrow_mut().extend_from_slice(questions.made());
                 questions.clear();
             }
-            if was_busy && (!is_busy || !self.questions.borrow().is_empty()) {
+            let has_room = was_full && !self.session.borrow().is_full();
+            if has_room || was_busy && (!is_busy || !self.questions.borrow().is_empty()) {
                 self.asked.notify_one();
             }
             match fed {
@@ -236,25 +247,6 @@ impl Between<'_> {
             }
         }
         std::future::pending::<()>().await;
-    }
-
-    /// Takes over what the session has counted and what was deleted.
-    fn account(&self, session: &mut Session) {
-        self.place.counts.add(session.counts());
-        let repeats = &self.place.shared.repeats;
-        if let Some(credentials) = session.let_in() {
-            repeats.lets_in(&credentials);
-        }
-    }
-
-    /// Has repeated what was deleted. Not every deletion is answered.
-    fn repeat(&self) {
-        let mut deleted = self.session.borrow_mut().deleted();
-        if !deleted.is_empty() {
-            let now = clock::wall().millis();
-            deleted.retain(|deleted| deleted.is_done(now));
-            self.place.shared.repeats.push(self.place, deleted);
-        }
     }
 }
 

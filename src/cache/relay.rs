@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::sync::atomic::Ordering;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -64,6 +65,7 @@ impl<'a> Watch<'a> {
         let taken = self.session.asked(&self.requests, &mut Edits::new());
         let taken = taken.map_err(io::Error::other)?;
         self.requests.drain(..taken);
+        self.session.settle(self.place);
         Ok(())
     }
 
@@ -72,7 +74,7 @@ impl<'a> Watch<'a> {
         let (mut client, mut server) = (Edits::new(), Edits::new());
         let taken = self.session.answered(&self.answers, &mut client, &mut server)?;
         self.answers.drain(..taken);
-        self.place.counts.add(self.session.counts());
+        self.session.settle(self.place);
         Ok(())
     }
 }
@@ -86,8 +88,13 @@ fn watched<'a>(
     let mut place = watch.borrow_mut();
     let Some(inside) = place.as_mut() else { return };
     let waits = |watch: &Watch<'_>| watch.requests.len().max(watch.answers.len());
-    if look(inside, seen).is_err() || waits(inside) > WAITING_MAX {
-        tracing::debug!(cache = %inside.place.shared.name, "a connection is not counted any more");
+    if look(inside, seen).is_err() || waits(inside) > WAITING_MAX || inside.session.is_full() {
+        let Place { shared, counts, .. } = inside.place;
+        tracing::debug!(cache = %shared.name, "a connection is not counted any more");
+        if inside.place.repeats_what_it_watches() {
+            // What it deletes from now on is not seen: at least it shall not go unnoticed.
+            counts.failed_repeats.fetch_add(1, Ordering::Relaxed);
+        }
         *place = None;
     }
 }

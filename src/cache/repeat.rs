@@ -7,20 +7,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::line::Line;
 use super::link::{Link, Server};
-use super::{Dialect, Place, Port, Shared};
+use super::{Dialect, Mode, Place, Port, Shared};
 use crate::metrics::CacheCounts;
-use crate::namespace::memcached::{Key, Prefix};
+use crate::namespace::memcached::{Generation, Key, Prefix};
 use crate::namespace::redis::{Credentials, Deleted};
 use crate::namespace::resp::{self, Value};
 use crate::traffic::Version;
 
 /// Deletions that wait: some seconds of the busiest site; more are counted as failed.
 const WAITING_MAX: usize = 10_000;
+
+/// Bytes of their keys: so many have 6 KiB each, and names of keys are shorter.
+const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// Deletions that are sent together.
 const BATCH_MAX: usize = 128;
@@ -52,6 +55,14 @@ impl Deletion {
             Self::Memcached(_) => true,
         }
     }
+
+    /// Bytes of its keys.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Redis(deleted) => deleted.keys.iter().map(Vec::len).sum(),
+            Self::Memcached(Key::Plain(key) | Key::Base64(key)) => key.len(),
+        }
+    }
 }
 
 /// A deletion that is to be repeated.
@@ -60,33 +71,41 @@ pub struct Repeat {
     /// Whose part it was done in already.
     done: Version,
     deleted: Deletion,
-    server: Server,
     counts: Arc<CacheCounts>,
+    /// Its share of what may wait.
+    _room: OwnedSemaphorePermit,
 }
 
 /// The way to the others.
 #[derive(Debug)]
 pub struct Repeats {
     queue: mpsc::Sender<Repeat>,
-    /// What the last app was let in with; the file's come first.
-    credentials: Mutex<Option<Credentials>>,
+    /// Bytes that may wait besides.
+    room: Arc<Semaphore>,
+    /// What the last app was let in with at each server; the file's come first.
+    credentials: Mutex<Vec<(Server, Credentials)>>,
 }
 
 impl Repeats {
     /// A way and its end.
     pub fn new() -> (Self, Queue) {
         let (queue, end) = mpsc::channel(WAITING_MAX);
-        (Self { queue, credentials: Mutex::default() }, end)
+        let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX));
+        (Self { queue, room, credentials: Mutex::default() }, end)
     }
 
-    /// Remembers what the server has let an app in with.
-    pub fn lets_in(&self, credentials: &Credentials) {
-        *locked(&self.credentials) = Some(credentials.clone());
+    /// Remembers what `server` has let an app in with.
+    pub fn lets_in(&self, server: &Server, credentials: Credentials) {
+        let mut known = locked(&self.credentials);
+        known.retain(|(other, _)| other != server);
+        known.push((server.clone(), credentials));
     }
 
     /// What Weir says to `server` itself.
     pub fn credentials(&self, server: &Server) -> Option<Credentials> {
-        server.credentials.clone().or_else(|| locked(&self.credentials).clone())
+        let known = locked(&self.credentials);
+        let of_app = || known.iter().find(|(other, _)| other == server);
+        server.credentials.clone().or_else(|| of_app().map(|(_, known)| known.clone()))
     }
 
     /// Has `deleted` repeated, which was done at `place`.
@@ -95,20 +114,26 @@ impl Repeats {
             return;
         }
         for deleted in deleted {
-            let can = match &deleted {
-                Deletion::Redis(_) => true,
-                Deletion::Memcached(key) => Prefix::can_delete(key),
-            };
-            let repeat = Repeat {
-                done: place.port.version.clone(),
-                deleted,
-                server: place.port.server.clone(),
-                counts: Arc::clone(&place.counts),
-            };
-            if !can || self.queue.try_send(repeat).is_err() {
+            if self.queued(place, deleted).is_none() {
                 place.counts.failed_repeats.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// None: it cannot be repeated, or too many wait.
+    fn queued(&self, place: &Place, deleted: Deletion) -> Option<()> {
+        let can = match &deleted {
+            Deletion::Redis(_) => true,
+            Deletion::Memcached(key) => Prefix::can_delete(key),
+        };
+        let bytes = u32::try_from(deleted.bytes()).ok().filter(|_| can)?;
+        let repeat = Repeat {
+            done: place.port.version.clone(),
+            deleted,
+            counts: Arc::clone(&place.counts),
+            _room: Arc::clone(&self.room).try_acquire_many_owned(bytes).ok()?,
+        };
+        self.queue.try_send(repeat).ok()
     }
 }
 
@@ -123,31 +148,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Repeats what comes through `queue` until it ends, with the cache.
 pub async fn run(shared: Weak<Shared>, mut queue: Queue) {
-    let mut way = None;
-    let mut batch = Vec::new();
+    let (mut ways, mut batch) = (Ways::new(), Vec::new());
     while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let mut tries = 0;
-        let failed = loop {
-            tries += 1;
-            // With the last connection there is nobody left whose deletions they are.
-            let Some(shared) = shared.upgrade() else { break true };
-            let delivery = deliver(&mut way, &shared, &batch);
-            let late = |_| Err(io::ErrorKind::TimedOut.into());
-            match timeout(ANSWERS_MAX, delivery).await.unwrap_or_else(late) {
-                Ok(()) => break false,
-                Err(error) => {
-                    way = None;
-                    tracing::warn!(cache = %shared.name, %error, "deletions are not repeated yet");
-                }
-            }
-            if tries == TRIES_MAX {
-                break true;
-            }
-            tokio::time::sleep(PAUSE).await;
-        };
-        for repeat in batch.drain(..) {
-            let Repeat { counts, .. } = repeat;
-            let count = if failed { &counts.failed_repeats } else { &counts.repeats };
+        let repeated = repeat(&mut ways, &shared, &batch).await;
+        for Repeat { counts, .. } in batch.drain(..) {
+            let count = if repeated { &counts.repeats } else { &counts.failed_repeats };
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -160,9 +165,67 @@ enum Way {
     Memcached(Line),
 }
 
-async fn deliver(way: &mut Option<Way>, shared: &Shared, batch: &[Repeat]) -> io::Result<()> {
-    let Some(server) = batch.first().map(|first| &first.server) else { return Ok(()) };
-    let mut open = match (way.take(), &shared.dialect) {
+/// Connections that are kept.
+type Ways = Vec<(Server, Way)>;
+
+/// Gives whether all of `batch` has come to pass, on each server.
+async fn repeat(ways: &mut Ways, shared: &Weak<Shared>, batch: &[Repeat]) -> bool {
+    let mut done: Vec<Server> = Vec::new();
+    for again in 0..TRIES_MAX {
+        if again > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        // With the last connection there is nobody left whose deletions they are.
+        let Some(shared) = shared.upgrade() else { return false };
+        let (parts, mut failed) = (by_server(&shared.ports()), false);
+        ways.retain(|(server, _)| parts.iter().any(|(other, _)| other == server));
+        for (server, ports) in parts {
+            let concerned = batch.iter().any(|repeat| others(&ports, &repeat.done));
+            if !concerned || done.contains(&server) {
+                continue;
+            }
+            let place = ways.iter().position(|(other, _)| *other == server);
+            let open = place.map(|place| ways.swap_remove(place).1);
+            let delivery = deliver(open, &server, &shared, (&ports, batch));
+            let late = |_| Err(io::ErrorKind::TimedOut.into());
+            match timeout(ANSWERS_MAX, delivery).await.unwrap_or_else(late) {
+                Ok(way) => {
+                    ways.push((server.clone(), way));
+                    done.push(server);
+                }
+                Err(error) => {
+                    failed = true;
+                    tracing::warn!(cache = %shared.name, %error, "deletions are not repeated yet");
+                }
+            }
+        }
+        if !failed {
+            return true;
+        }
+    }
+    false
+}
+
+/// The ports behind each server.
+fn by_server(ports: &[Port]) -> Vec<(Server, Vec<Port>)> {
+    let mut servers: Vec<(Server, Vec<Port>)> = Vec::new();
+    for port in ports {
+        match servers.iter_mut().find(|(server, _)| *server == port.server) {
+            Some((_, ports)) => ports.push(port.clone()),
+            None => servers.push((port.server.clone(), vec![port.clone()])),
+        }
+    }
+    servers
+}
+
+/// By the connection that is `open`, or by another one; gives it back.
+async fn deliver(
+    open: Option<Way>,
+    server: &Server,
+    shared: &Shared,
+    what: (&[Port], &[Repeat]),
+) -> io::Result<Way> {
+    let mut way = match (open, &shared.dialect) {
         (Some(open), _) => open,
         (None, Dialect::Redis(_)) => {
             let credentials = shared.repeats.credentials(server);
@@ -170,21 +233,29 @@ async fn deliver(way: &mut Option<Way>, shared: &Shared, batch: &[Repeat]) -> io
         }
         (None, Dialect::Memcached(_)) => Way::Memcached(Line::to(server).await?),
     };
-    match &mut open {
-        Way::Redis(link, database) => unlink(link, database, shared, batch).await?,
-        Way::Memcached(line) => delete(line, shared, batch).await?,
+    match &mut way {
+        Way::Redis(link, database) => unlink(link, database, shared, what).await?,
+        Way::Memcached(line) => delete(line, shared, what).await?,
     }
-    *way = Some(open);
-    Ok(())
+    Ok(way)
 }
 
 /// In a memcached, of which only errors are heard.
-async fn delete(line: &mut Line, shared: &Shared, batch: &[Repeat]) -> io::Result<()> {
+async fn delete(
+    line: &mut Line,
+    shared: &Shared,
+    (ports, batch): (&[Port], &[Repeat]),
+) -> io::Result<()> {
     let Dialect::Memcached(keeper) = &shared.dialect else { return Ok(()) };
-    let (ports, mut questions) = (shared.ports().clone(), Vec::new());
+    let mut questions = Vec::new();
     for port in ports {
-        let living = keeper.living(&port.namespace, &port.server).await?;
-        let prefix = Prefix::new(&port.namespace, living.now().max(shared.at_least(&port)));
+        let generation = if shared.mode == Mode::Prefix {
+            let living = keeper.living(&port.namespace, &port.server).await?;
+            living.now().max(shared.at_least(port))
+        } else {
+            Generation::default()
+        };
+        let prefix = Prefix::new(&port.namespace, generation);
         for Repeat { done, deleted, .. } in batch {
             let Deletion::Memcached(key) = deleted else { continue };
             if *done != port.version {
@@ -203,9 +274,9 @@ async fn unlink(
     link: &mut Link,
     database: &mut u32,
     shared: &Shared,
-    batch: &[Repeat],
+    (ports, batch): (&[Port], &[Repeat]),
 ) -> io::Result<()> {
-    let (ports, mut asked, mut questions) = (shared.ports().clone(), 0, Vec::new());
+    let (mut asked, mut questions) = (0, Vec::new());
     for Repeat { done, deleted, .. } in batch {
         let Deletion::Redis(deleted) = deleted else { continue };
         for port in ports.iter().filter(|port| port.version != *done) {

@@ -5,6 +5,7 @@ use std::io;
 use super::generations::Living;
 use super::repeat::Deletion;
 use super::{Dialect, Place};
+use crate::clock;
 use crate::namespace::Namespace;
 use crate::namespace::edits::Edits;
 use crate::namespace::memcached::{self, Flush, Generation};
@@ -47,16 +48,17 @@ impl Session {
         })
     }
 
-    /// Only what is done is counted.
+    /// Only what is done is counted; and told is what is deleted, where each version has a server.
     pub fn watching(place: &Place) -> Self {
         let namespace = Namespace::nothing();
+        let purpose =
+            if place.repeats_what_it_watches() { Purpose::WatchAndTell } else { Purpose::Watch };
         match &place.shared.dialect {
             Dialect::Redis(commands) => {
-                let purpose = Purpose::Watch;
                 Self::Redis(redis::Session::new(namespace, commands.clone(), purpose).into())
             }
             Dialect::Memcached(_) => Self::Memcached(Box::new(Memcached {
-                session: memcached::Session::new(namespace, Purpose::Watch),
+                session: memcached::Session::new(namespace, purpose),
                 living: Living::default(),
                 at_least: Generation::default(),
             })),
@@ -110,6 +112,15 @@ impl Session {
         }
     }
 
+    /// Whether so many answers are waited for that requests have to wait.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Redis(session) => session.is_full(),
+            // What it remembers of requests is bounded in itself.
+            Self::Memcached(_) => false,
+        }
+    }
+
     /// Whether every request has been answered, where that is known.
     pub fn is_idle(&self) -> bool {
         match self {
@@ -134,6 +145,22 @@ impl Session {
         }
     }
 
+    /// Takes over at `place` what was counted, who was let in, and what was deleted, to have it
+    /// repeated. Not every deletion is answered.
+    pub fn settle(&mut self, place: &Place) {
+        place.counts.add(self.counts());
+        let Place { shared, port, .. } = place;
+        if let Some(credentials) = self.let_in() {
+            shared.repeats.lets_in(&port.server, credentials);
+        }
+        let mut deleted = self.deleted();
+        if !deleted.is_empty() {
+            let now = clock::wall().millis();
+            deleted.retain(|deleted| deleted.is_done(now));
+            shared.repeats.push(place, deleted);
+        }
+    }
+
     /// What was counted since it was asked last.
     pub fn counts(&mut self) -> Counts {
         match self {
@@ -143,7 +170,7 @@ impl Session {
     }
 
     /// What was deleted since it was asked last.
-    pub fn deleted(&mut self) -> Vec<Deletion> {
+    fn deleted(&mut self) -> Vec<Deletion> {
         match self {
             Self::Redis(session) => session.deleted().into_iter().map(Deletion::Redis).collect(),
             Self::Memcached(own) => {
@@ -153,7 +180,7 @@ impl Session {
     }
 
     /// What the server has let the client in with since it was asked last.
-    pub const fn let_in(&mut self) -> Option<Credentials> {
+    const fn let_in(&mut self) -> Option<Credentials> {
         match self {
             Self::Redis(session) => session.let_in(),
             Self::Memcached(_) => None,

@@ -177,13 +177,12 @@ impl CacheDraft {
 /// Whether what one version deletes can be deleted for the others.
 fn is_repeated(section: &mut Section<'_>, mode: Mode) {
     let repeats = match mode {
-        Mode::Prefix | Mode::Db => true,
-        Mode::Instance | Mode::Observe => false,
+        Mode::Prefix | Mode::Db | Mode::Instance => true,
+        Mode::Observe => false,
     };
     if let Some(span) = section.key_span("invalidate").filter(|_| !repeats) {
         let message = format!("`invalidate` has no use with mode = \"{}\"", mode.name());
-        let help = "what one version deletes is repeated only where the versions share a server \
-                and Weir keeps their keys apart: \"prefix\" and \"db\"";
+        let help = "what one version deletes is gone for all there: they have the same keys";
         section.wrong("invalidate", span, Mistake::new(message, help));
     }
 }

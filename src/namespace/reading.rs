@@ -9,6 +9,20 @@ pub enum Purpose {
     KeepAndTell,
     /// To count. Nothing is refused, and what would be sent is of no use.
     Watch,
+    /// The same, and to tell what it deletes.
+    WatchAndTell,
+}
+
+impl Purpose {
+    /// Whether it is only looked at.
+    pub const fn watches(self) -> bool {
+        matches!(self, Self::Watch | Self::WatchAndTell)
+    }
+
+    /// Whether what it deletes is told.
+    pub const fn tells(self) -> bool {
+        matches!(self, Self::KeepAndTell | Self::WatchAndTell)
+    }
 }
 
 /// What was counted.

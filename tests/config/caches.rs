@@ -177,15 +177,11 @@ fn a_port_of_a_release_that_is_gone_is_remarked() {
 }
 
 #[test]
-fn a_deletion_is_repeated_only_where_versions_share_a_server() {
-    for mode in ["observe", "instance"] {
-        let text = cache(
-            "kind = \"redis\"",
-            &format!("kind = \"redis\"\nmode = \"{mode}\"\ninvalidate = \"all\""),
-        );
-        let found = mistakes(&text).join("\n");
-        assert!(found.contains("`invalidate` has no use with mode"), "{found}");
-    }
+fn a_deletion_is_repeated_only_where_versions_are_kept_apart() {
+    let text =
+        cache("kind = \"redis\"", "kind = \"redis\"\nmode = \"observe\"\ninvalidate = \"all\"");
+    let found = mistakes(&text).join("\n");
+    assert!(found.contains("`invalidate` has no use with mode"), "{found}");
 }
 
 #[test]

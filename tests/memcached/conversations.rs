@@ -295,3 +295,27 @@ fn the_list_tells_keys_memory_and_hit_ratio_of_each_version() {
     let said = scene.program.say(&["cache", "drop", "0.9.0"]);
     assert_eq!(said, "0.9.0 is empty: 0 keys deleted\n");
 }
+
+#[test]
+fn with_a_server_each_what_one_version_deletes_is_deleted_on_the_others() {
+    let servers = [Memcached::start(&[]), Memcached::start(&[])];
+    let ports = [free_address(), free_address()];
+    let own = format!(
+        "mode = \"instance\"\nupstreams = {{ \"1.0.0\" = \"memcached://{}\", \"1.1.0\" = \"memcached://{}\" }}",
+        servers[0].address, servers[1].address
+    );
+    let shared = format!("upstream = \"memcached://{}\"", servers[0].address);
+    let text = file(servers[0].address, ports, "").replace(&shared, &own);
+    let _program = Program::start(&text);
+    let [mut one, mut two] = ports.map(Client::new);
+    for client in [&mut one, &mut two] {
+        for key in ["a", "b", "kept"] {
+            assert_eq!(client.ask(&format!("set {key} 0 0 1\r\nv")), "STORED");
+        }
+    }
+    assert_eq!(one.ask("delete a"), "DELETED");
+    assert_eq!(two.ask("md b"), "HD");
+    eventually("it is deleted there", || two.get("a").is_none());
+    eventually("and here", || one.get("b").is_none());
+    assert_eq!((one.get("kept"), two.get("kept")), (Some("v".into()), Some("v".into())));
+}

@@ -9,7 +9,7 @@ use weir::namespace::resp::{self, Value};
 
 use super::client::Client;
 use super::{Redis, Scene, file, free_address};
-use crate::support::program::Program;
+use crate::support::program::{Program, get};
 
 /// How long what happens beside may take: the machine is busy.
 const SOON: Duration = Duration::from_secs(20);
@@ -343,4 +343,66 @@ fn a_password_is_the_apps_or_weirs() {
     let program = Program::start(&known);
     assert_eq!(Client::new(ports[0]).ask("SET a 1"), ok());
     assert!(!program.log().contains("s3cret"), "a password is shown");
+}
+
+#[test]
+fn with_a_server_each_what_one_version_deletes_is_deleted_on_the_others() {
+    let (mine, theirs) = (Redis::start(&[]), Redis::start(&["--requirepass", "secret"]));
+    let (ports, listen) = ([free_address(), free_address()], free_address());
+    let servers = format!(
+        "mode = \"instance\"\nupstreams = {{ \"1.0.0\" = \"redis://{}\", \"1.1.0\" = \"redis://{}\" }}",
+        mine.address, theirs.address
+    );
+    let shared = format!("upstream = \"redis://{}\"", mine.address);
+    let text = file(listen, mine.address, ports, "").replace(&shared, &servers);
+    let program = Program::start(&text);
+    let [mut one, mut two] = ports.map(Client::new);
+    // Weir remembers what the app is let in with, at each server.
+    assert_eq!(two.ask("AUTH secret"), ok());
+    for client in [&mut one, &mut two] {
+        client.ask("SELECT 2");
+        for key in ["a", "b", "c", "kept"] {
+            client.ask(&format!("SET {key} v"));
+        }
+    }
+    assert_eq!(one.ask("DEL a"), number(1));
+    assert_eq!(two.ask("EXPIRE b 0"), number(1));
+    two.ask("MULTI");
+    two.ask("UNLINK c");
+    two.ask("EXEC");
+    eventually("it is deleted there", || two.ask("EXISTS a b c") == number(0));
+    eventually("and here", || one.ask("EXISTS a b c") == number(0));
+    assert_eq!((one.ask("EXISTS kept"), two.ask("EXISTS kept")), (number(1), number(1)));
+    let counted = |version: &str| {
+        let wanted = format!("weir_cache_repeats_total{{cache=\"pages\",version=\"{version}\"}}");
+        let page = get(program.admin(), "/metrics").unwrap_or_default();
+        let line = page.lines().find_map(|line| line.strip_prefix(&wanted).map(str::to_owned));
+        line.unwrap_or_else(|| page.clone()).trim().to_owned()
+    };
+    eventually("they are counted", || counted("1.0.0") == "1" && counted("1.1.0") == "2");
+}
+
+#[test]
+fn a_client_that_asks_more_than_is_remembered_gets_all_answers_as_it_reads() {
+    if super::is_quick("a_client_that_asks_more_than_is_remembered_gets_all_answers_as_it_reads") {
+        return;
+    }
+    let scene = Scene::start();
+    let mut asks = TcpStream::connect(scene.ports[0]).unwrap();
+    let mut reads = asks.try_clone().unwrap();
+    reads.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    let count = 2_000_000;
+    let asking = std::thread::spawn(move || {
+        let part = resp::command(&["GET", "k"]).repeat(1000);
+        (0..count / 1000).for_each(|_| asks.write_all(&part).unwrap());
+    });
+    // It reads nothing for a while.
+    std::thread::sleep(Duration::from_secs(2));
+    let (mut seen, mut part) = (0, vec![0; 1 << 16]);
+    while seen < count * b"$-1\r\n".len() {
+        let read = std::io::Read::read(&mut reads, &mut part).unwrap();
+        assert!(read > 0, "closed after {seen} bytes");
+        seen += read;
+    }
+    asking.join().unwrap();
 }

@@ -69,7 +69,7 @@ pub const CACHE: Keys = Keys {
             "`\"all\"` or `\"own\"`",
             "\"all\"",
             Restart,
-            "Whether a key that one version deletes is deleted for the others, too, with `mode = \"prefix\"` and `\"db\"`.",
+            "Whether a key that one version deletes is deleted for the others, too; not with `mode = \"observe\"`, where all have the same keys.",
         ),
         key(
             "on_rollback",

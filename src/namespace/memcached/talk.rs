@@ -93,7 +93,7 @@ impl Talk {
 
     /// Whether it is only counted.
     pub fn watches(&self) -> bool {
-        self.purpose == Purpose::Watch
+        self.purpose.watches()
     }
 
     /// Writes `key` as the server has it. It is remembered if an answer may name it.
@@ -167,7 +167,7 @@ impl Talk {
 
     /// Takes in that `key` is deleted.
     pub fn delete(&mut self, key: Key) {
-        if self.purpose == Purpose::KeepAndTell {
+        if self.purpose.tells() {
             self.deleted.push(key);
         }
     }

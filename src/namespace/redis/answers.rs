@@ -376,7 +376,7 @@ impl Answers {
         match errand.step(&value, talk) {
             Next::Ask(question) => {
                 outs.server.make(&question);
-                talk.pending.push_back(super::talk::Pending::with(Effect::Errand));
+                talk.wait_for(super::talk::Pending::with(Effect::Errand));
                 talk.errand = Some(errand);
             }
             Next::Tell(answer) => outs.client.make(&answer),

@@ -94,6 +94,11 @@ impl Session {
         self.talk.errand.is_some()
     }
 
+    /// Whether so many answers are waited for that requests have to wait.
+    pub fn is_full(&self) -> bool {
+        self.talk.is_full()
+    }
+
     /// Whether every request that was sent on has been answered.
     pub fn is_idle(&self) -> bool {
         self.talk.pending.is_empty() && self.answers.is_between()

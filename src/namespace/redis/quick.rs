@@ -116,7 +116,7 @@ pub fn request(
     }
     out.keep(input, kept..at);
     let (rule, names_keys) = (command.rule, command.names_keys);
-    talk.pending.push_back(Pending { rule, names_keys, effect: Effect::None });
+    talk.wait_for(Pending { rule, names_keys, effect: Effect::None });
     talk.counts.commands += 1;
     Some(at)
 }

@@ -4,7 +4,7 @@
 use super::commands::{Command, Commands, Knowledge, NAME_MAX, Request, Rule, Special};
 use super::errand::Errand;
 use super::places::Places;
-use super::talk::{Effect, Home, Pending, Purpose, Talk};
+use super::talk::{Effect, Home, Pending, Talk};
 use super::{quick, special};
 use crate::namespace::edits::Edits;
 use crate::namespace::resp::{self, ARGUMENTS_MAX, BULK_MAX, HEAD_MAX, LINE_MAX, Violation};
@@ -305,7 +305,7 @@ impl Requests {
             Knowledge::Known(Command { request: Request::Refuse, .. })
             | Knowledge::Unknown
             | Knowledge::Unasked
-                if talk.purpose == Purpose::Watch =>
+                if talk.purpose.watches() =>
             {
                 watched(&name)?
             }
@@ -345,7 +345,7 @@ impl Requests {
             }
         };
         let Command { rule, names_keys, .. } = command;
-        talk.pending.push_back(Pending { rule, names_keys, effect: Effect::None });
+        talk.wait_for(Pending { rule, names_keys, effect: Effect::None });
         out.make(format!("*{}\r\n", self.count).as_bytes());
         self.way = Way::Through { places, script };
         for at in 0..self.held.ends.len() {
@@ -397,7 +397,7 @@ impl Requests {
 /// Asks the server something; requests wait for its answer.
 fn ask((errand, question): (Errand, Vec<u8>), talk: &mut Talk, out: &mut Edits) {
     talk.errand = Some(errand);
-    talk.pending.push_back(Pending::with(Effect::Errand));
+    talk.wait_for(Pending::with(Effect::Errand));
     out.make(&question);
 }
 
@@ -416,7 +416,7 @@ const fn plain(special: Special) -> Command {
 
 fn refused(why: Box<str>, talk: &mut Talk, out: &mut Edits) {
     talk.counts.refused += 1;
-    talk.pending.push_back(Pending::with(Effect::Refused(why)));
+    talk.wait_for(Pending::with(Effect::Refused(why)));
     out.make(REFUSED);
 }
 

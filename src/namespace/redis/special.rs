@@ -6,7 +6,7 @@ use super::databases::Databases;
 use super::errand::{
     COUNT_SCRIPT, Errand, FLUSH_ALL_SCRIPT, FLUSH_SCRIPT, RANDOM_SCRIPT, flush_databases, script,
 };
-use super::talk::{Credentials, Effect, Expired, Home, Pending, Purpose, Talk};
+use super::talk::{Credentials, Effect, Expired, Home, Pending, Talk};
 use crate::namespace::Namespace;
 use crate::namespace::edits::Edits;
 use crate::namespace::resp::{self, integer};
@@ -26,7 +26,7 @@ pub fn see_to(
     let effect = effect(special, arguments, talk);
     let mut sent: Vec<Vec<u8>> = arguments.iter().map(|argument| argument.to_vec()).collect();
     change(special, &mut sent, talk);
-    talk.pending.push_back(Pending { rule: command.rule, names_keys: command.names_keys, effect });
+    talk.wait_for(Pending { rule: command.rule, names_keys: command.names_keys, effect });
     out.make(&resp::command(&sent));
     Ok(())
 }
@@ -46,7 +46,7 @@ fn all_keys(
     arguments: &[&[u8]],
     talk: &Talk,
 ) -> Result<Option<AllKeys>, &'static str> {
-    if talk.purpose == Purpose::Watch {
+    if talk.purpose.watches() {
         return Ok(None);
     }
     let one = arguments.len() == 1;
@@ -119,21 +119,21 @@ impl AllKeys {
         let (inside, errand) = match self {
             Self::Done(inside, errand) => (inside, errand),
             Self::Databases(databases) => {
-                talk.pending.push_back(Pending::new(Rule::Plain));
+                talk.wait_for(Pending::new(Rule::Plain));
                 return out.make(&flush_databases(databases));
             }
             Self::Nonsense => {
-                talk.pending.push_back(Pending::new(Rule::Plain));
+                talk.wait_for(Pending::new(Rule::Plain));
                 return out.make(&resp::command(&["SCAN", "0", "nonsense"]));
             }
         };
         if talk.asked_multi {
-            talk.pending.push_back(Pending::new(rule));
+            talk.wait_for(Pending::new(rule));
             out.make(&script(inside, &talk.namespace));
         } else {
             let (errand, first) = errand(talk);
             talk.errand = Some(errand);
-            talk.pending.push_back(Pending::with(Effect::Errand));
+            talk.wait_for(Pending::with(Effect::Errand));
             out.make(&first);
         }
     }
@@ -144,13 +144,13 @@ fn effect(special: Special, arguments: &[&[u8]], talk: &mut Talk) -> Effect {
     let owned = |arguments: &[&[u8]]| arguments.iter().map(|argument| argument.to_vec()).collect();
     match special {
         Special::Auth => Effect::Auth(Credentials(owned(&arguments[1..]))),
-        Special::Delete if talk.purpose == Purpose::KeepAndTell => {
+        Special::Delete if talk.purpose.tells() => {
             let shared = |key: &Vec<u8>| talk.namespace.shares(key);
             let mut keys: Vec<Vec<u8>> = owned(&arguments[1..]);
             keys.retain(|key| !shared(key));
             Effect::Deleted(keys)
         }
-        Special::Expire(expiry) if talk.purpose == Purpose::KeepAndTell => {
+        Special::Expire(expiry) if talk.purpose.tells() => {
             expired(expiry, arguments, &talk.namespace).map_or(Effect::None, Effect::Expired)
         }
         Special::Discard => {

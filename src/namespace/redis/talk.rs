@@ -8,6 +8,10 @@ use super::errand::Errand;
 use crate::namespace::Namespace;
 pub use crate::namespace::reading::{Counts, Purpose};
 
+/// Bytes that a connection may take for answers that are waited for: a million of them. Who asks for
+/// more before reading any has to wait.
+const PENDING_BYTES_MAX: usize = 64 << 20;
+
 /// An answer that is waited for.
 #[derive(Debug)]
 pub struct Pending {
@@ -23,6 +27,28 @@ impl Pending {
     /// An answer with keys by `rule`.
     pub const fn new(rule: Rule) -> Self {
         Self { rule, names_keys: false, effect: Effect::None }
+    }
+
+    /// The bytes of keys that it holds.
+    fn held(&self) -> usize {
+        match &self.effect {
+            Effect::Deleted(keys) => keys.iter().map(|key| key.len() + size_of::<Vec<u8>>()).sum(),
+            Effect::Expired(Expired { key, .. }) => key.len(),
+            Effect::Auth(_)
+            | Effect::Discard
+            | Effect::Errand
+            | Effect::Exec
+            | Effect::Hello(..)
+            | Effect::Multi
+            | Effect::None
+            | Effect::Refused(_)
+            | Effect::Reset
+            | Effect::Select(_)
+            | Effect::Subscribe(..)
+            | Effect::Track(_)
+            | Effect::Unsubscribe(..)
+            | Effect::Watch(_) => 0,
+        }
     }
 
     /// Whether a text, a number or a word that answers it is passed on and nothing else done.
@@ -141,6 +167,8 @@ pub struct Talk {
     pub purpose: Purpose,
     /// Answers that are waited for, in their order.
     pub pending: VecDeque<Pending>,
+    /// Bytes of keys that they hold, and those of a transaction.
+    held: usize,
     /// Whether the last request stands inside a transaction, as far as it has been asked for.
     pub asked_multi: bool,
     /// What Weir does itself; requests wait meanwhile.
@@ -178,6 +206,7 @@ impl Talk {
             namespace,
             purpose,
             pending: VecDeque::new(),
+            held: 0,
             asked_multi: false,
             errand: None,
             cannot_learn: false,
@@ -193,6 +222,25 @@ impl Talk {
             credentials: None,
             counts: Counts::default(),
         }
+    }
+
+    /// Takes in that a command was sent on.
+    pub fn wait_for(&mut self, pending: Pending) {
+        self.held += pending.held();
+        self.pending.push_back(pending);
+    }
+
+    /// Whether no more may be asked for before something is answered.
+    pub fn is_full(&self) -> bool {
+        let queued = self.queued.as_ref().map_or(0, VecDeque::len);
+        let answers = self.pending.len() + queued + self.executing.len();
+        answers * size_of::<Pending>() + self.held > PENDING_BYTES_MAX
+    }
+
+    fn forget_queued(&mut self) {
+        let queued = self.queued.take().unwrap_or_default();
+        let held = queued.iter().map(Pending::held).sum();
+        self.held = self.held.saturating_sub(held);
     }
 
     /// Whether the client listens to channels and can do nothing else, as it is in RESP2.
@@ -245,24 +293,30 @@ impl Talk {
             queued.push_back(pending);
             return Rule::Plain;
         }
+        self.held = self.held.saturating_sub(pending.held());
         match pending.effect {
+            // Refused or not, it ends the transaction.
             Effect::Exec => {
                 // One without a transaction ends no watch.
                 self.eye.watched &= self.queued.is_none();
-                let queued = self.queued.take().unwrap_or_default();
                 if kind == b'*' && line != b"*-1" {
-                    self.executing = queued;
+                    self.executing = self.queued.take().unwrap_or_default();
+                } else {
+                    self.forget_queued();
                 }
             }
-            Effect::Discard => {
+            Effect::Discard if !failed => {
                 self.eye.watched &= self.queued.is_none();
-                self.queued = None;
+                self.forget_queued();
             }
+            // One that may not be discarded stays.
+            Effect::Discard => self.asked_multi = self.asks_multi(self.queued.is_some()),
             Effect::Multi if !failed => self.queued = Some(VecDeque::new()),
             // The transaction that was asked for does not come, unless there is one already.
-            Effect::Multi if self.queued.is_none() => self.asked_multi = self.asks_multi(),
+            Effect::Multi if self.queued.is_none() => self.asked_multi = self.asks_multi(false),
             Effect::Reset if !failed => {
-                (self.database, self.protocol, self.queued) = (0, 2, None);
+                self.forget_queued();
+                (self.database, self.protocol) = (0, 2);
                 self.subscriptions = [0; 3];
                 self.eye = Eye::default();
             }
@@ -300,14 +354,14 @@ impl Talk {
         pending.rule
     }
 
-    /// Whether the last of the requests that wait for answers stands inside a transaction, if the
-    /// first does not.
-    fn asks_multi(&self) -> bool {
+    /// Whether the last of the requests that wait for answers stands inside a transaction; the first
+    /// does if there `is` one.
+    fn asks_multi(&self, is: bool) -> bool {
         let effects = self.pending.iter().rev().map(|pending| &pending.effect);
         let mut ends = effects.skip_while(|effect| {
             !matches!(effect, Effect::Multi | Effect::Exec | Effect::Discard | Effect::Reset)
         });
-        matches!(ends.next(), Some(Effect::Multi))
+        ends.next().map_or(is, |effect| matches!(effect, Effect::Multi))
     }
 }
 

@@ -53,6 +53,48 @@ impl Told {
     }
 }
 
+#[test]
+fn a_transaction_that_may_not_be_discarded_goes_on() {
+    let mut told = Told::new(usize::MAX);
+    told.client(request("MULTI").as_bytes()).unwrap();
+    told.server(b"+OK\r\n").unwrap();
+    told.client(request("DISCARD").as_bytes()).unwrap();
+    told.server(b"-NOPERM this user has no permissions to run the 'discard' command\r\n").unwrap();
+    let counted = told.client(request("DBSIZE").as_bytes()).unwrap();
+    assert!(counted.contains("EVAL"), "it is counted inside the transaction: {counted}");
+    told.server(b"+QUEUED\r\n").unwrap();
+    told.client(request("EXEC").as_bytes()).unwrap();
+    told.server(b"-EXECABORT Transaction discarded because of previous errors.\r\n").unwrap();
+    assert!(told.client(request("DBSIZE").as_bytes()).unwrap().contains("SCAN"));
+}
+
+#[test]
+fn what_waits_for_answers_is_bounded_in_bytes_also_inside_a_transaction() {
+    for queued in [false, true] {
+        let mut told = Told::new(usize::MAX);
+        if queued {
+            told.client(request("MULTI").as_bytes()).unwrap();
+            told.server(b"+OK\r\n").unwrap();
+        }
+        let delete = request(&format!("DEL {}", "k".repeat(15 << 20)));
+        for _ in 0..4 {
+            told.client(delete.as_bytes()).unwrap();
+        }
+        assert!(!told.session.is_full());
+        told.client(delete.as_bytes()).unwrap();
+        assert!(told.session.is_full());
+        if queued {
+            told.server(&b"+QUEUED\r\n".repeat(5)).unwrap();
+            assert!(told.session.is_full());
+            told.client(request("DISCARD").as_bytes()).unwrap();
+            told.server(b"+OK\r\n").unwrap();
+        } else {
+            told.server(b":1\r\n").unwrap();
+        }
+        assert!(!told.session.is_full());
+    }
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
