@@ -17,6 +17,7 @@ pub mod quick;
 pub mod redis;
 pub mod scripted;
 pub mod secure;
+pub mod sidekiq;
 pub mod skipped;
 pub mod upstream;
 pub mod web_socket;
