@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+use http::header::FORWARDED;
+
 use super::section::Section;
-use super::values::{Mistake, size_text};
+use super::values::{Mistake, quoted, size_text};
 use crate::traffic::Caching;
 
 const MONTH: Duration = Duration::from_hours(30 * 24);
@@ -14,6 +17,12 @@ const OBJECT: u64 = 8 << 20;
 
 /// For how long an app may be away before its users notice, where nothing is said: a restart.
 const STALE_IF_ERROR: Duration = Duration::from_mins(1);
+
+/// Fields of proxies by which answers differ: each proxy on the way has a few.
+const FORWARDED_MAX: usize = 8;
+
+/// How they are written.
+const EXAMPLE: &str = "[\"X-Forwarded-Port\", \"X-Forwarded-Server\"]";
 
 /// None: nothing is kept.
 pub(super) fn read(mut section: Section<'_>) -> Option<Caching> {
@@ -27,12 +36,15 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Caching> {
         object: OBJECT,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: STALE_IF_ERROR,
+        forwarded: Vec::new(),
     };
     section.size("size", 1 << 20..=1 << 40, &mut caching.size);
     section.size("object", 1 << 10..=1 << 34, &mut caching.object);
     let spans = Duration::ZERO..=MONTH;
     section.duration("stale_while_revalidate", spans.clone(), &mut caching.stale_while_revalidate);
     section.duration("stale_if_error", spans, &mut caching.stale_if_error);
+    let forwarded = section.list("forwarded", FORWARDED_MAX, EXAMPLE, forwarded);
+    caching.forwarded = forwarded.into_iter().flatten().map(|at| at.value).collect();
     if caching.size > 0 && caching.object > caching.size {
         match object_is_said {
             Some(span) => {
@@ -47,4 +59,23 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Caching> {
     }
     section.finish();
     (is_there && caching.size > 0).then_some(caching)
+}
+
+/// A field in which a proxy says more of where the client asked.
+fn forwarded(text: &str) -> Result<HeaderName, Mistake> {
+    let name = HeaderName::from_bytes(text.as_bytes()).ok();
+    let what = name.as_ref().and_then(|name| name.as_str().strip_prefix("x-forwarded-"));
+    let (message, help) = match (name.as_ref(), what) {
+        (_, Some("for" | "host" | "proto")) => (
+            format!("{} needs not be named", quoted(text)),
+            "answers differ by host and scheme in any case, and never by the client".to_owned(),
+        ),
+        (Some(name), Some(_)) => return Ok(name.clone()),
+        (Some(name), None) if *name == FORWARDED => return Ok(name.clone()),
+        (Some(_) | None, None) | (None, Some(_)) => (
+            format!("by {} no proxy says where the client asked", quoted(text)),
+            format!("write some: {EXAMPLE}, or \"Forwarded\""),
+        ),
+    };
+    Err(Mistake::new(message, help))
 }

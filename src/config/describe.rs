@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
+use http::HeaderName;
 use sha2::{Digest as _, Sha256};
 
 use super::difference::Class;
@@ -359,6 +360,10 @@ fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
         page.put("object", size_text(caching.object));
         page.put_duration("stale_while_revalidate", caching.stale_while_revalidate);
         page.put_duration("stale_if_error", caching.stale_if_error);
+        if !caching.forwarded.is_empty() {
+            let names: Vec<&str> = caching.forwarded.iter().map(HeaderName::as_str).collect();
+            page.put("forwarded", names.join(", "));
+        }
     }
     let health = &tier.health;
     page.turn(&keys::HEALTH, format!("{path}.health"));

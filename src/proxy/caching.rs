@@ -85,7 +85,7 @@ pub async fn serve(
     exchange.conditions_of.set(Some(place.release.release.slot));
     let visit = Visit::new(worker, cache, exchange, place, &request);
     let served = match visit {
-        Some(visit) if is_asked_for(&request) && asked::is_clear(&visit.client) => {
+        Some(visit) if is_asked_for(&request) && visit.is_clear() => {
             visit.serve(place, request).await
         }
         Some(visit) => visit.pass(place, request).await,
@@ -146,6 +146,11 @@ impl Visit {
             method: request.method().clone(),
             client,
         })
+    }
+
+    /// Whether all that says where the client asked is what answers are found by.
+    fn is_clear(&self) -> bool {
+        asked::is_clear(&self.client, |name| self.cache.caching().forwarded.contains(name))
     }
 
     async fn serve(
@@ -230,7 +235,10 @@ impl Visit {
     /// The answer that comes in for somebody else, if it is for this request, too.
     fn collapsed(&self, fill: &Arc<Fill>) -> Option<Served> {
         let head = &fill.head;
-        let same = key::variant(&head.vary, &self.client) == head.variant;
+        // One that was asked for before a reload may not differ by enough.
+        let caching = self.cache.caching();
+        let same = caching.forwarded.iter().all(|name| head.vary.contains(name))
+            && key::variant(&head.vary, &self.client) == head.variant;
         let is_for_it = same && self.may_have(&head.policy);
         let reader = is_for_it.then(|| fill.read()).flatten()?;
         self.exchange.tally.forget();
@@ -416,6 +424,7 @@ impl Visit {
         };
         let policy = freshness::policy(asker, &self.says, (status, answer), came, leniency)?;
         let vary = key::vary(answer).unwrap_or_default();
+        let vary = key::with(vary, &caching.forwarded);
         let variant = key::variant(&vary, &self.client);
         let fields = head::kept(answer, came.0);
         Ok(Head { status, fields, policy, vary, variant, since: Instant::now() })

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -191,6 +192,8 @@ pub struct Caching {
     pub stale_while_revalidate: Duration,
     /// For how long a stale one is given where the service gives none, where it does not say.
     pub stale_if_error: Duration,
+    /// Fields in which a proxy says more of where the client asked, and by which answers differ.
+    pub forwarded: Vec<HeaderName>,
 }
 
 /// What is said of pages to caches between here and the clients while there are two versions.

@@ -350,3 +350,20 @@ fn cookies_that_are_kept_apart_have_names_and_words() {
         config.tiers[0].tier.cookies.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(apart, ["uid"]);
 }
+
+#[test]
+fn answers_differ_by_what_a_proxy_says_of_the_place_and_nothing_else() {
+    for (name, message) in [
+        ("X-Forwarded-For", "\"X-Forwarded-For\" needs not be named"),
+        ("x-forwarded-proto", "\"x-forwarded-proto\" needs not be named"),
+        ("Accept", "by \"Accept\" no proxy says where the client asked"),
+        ("a b", "by \"a b\" no proxy says where the client asked"),
+    ] {
+        let text = format!("cache = {{ size = \"1MiB\", forwarded = [\"{name}\"] }}");
+        let found = mistakes(&and(&text)).join("\n");
+        assert!(found.contains(message), "{found}");
+    }
+    let text = "cache = { size = \"1MiB\", forwarded = [\"X-Forwarded-Port\", \"Forwarded\"] }";
+    let described = good(&and(text)).describe();
+    assert_eq!(described.get("tier.web.cache.forwarded").unwrap(), "x-forwarded-port, forwarded");
+}

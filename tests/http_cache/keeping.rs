@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Scene, is_hit, status};
-use crate::support::app::{App, answer};
+use crate::support::app::{App, Ask, answer};
 use crate::support::http2_client::{self, run};
 
 #[test]
@@ -246,4 +246,42 @@ fn a_cache_that_is_too_large_for_the_machine_gives_way_to_users() {
         scene.until(&format!("/{number}"), "", |answer| answer.status == 200);
     }
     assert!(scene.counted("size", "1.0.0") < 160 << 20, "it has learned");
+}
+
+#[test]
+fn what_the_file_names_of_a_proxy_is_kept_for_those_who_came_the_same_way() {
+    let serve = |ask: &Ask| {
+        let said = ["x-forwarded-port", "forwarded"].map(|name| ask.fields(name).join(","));
+        answer(200, "cache-control: max-age=60\r\n", &said.join(" "))
+    };
+    let cache = "size = \"64MiB\", forwarded = [\"X-Forwarded-Port\", \"Forwarded\"]";
+    let scene = Scene::with(cache, vec![App::start(serve)]);
+    let good = "x-forwarded-port: 443\r\nforwarded: for=192.0.2.1;host=shop\r\n";
+    assert!(!is_hit(&scene.get("/", good)));
+    for evil in [
+        "x-forwarded-port: 81\r\nforwarded: for=192.0.2.1;host=shop\r\n",
+        "x-forwarded-port: 443\r\nx-forwarded-port: 81\r\nforwarded: host=shop\r\n",
+        "x-forwarded-port: 443\r\nforwarded: for=192.0.2.1;host=evil\r\n",
+        "x-forwarded-port: 443\r\nforwarded: for=\"x;host=evil\";host=shop\r\n",
+        "x-forwarded-port: 443\r\n",
+        "",
+    ] {
+        assert!(!is_hit(&scene.get("/", evil)), "{evil}");
+    }
+    let others = good.replace("192.0.2.1", "192.0.2.7");
+    let kept = scene.get("/", &others);
+    assert!(is_hit(&kept), "{}", kept.head);
+    assert_eq!(kept.text(), "443 for=192.0.2.1;host=shop");
+    let prefix = scene.get("/", &format!("{good}x-forwarded-prefix: /evil\r\n"));
+    assert_eq!(status(&prefix), "weir; fwd=bypass", "it is not named");
+    // All of them go when the URL is thrown away, however clients came.
+    let purged = scene.program.say(&["cache", "purge", "http://app/"]);
+    assert_eq!(purged, "7 answers thrown away\n");
+    // And when answers differ by something else from now on.
+    assert!(!is_hit(&scene.get("/", good)) && is_hit(&scene.get("/", good)));
+    scene.program.write_file(&scene.file.replace(", \"Forwarded\"]", ", \"X-Forwarded-Prefix\"]"));
+    scene.program.say(&["reload"]);
+    let fewer = "x-forwarded-port: 443\r\nx-forwarded-prefix: /a\r\n";
+    assert!(!is_hit(&scene.get("/", fewer)) && is_hit(&scene.get("/", fewer)));
+    assert_eq!(status(&scene.get("/", good)), "weir; fwd=bypass");
 }

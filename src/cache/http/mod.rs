@@ -158,7 +158,11 @@ impl HttpCache {
     fn becomes(&self, caching: &Caching) {
         let mut current = self.caching.lock().unwrap_or_else(PoisonError::into_inner);
         if *current != *caching {
+            let differ = current.forwarded != caching.forwarded;
             *current = caching.clone();
+            if differ {
+                self.shelves().purge_all();
+            }
             self.budget.may_have(caching.size);
             self.shelves().make_room(&self.budget, 0);
         }

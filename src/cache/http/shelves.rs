@@ -143,6 +143,12 @@ impl Shelves {
         self.retain(|key, _| *key.namespace != *namespace)
     }
 
+    /// Throws away everything: answers differ by something else from now on.
+    pub(super) fn purge_all(&mut self) {
+        self.void(|_| true);
+        self.retain(|_, _| false);
+    }
+
     fn void(&mut self, concerns: impl Fn(&Key) -> bool) {
         for (key, is_void) in self.tickets.values_mut() {
             *is_void |= concerns(key);

@@ -21,6 +21,7 @@ fn cache(size: u64, object: u64) -> Arc<HttpCache> {
         object,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
+        forwarded: Vec::new(),
     };
     Arc::new(HttpCache::new("web".parse().unwrap(), caching))
 }

@@ -35,5 +35,12 @@ pub const CACHING: Keys = Keys {
             Live,
             "For how long a stale answer is given where the service gives none, or 500, 502, 503 or 504, where the answer does not say (`stale-if-error`).",
         ),
+        key(
+            "forwarded",
+            "list of header names",
+            "",
+            Live,
+            "Fields in which a trusted proxy says more of where the client asked, as `[\"X-Forwarded-Port\", \"X-Forwarded-Server\"]`: answers differ by them. A request with one that is not named passes by the cache.",
+        ),
     ],
 };

@@ -1,6 +1,6 @@
 //! What tells answers apart: the URL, and the fields of the request that an answer varies by.
 
-use http::header::{ACCEPT_LANGUAGE, VARY};
+use http::header::{ACCEPT_LANGUAGE, FORWARDED, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Fields that an answer may vary by; with more of them hardly any two requests are alike.
@@ -87,6 +87,13 @@ pub fn vary(answer: &HeaderMap) -> Option<Vec<HeaderName>> {
     (names.len() <= VARY_MAX).then_some(names)
 }
 
+/// `names` and `more`, in the order of their names.
+pub fn with(mut names: Vec<HeaderName>, more: &[HeaderName]) -> Vec<HeaderName> {
+    names.extend(more.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+    names.sort_by(|one, two| one.as_str().cmp(two.as_str()));
+    names
+}
+
 /// What a request says in the fields `names`, in a form in which those that mean the same are the
 /// same: lines joined, spaces around commas gone.
 pub fn variant(names: &[HeaderName], request: &HeaderMap) -> Box<[u8]> {
@@ -104,6 +111,8 @@ pub fn variant(names: &[HeaderName], request: &HeaderMap) -> Box<[u8]> {
                 let member = member.trim_ascii();
                 if *name == ACCEPT_LANGUAGE {
                     variant.extend(member.iter().map(u8::to_ascii_lowercase));
+                } else if *name == FORWARDED {
+                    variant.extend(without_client(member));
                 } else {
                     variant.extend_from_slice(member);
                 }
@@ -112,4 +121,26 @@ pub fn variant(names: &[HeaderName], request: &HeaderMap) -> Box<[u8]> {
         variant.push(b'\n');
     }
     variant.into()
+}
+
+/// A member of `Forwarded` (RFC 7239) but for the client, by whom no answers differ. Only a plain
+/// address is taken for one: what could be read in two ways stays.
+fn without_client(member: &[u8]) -> Vec<u8> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._:-[]".contains(byte);
+    let is_client = |pair: &[u8]| {
+        let pair = pair.trim_ascii();
+        let named = pair.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"for="));
+        let value = pair.get(4..).unwrap_or_default();
+        let bare = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+        named && bare.unwrap_or(value).iter().all(is_plain)
+    };
+    let (mut kept, mut quotes) = (Vec::new(), 0);
+    for pair in member.split(|byte| *byte == b';') {
+        if quotes % 2 == 1 || !is_client(pair) {
+            kept.extend_from_slice(pair);
+            kept.push(b';');
+        }
+        quotes += memchr::memchr_iter(b'"', pair).count();
+    }
+    kept
 }

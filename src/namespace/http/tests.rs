@@ -383,3 +383,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn answers_differ_by_where_a_proxy_says_the_client_asked_and_not_by_the_client() {
+    let variant = |line: &str| {
+        let mut request = HeaderMap::new();
+        request.insert("forwarded", HeaderValue::from_str(line).unwrap());
+        key::variant(&[http::header::FORWARDED], &request)
+    };
+    let shop = variant("for=192.0.2.1;host=shop;proto=https");
+    for same in [
+        "for=192.0.2.2;host=shop;proto=https",
+        "FOR=\"[2001:db8::1]:4711\";host=shop;proto=https",
+        "host=shop;for=_hidden;proto=https",
+    ] {
+        assert_eq!(variant(same), shop, "{same}");
+    }
+    for other in [
+        "for=192.0.2.1;host=evil;proto=https",
+        "for=192.0.2.1;host=shop;proto=http",
+        "for=192.0.2.1;host=shop;proto=https, for=192.0.2.9;host=evil",
+        // Read in two ways.
+        "for=\"a;host=evil\";host=shop;proto=https",
+        "for=\"a\\\"\";host=shop;proto=https",
+        "for=a b;host=shop;proto=https",
+    ] {
+        assert_ne!(variant(other), shop, "{other}");
+    }
+    assert_ne!(variant("x=\"a;for=b;c\""), variant("x=\"a;for=d;c\""), "it is in quotes");
+}

@@ -24,12 +24,13 @@ pub(super) fn url(uri: &Uri, headers: &HeaderMap) -> String {
 }
 
 /// Whether [`url`] says all of where the client asked. What a proxy says else of it goes to the
-/// service, too, and services differ in what of that they put into their pages.
-pub(super) fn is_clear(headers: &HeaderMap) -> bool {
+/// service, too, and services differ in what of that they put into their pages; unless answers
+/// differ by it, which `tells_apart` says.
+pub(super) fn is_clear(headers: &HeaderMap, tells_apart: impl Fn(&HeaderName) -> bool) -> bool {
     let known = [FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO];
     let is_other = |name: &HeaderName| {
         let is_forwarded = *name == FORWARDED || name.as_str().starts_with(FORWARDED_PREFIX);
-        is_forwarded && !known.contains(name)
+        is_forwarded && !known.contains(name) && !tells_apart(name)
     };
     let is_one = |name: HeaderName| {
         let mut lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
