@@ -27,6 +27,7 @@ pub(super) fn tiers(
         shared_addresses(reader, tier);
         loops(reader, tier, tiers, admin, admin_span);
     }
+    cookies(reader, tiers);
 }
 
 fn conflict(
@@ -49,6 +50,32 @@ fn names(reader: &Reader, tiers: &[Draft]) {
             "give each a name of its own",
         );
         conflict(reader, format!("{}.name", tier.path), &name.span, mistake, (first, "the first"));
+    }
+}
+
+/// A browser sends a cookie to all tiers of a host, and each must know under which name to look.
+fn cookies(reader: &Reader, tiers: &[Draft]) {
+    let one_host = |one: &Draft, other: &Draft| {
+        let (own, others) = (one.route.value.host(), other.route.value.host());
+        let listen = |tier: &Draft| tier.listen.as_ref().map(|at| at.value.clone());
+        let any = own.is_none() || others.is_none();
+        if any { listen(one) == listen(other) } else { own == others }
+    };
+    for (place, one) in tiers.iter().enumerate() {
+        let mut others = tiers[..place].iter().filter(|other| one_host(one, other));
+        let Some(other) = others.find(|other| other.cookies() != one.cookies()) else { continue };
+        let name =
+            |tier: &Draft| tier.name.as_ref().map_or_else(String::new, |at| at.value.to_string());
+        let message = format!(
+            "`cookies` of {} and of {} differ, and browsers send the same to both",
+            name(other),
+            name(one)
+        );
+        let help = "what one tier keeps apart the app of the other sees under a name with a ~; \
+                    write the same `cookies` in both, or give them hosts that share no cookies";
+        let key = (format!("{}.cookies", one.path), one.span.clone());
+        let others = vec![(other.span.clone(), "the other tier".to_owned())];
+        reader.note((Level::Warning, Code::Remark), key, Mistake::new(message, help), others);
     }
 }
 

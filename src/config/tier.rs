@@ -87,6 +87,11 @@ pub(super) struct ReleaseDraft {
 }
 
 impl Draft {
+    /// Which of the app's cookies its versions do not share.
+    pub(super) const fn cookies(&self) -> &Cookies {
+        &self.cookies
+    }
+
     /// Reads one `[[tier]]`.
     pub(super) fn read(mut section: Section<'_>, judging: &Judging, base: &Path) -> Self {
         section.need("name", "name = \"web\"");

@@ -352,6 +352,31 @@ fn cookies_that_are_kept_apart_have_names_and_words() {
 }
 
 #[test]
+fn tiers_of_one_host_that_treat_a_cookie_differently_are_remarked() {
+    let tier = |name: &str, listen: &str, more: &str| {
+        format!(
+            "[[tier]]\nname = \"{name}\"\nlisten = \"{listen}\"\nstable = \"1.0.0\"\n{more}\n\
+             releases = [{{ version = \"1.0.0\", upstreams = [\"127.0.0.1:1\"] }}]\n"
+        )
+    };
+    let said = |one: &str, (listen, two): (&str, &str)| {
+        let web = tier("web", "127.0.0.1:8080", one);
+        let config = good(&format!("{web}{}", tier("api", listen, two)));
+        config.warnings.iter().map(|warning| warning.message().to_owned()).collect::<Vec<_>>()
+    };
+    let (apart, same) = ("cookies = { s = \"overlay\" }\n", "127.0.0.1:8080");
+    let api = "route = { path = \"/api/\" }\n";
+    let expected = ["`cookies` of web and of api differ, and browsers send the same to both"];
+    assert_eq!(said(apart, (same, api)), expected);
+    assert_eq!(said(apart, (same, &format!("{api}{apart}"))), [""; 0]);
+    let at = |host: &str, more: &str| format!("route = {{ host = \"{host}\" }}\n{more}");
+    let other = "127.0.0.1:8081";
+    assert_eq!(said(&at("shop.example", apart), (other, &at("shop.example", ""))), expected);
+    assert_eq!(said(&at("shop.example", apart), (other, &at("api.example", ""))), [""; 0]);
+    assert_eq!(said(apart, (other, "")), [""; 0], "nobody knows");
+}
+
+#[test]
 fn answers_differ_by_what_a_proxy_says_of_the_place_and_nothing_else() {
     for (name, message) in [
         ("X-Forwarded-For", "\"X-Forwarded-For\" needs not be named"),
