@@ -1,12 +1,12 @@
 //! The program: config, journal, control, wings, admin; signals; drain.
 
+mod asked;
 mod beginning;
 mod service;
 
 use std::io::IsTerminal as _;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,21 +17,20 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
-use crate::admin::api::CacheStatus;
 use crate::admin::{self, Program, Reload, ReloadError, TokenFile, Tokens};
-use crate::assembly::{Certificates, Weir, control_settings, proxy_settings, tls_settings};
-use crate::cache::http::HttpCaches;
-use crate::cache::{Caches, Surveyed};
+use crate::assembly::{Certificates, Weir, control_settings, hooks, proxy_settings, tls_settings};
+use crate::cache::Caches;
 use crate::cli::{self, Run};
 use crate::config::{self, Config, LogFormat};
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError, Settings};
 use crate::handover::{self, Estate, Succession};
+use crate::hooks::Hooks;
 use crate::inherited::Inherited;
-use crate::metrics::CacheEntry;
 use crate::metrics::exposition::Reloads;
 use crate::rollout::{Actor, Command, Order, Refusal};
 use crate::traffic::Listen;
 use crate::{clock, demo, machine, systemd};
+use asked::{admin_caches, admin_http_caches, admin_preflight};
 use beginning::Beginning;
 
 /// Without a file: pause between two tries to start the rollout.
@@ -290,6 +289,7 @@ impl Api {
             keyring: Arc::clone(weir.certificates().keyring()),
             caches: admin_caches(&reloading.caches),
             http_caches: admin_http_caches(weir.http_caches()),
+            preflight: admin_preflight(reloading),
             not_ready: weir.unbound(),
         };
         let settings = admin::Settings {
@@ -309,52 +309,6 @@ impl ServingApi {
     async fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.task.await;
-    }
-}
-
-/// The caches as the admin shows them.
-fn admin_caches(caches: &Arc<Caches>) -> admin::Caches {
-    let (looked, emptied) = (Arc::clone(caches), Arc::clone(caches));
-    let look = move || {
-        let caches = Arc::clone(&looked);
-        async move { caches.survey().await.into_iter().map(cache_status).collect() }
-    };
-    let empty = move |namespace| {
-        let caches = Arc::clone(&emptied);
-        async move { caches.empty(&namespace).await }
-    };
-    admin::Caches::new(Arc::clone(caches.ledger()), look, empty)
-}
-
-/// The caches of answers as the admin shows them.
-fn admin_http_caches(caches: &Arc<HttpCaches>) -> admin::HttpCaches {
-    let (listed, purged) = (Arc::clone(caches), Arc::clone(caches));
-    admin::HttpCaches::new(move || listed.entries(), move |purge| purged.purge(purge))
-}
-
-fn cache_status(surveyed: Surveyed) -> CacheStatus {
-    let Surveyed { entry, holding } = surveyed;
-    let CacheEntry { cache, version, namespace, mode, listen, counts, .. } = entry;
-    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    let (holding, trouble) = match holding {
-        Some(Ok(holding)) => (Some(holding), None),
-        Some(Err(trouble)) => (None, Some(trouble)),
-        None => (None, None),
-    };
-    CacheStatus {
-        cache,
-        version,
-        namespace,
-        mode: mode.to_owned(),
-        listen: listen.to_string(),
-        connections: count(&counts.connections),
-        commands: count(&counts.commands),
-        hits: count(&counts.hits),
-        misses: count(&counts.misses),
-        hit_ratio: counts.hit_ratio(),
-        keys: holding.map(|holding| holding.keys),
-        bytes: holding.map(|holding| holding.bytes),
-        trouble,
     }
 }
 
@@ -532,6 +486,14 @@ impl Reloading {
     /// What is applied now.
     fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What does the steps of `config`.
+    fn hooks(&self, config: &Config) -> Hooks {
+        let file = file(&self.run);
+        let folder = file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        hooks(config, folder, self.certificates.keyring())
     }
 
     /// A reload by SIGHUP: the log is the answer.

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::{self, Config, MemoryLimit};
 use crate::control::{self, Control, Handle};
 use crate::handover::Predecessor;
+use crate::hooks::{self, Hooks};
 use crate::inherited::Inherited;
 use crate::journal::{self, Journal, Kept};
 use crate::machine;
@@ -333,6 +334,20 @@ pub fn cache_workers(config: &Config) -> usize {
     proxy_settings(config, 0).worker_count()
 }
 
+/// What does the steps of the runbook of `config`, the file in `folder`.
+pub fn hooks(config: &Config, folder: &Path, keyring: &Arc<Keyring>) -> Hooks {
+    let ledger = match &config.state.path {
+        Some(journal) => journal.with_extension("steps"),
+        None => std::env::temp_dir().join(format!("weir-{}.steps", std::process::id())),
+    };
+    Hooks::new(hooks::Settings {
+        folder: folder.to_owned(),
+        ledger,
+        secrets: config.secrets(std::env::vars()),
+        keyring: Arc::clone(keyring),
+    })
+}
+
 /// What the control wing needs of the file.
 pub fn control_settings(
     config: &Config,
@@ -367,6 +382,7 @@ pub fn control_settings(
         starts_by_itself: false,
         observe,
         record,
+        outline: config.scene(),
         remarks,
     }
 }

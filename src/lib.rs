@@ -12,6 +12,7 @@ pub mod traffic;
 
 pub mod alloc;
 pub mod clock;
+pub mod hooks;
 pub mod inherited;
 pub mod journal;
 pub mod machine;

@@ -136,6 +136,7 @@ impl Api {
                     keyring: Keyring::new(weir::proxy::PROTOCOLS).unwrap(),
                     caches: admin::Caches::new(caches(), async || vec![], async |_| Ok(Some(7))),
                     http_caches: admin::HttpCaches::new(answers, |_| 5),
+                    preflight: admin::Preflight::new(async |_| Err("no such version".into())),
                     not_ready: is_not_ready,
                 };
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();

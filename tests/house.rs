@@ -21,6 +21,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("inherited", &["traffic"]),
     ("systemd", &["inherited"]),
     ("tls", &["clock", "time", "traffic"]),
+    ("hooks", &["clock", "rollout", "time", "tls", "traffic"]),
     // Data wing: moves bytes, knows weights and no phases.
     ("cache", &["clock", "inherited", "metrics", "namespace", "tls", "traffic"]),
     (
@@ -39,7 +40,10 @@ const PLAN: &[(&str, &[&str])] = &[
         ],
     ),
     // Control wing: moves weights.
-    ("control", &["analysis", "clock", "journal", "metrics", "rollout", "time", "traffic"]),
+    (
+        "control",
+        &["analysis", "clock", "hooks", "journal", "metrics", "rollout", "time", "traffic"],
+    ),
     // Roof.
     (
         "admin",
@@ -47,6 +51,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "analysis",
             "clock",
             "control",
+            "hooks",
             "journal",
             "metrics",
             "namespace",
@@ -64,6 +69,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "cache",
             "clock",
             "control",
+            "hooks",
             "namespace",
             "proxy",
             "rollout",
@@ -72,7 +78,13 @@ const PLAN: &[(&str, &[&str])] = &[
             "traffic",
         ],
     ),
-    ("cli", &["admin", "analysis", "config", "control", "machine", "rollout", "time", "traffic"]),
+    (
+        "cli",
+        &[
+            "admin", "analysis", "config", "control", "hooks", "machine", "rollout", "time", "tls",
+            "traffic",
+        ],
+    ),
     ("handover", &["control", "inherited", "rollout", "traffic"]),
     (
         "assembly",
@@ -83,6 +95,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "config",
             "control",
             "handover",
+            "hooks",
             "inherited",
             "journal",
             "machine",
@@ -107,6 +120,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "control",
             "demo",
             "handover",
+            "hooks",
             "inherited",
             "journal",
             "machine",

@@ -20,6 +20,7 @@ mod recovery;
 mod redis;
 mod reload;
 mod rollouts;
+mod runbook;
 mod simulation;
 mod strictness;
 mod support;

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::tokens::Role;
 use crate::analysis::Report;
 use crate::control::{self, ReleaseView, RolloutView, TierView, UpstreamView, View};
+use crate::hooks;
 use crate::journal;
 use crate::rollout::{Event, Fate, Outcome, Plan};
 use crate::time::Timestamp;
@@ -289,6 +290,61 @@ pub struct HttpCacheStatus {
 pub struct Purged {
     /// How many there were.
     pub answers: u64,
+}
+
+/// The checks before a rollout, and what they found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PreflightStatus {
+    /// Whether none failed.
+    pub passed: bool,
+    /// The checks and questions, in the order of the runbook.
+    pub findings: Vec<Finding>,
+}
+
+/// One check before a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Finding {
+    /// Its name.
+    pub name: String,
+    /// What is looked at.
+    pub what: String,
+    /// How it looks.
+    pub mark: Mark,
+    /// What was found, what is wrong, or what is asked.
+    pub why: String,
+}
+
+/// How a check looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// A person is asked when the rollout opens.
+    Asked,
+    /// It is not as it should be.
+    Failed,
+    /// It is as it should be.
+    Passed,
+    /// It cannot be said now.
+    Unknown,
+}
+
+impl From<Vec<hooks::Finding>> for PreflightStatus {
+    fn from(found: Vec<hooks::Finding>) -> Self {
+        let finding = |found: hooks::Finding| Finding {
+            name: found.name.to_string(),
+            what: found.what,
+            mark: match found.mark {
+                hooks::Mark::Asked => Mark::Asked,
+                hooks::Mark::Failed => Mark::Failed,
+                hooks::Mark::Passed => Mark::Passed,
+                hooks::Mark::Unknown => Mark::Unknown,
+            },
+            why: found.why,
+        };
+        let findings: Vec<Finding> = found.into_iter().map(finding).collect();
+        let passed = findings.iter().all(|finding| finding.mark != Mark::Failed);
+        Self { passed, findings }
+    }
 }
 
 /// What one version has in a cache.

@@ -7,6 +7,7 @@ mod find;
 mod follow;
 mod forecast;
 mod orders;
+mod preflight;
 pub mod print;
 mod replay;
 mod screen;
@@ -70,6 +71,9 @@ async fn see(see: See) -> anyhow::Result<u8> {
     match see {
         See::Wait { tier, timeout, place } => {
             return follow::wait(&client(&place)?, tier.as_ref(), timeout).await;
+        }
+        See::Preflight { version, look } => {
+            return preflight::preflight(version, &look).await;
         }
         See::Status(look) => status(&look).await?,
         See::Watch { place } => follow::watch(&client(&place)?).await?,

@@ -293,6 +293,14 @@ pub enum See {
         #[command(flatten)]
         place: Place,
     },
+    /// The checks before a rollout, made now: exit 0 where none failed, 1 where one did
+    Preflight {
+        /// The version that is to be rolled out [default: all releases are looked at]
+        version: Option<Version>,
+        /// How to ask.
+        #[command(flatten)]
+        look: Look,
+    },
     /// How things stand, on one screen
     Status(Look),
     /// `status`, again each second

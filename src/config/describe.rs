@@ -82,6 +82,7 @@ pub(super) fn entries(config: &Config) -> Entries {
         },
     );
     page.put("level", &config.log.level);
+    page.put("secrets", list(&config.log.secrets));
     rollout(&mut page, &config.rollout);
     runbook(&mut page, &config.runbook);
     for listener in config.tiers.iter().map(|tier| &*tier.tier.listener) {

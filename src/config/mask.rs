@@ -5,6 +5,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::rollout::runbook::tells_a_secret;
+
 /// Keys of `preview` whose values are no secrets. Every other one is taken for a mistyped
 /// `secret`.
 const OPEN_KEYS: &[&str] = &["header", "cookie", "secret_file"];
@@ -73,42 +75,6 @@ fn in_command(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
             spans.push(word.span());
         }
     }
-}
-
-/// What names of secrets have in them.
-const SECRET_WORDS: [&str; 9] = [
-    "password",
-    "passwd",
-    "secret",
-    "token",
-    "apikey",
-    "api_key",
-    "api-key",
-    "authorization",
-    "cookie",
-];
-
-/// Whether what is called `name` is a secret as a rule.
-pub(super) fn is_secret_name(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SECRET_WORDS.iter().any(|word| name.contains(word))
-}
-
-/// Whether a word of a command says a secret itself: `--password=x`, `PGPASSWORD=x`,
-/// `redis://:x@host`. A variable (`$TOKEN`) says none.
-pub(super) fn tells_a_secret(text: &str) -> bool {
-    let said = |(at, _): (usize, &str)| {
-        let name = text[..at].rsplit(|c: char| !(c.is_alphanumeric() || "_-".contains(c))).next();
-        let value = text[at + 1..].trim_start_matches(['"', '\'']);
-        let open = value.is_empty() || value.starts_with(['$', ' ', '{', ')', '/', '.']);
-        name.is_some_and(is_secret_name) && !open
-    };
-    let in_url = |(at, mark): (usize, &str)| {
-        let rest = text[at + mark.len()..].split(['/', ' ', '"', '\'']).next().unwrap_or_default();
-        let user = rest.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
-        user.is_some_and(|(_, password)| !password.is_empty() && !password.starts_with('$'))
-    };
-    text.match_indices('=').any(said) || text.match_indices("://").any(in_url)
 }
 
 fn in_preview(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {

@@ -26,6 +26,7 @@ mod preview;
 mod program;
 mod reader;
 mod runbook;
+mod scene;
 mod section;
 mod tier;
 mod tls;
@@ -173,11 +174,13 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// A level, or a list such as `info,weir::proxy=debug`.
     pub level: String,
+    /// Variables whose values no output of a step shows, besides those whose names say so.
+    pub secrets: Vec<String>,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".to_owned() }
+        Self { format: LogFormat::Text, level: "info".to_owned(), secrets: Vec::new() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::keys;
-use super::section::{At, Section, set};
+use super::section::{At, PATTERNS_MAX, Section, set};
 use super::values::{self, Mistake, quoted};
 use super::{AdminSettings, LogFormat, LogSettings, ProxyConfig, RolloutConfig, StateSettings};
 use crate::namespace::Namespace;
@@ -107,6 +107,15 @@ pub(super) fn log(root: &mut Section<'_>) -> LogSettings {
     );
     let read = section.text("level", "write text: \"info\"", level);
     set(&mut settings.level, read);
+    let names = section.list("secrets", PATTERNS_MAX, "[\"PGPASSWORD\"]", |text| {
+        let name = text.strip_prefix("env:").unwrap_or(text);
+        let help = "write the name of a variable of the environment, not its value";
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        (!name.is_empty() && name.chars().all(fits))
+            .then(|| name.to_owned())
+            .ok_or_else(|| Mistake::new("this is no name of a variable", help))
+    });
+    settings.secrets = names.unwrap_or_default().into_iter().map(|at| at.value).collect();
     section.finish();
     settings
 }

@@ -10,7 +10,6 @@ use toml::de::DeValue;
 use super::checks;
 use super::diagnostic::{Code, Level};
 use super::keys;
-use super::mask;
 use super::program::path;
 use super::reader::Reader;
 use super::section::{At, PATTERNS_MAX, Section, not_a, set};
@@ -19,7 +18,7 @@ use super::values::{self, Mistake, quoted};
 use crate::rollout::Stages;
 use crate::rollout::runbook::{
     Action, COMMAND_WORDS_MAX, Check, Http, OnFailure, OnInterrupt, QUESTION_CHARS_MAX,
-    RETRIES_MAX, Reach, Run, STEPS_MAX, Step, StepName, Url, When,
+    RETRIES_MAX, Reach, Run, STEPS_MAX, Step, StepName, Url, When, is_secret_name, tells_a_secret,
 };
 use crate::traffic::{Address, TierName};
 
@@ -241,7 +240,7 @@ fn run(section: &mut Section<'_>) -> Option<Run> {
         Mistake::new("the command is empty", list)
     } else if command.iter().any(|word| word.contains('\0')) {
         Mistake::new("the command has a zero byte in it", list)
-    } else if command.iter().any(|word| mask::tells_a_secret(word)) {
+    } else if command.iter().any(|word| tells_a_secret(word)) {
         let help = "the journal and the list of processes would show it: put it in a variable of \
                     Weir's environment (PGPASSWORD), or in a file that the command reads";
         Mistake::new("there seems to be a password in the command", help)
@@ -295,7 +294,7 @@ fn headers(section: &mut Section<'_>) -> Vec<(String, String)> {
             if http::HeaderValue::try_from(value).is_err() {
                 return Err(Mistake::new(format!("the value of {name} is no header value"), help));
             }
-            if mask::is_secret_name(name) && !from_outside {
+            if is_secret_name(name) && !from_outside {
                 let message = format!("the value of {name} would stand in the journal");
                 let help = "name a variable of Weir's environment that has it: \"env:TOKEN\"";
                 return Err(Mistake::new(message, help));

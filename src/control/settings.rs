@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::analysis;
+use crate::hooks::Scene;
 use crate::rollout::{CacheFacts, Stages};
 use crate::traffic::{Address, ClientTls, Listen, Tier, TierName, Version};
 
@@ -25,6 +26,8 @@ pub struct Settings {
     pub observe: bool,
     /// Where the windows of the judge are recorded, if they are.
     pub record: Option<PathBuf>,
+    /// What the file knows for the checks of steps.
+    pub outline: Scene,
     /// What an operator should know about how the program was started.
     pub remarks: Vec<String>,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::analysis::Report;
+use crate::hooks::Scene;
 use crate::journal::Record;
 use crate::rollout::{Fate, Plan, RolloutId};
 use crate::time::Timestamp;
@@ -126,6 +127,26 @@ pub struct UpstreamView {
 }
 
 impl View {
+    /// What the program knows for checks: `outline` of the file, and what was seen.
+    pub fn scene(&self, outline: &Scene) -> Scene {
+        let mut scene = Scene { is_live: true, ..outline.clone() };
+        for tier in &mut scene.tiers {
+            let Some(seen) = self.tier(&tier.name) else { continue };
+            tier.stable = seen.stable.clone();
+            tier.rate = Some(seen.rate);
+            for release in &mut tier.releases {
+                let seen = seen.releases.iter().find(|seen| seen.version == release.version);
+                for upstream in &mut release.upstreams {
+                    let address = upstream.address.to_string();
+                    let mut seen = seen.into_iter().flat_map(|seen| &seen.upstreams);
+                    let seen = seen.find(|seen| seen.address == address);
+                    upstream.is_healthy = seen.map(|seen| seen.health == "healthy");
+                }
+            }
+        }
+        scene
+    }
+
     /// The tier `name`.
     pub fn tier(&self, name: &TierName) -> Option<&TierView> {
         self.tiers.iter().find(|tier| tier.name == *name)

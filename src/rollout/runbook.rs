@@ -1,6 +1,8 @@
 //! The runbook: what is done beside the weights, when, and by whom.
 
 mod check;
+mod outcome;
+mod secrets;
 mod url;
 mod when;
 
@@ -13,7 +15,9 @@ use thiserror::Error;
 
 use crate::time::{as_millis, in_words};
 
-pub use check::{Check, Reach};
+pub use check::{Check, Reach, bytes};
+pub use outcome::{Ending, OUTPUT_BYTES_MAX, Outcome, Output};
+pub use secrets::{is_secret_name, tells_a_secret};
 pub use url::{Url, UrlError};
 pub use when::{When, WhenError};
 

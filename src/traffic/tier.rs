@@ -294,6 +294,11 @@ impl TokenBytes {
             && self.0.iter().zip(other).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
     }
 
+    /// The secret, to take it out of what is shown.
+    pub const fn reveal(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Length of the secret in bytes.
     pub const fn len(&self) -> usize {
         self.0.len()

@@ -168,6 +168,13 @@ pub const LOG: Keys = Keys {
             Live,
             "Least importance of what is written: off, error, warn, info, debug or trace; modules may differ (`\"info,weir::proxy=debug\"`). The environment's `WEIR_LOG` overrides it.",
         ),
+        key(
+            "secrets",
+            "list of names",
+            "[]",
+            Live,
+            "Variables of the environment whose values no output of a step shows, besides those whose names say that they are secrets.",
+        ),
     ],
 };
 
