@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use weir::hooks::{Occasion, Scene, Standing};
+use weir::hooks::{Interrupted, Occasion, Scene, Standing};
 use weir::rollout::runbook::{Action, Ending, OUTPUT_BYTES_MAX, Run};
 
 use super::super::support::quick::is_quick;
@@ -163,8 +163,9 @@ async fn a_command_outlives_weir_and_the_next_start_knows_of_it() {
         .unwrap();
     let process = number(folder, "process");
     let next = hooks(folder, "hunter2-hunter2");
-    let theirs = next.interrupted();
-    assert_eq!(theirs[0].standing, Standing::Running(process), "also while its Weir lives");
+    // Also while its Weir lives, once that has written down which process it is.
+    let running = |lost: &Interrupted| lost.standing == Standing::Running(process);
+    until("line of it", || next.interrupted().pop().filter(running));
     weir.kill().unwrap();
     weir.wait().unwrap();
     std::fs::write(folder.join("go"), "").unwrap();
