@@ -377,6 +377,7 @@ pub fn control_settings(
     control::Settings {
         tiers,
         stages,
+        rollback_over: config.rollout.rollback_over,
         caches: config.lives.clone(),
         own,
         starts_by_itself: false,

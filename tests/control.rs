@@ -262,7 +262,7 @@ fn start() -> Order {
 }
 
 fn rollback() -> Order {
-    Order::Rollback { tier: Some(name()), now: false }
+    Order::Rollback { tier: Some(name()), now: false, over: None }
 }
 
 fn promote() -> Order {

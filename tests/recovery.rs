@@ -1,6 +1,8 @@
 //! The real program: killed after each event it is what it was, and a roll back keeps the law of
 //! order under live load, whatever the disk does.
 
+mod steps;
+
 use std::net::SocketAddr;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

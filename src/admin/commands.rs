@@ -73,7 +73,7 @@ pub(super) async fn orders(
     body: Body,
 ) -> Result<Json<Done>, Trouble> {
     let Query(Wait { wait }) = wait.map_err(bad_query)?;
-    let wait = wait.as_deref().map_or(Ok(Duration::ZERO), span)?;
+    let wait = wait.as_deref().map_or(Ok(Duration::ZERO), |text| span("wait", text))?;
     let (order, because) = read(body).await?;
     let command = Command { order, by: login.name, because };
     let answer = give(&admin, command, wait).await?;
@@ -99,6 +99,9 @@ pub(super) struct OrderShape {
     to: Option<String>,
     /// For `rollback`: close upgraded connections at once.
     now: Option<bool>,
+    /// For `rollback`: over which time users of an open rollout go back, such as `30s`, at most `1h`;
+    /// without it as the file says.
+    over: Option<String>,
     /// Why, in your words; the journal keeps it. At most 500 characters.
     reason: Option<String>,
 }
@@ -173,8 +176,8 @@ fn bad(error: impl Into<String>) -> Trouble {
     Trouble::new(Kind::BadRequest, error)
 }
 
-fn span(text: &str) -> Result<Duration, Trouble> {
-    let wrong = || bad(format!("wait is {:?}; use 1s to 1h, such as 5m", cut(text)));
+fn span(what: &str, text: &str) -> Result<Duration, Trouble> {
+    let wrong = || bad(format!("{what} is {:?}; use 1s to 1h, such as 5m", cut(text)));
     let span: SignedDuration = text.parse().map_err(|_| wrong())?;
     let span = Duration::try_from(span).map_err(|_| wrong())?;
     if span > WAIT_MAX { Err(wrong()) } else { Ok(span) }
@@ -202,6 +205,10 @@ async fn read(body: Body) -> Result<(Order, Option<String>), Trouble> {
     if let Some(Value::String(to)) = fields.get("to") {
         let weight: Weight = to.parse().map_err(|error: WeightError| bad(error.to_string()))?;
         fields.insert("to".into(), weight.points().into());
+    }
+    if let Some(Value::String(text)) = fields.get("over") {
+        let over = span("over", text)?.as_millis();
+        fields.insert("over".into(), u64::try_from(over).unwrap_or(u64::MAX).into());
     }
     let order: Order =
         serde_json::from_value(Value::Object(fields)).map_err(|error| bad(error.to_string()))?;
@@ -250,6 +257,9 @@ mod tests {
         assert_eq!(because.as_deref(), Some("busy"));
         let to = Some("25%".parse().unwrap());
         assert_eq!(order, Order::Advance { tier: None, to });
+        let (order, _) = parsed(r#"{"order":"rollback","over":"30s"}"#).await.unwrap();
+        let over = Some(Duration::from_secs(30));
+        assert_eq!(order, Order::Rollback { tier: None, now: false, over });
     }
 
     #[tokio::test]
@@ -275,9 +285,9 @@ mod tests {
 
     #[test]
     fn a_wait_has_a_unit_and_an_end() {
-        assert_eq!(span("5m").ok(), Some(Duration::from_mins(5)));
+        assert_eq!(span("wait", "5m").ok(), Some(Duration::from_mins(5)));
         for wrong in ["5", "-5m", "2h", ""] {
-            assert!(span(wrong).is_err(), "{wrong}");
+            assert!(span("wait", wrong).is_err(), "{wrong}");
         }
     }
 }

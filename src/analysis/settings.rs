@@ -24,8 +24,10 @@ pub struct Settings {
     /// Figures of the operator's own; they can stop a rollout, never prove one.
     pub watches: Vec<WatchSettings>,
     /// The same from outside: bad events among those of its own kind, such as jobs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<WatchSettings>,
     /// Numbers from outside that have a limit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckSettings>,
     /// The first seconds of a new version, in which it is forgiven `grace_delta`.
     pub grace: Duration,

@@ -196,6 +196,7 @@ fn end(change: &Change) -> Option<u8> {
         | Change::Replanned { .. }
         | Change::Resumed
         | Change::Started { .. }
+        | Change::Receding { .. }
         | Change::WouldHaveRolledBack { .. } => None,
     }
 }

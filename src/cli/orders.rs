@@ -23,8 +23,8 @@ pub(super) async fn give(give: Give) -> anyhow::Result<()> {
         }
         Give::Pause { tier, common } => order(&Order::Pause { tier }, &common, plain).await,
         Give::Resume { tier, common } => order(&Order::Resume { tier }, &common, plain).await,
-        Give::Rollback { tier, now, common } => {
-            order(&Order::Rollback { tier, now }, &common, plain).await
+        Give::Rollback { tier, now, over, common } => {
+            order(&Order::Rollback { tier, now, over }, &common, plain).await
         }
         Give::Adopt { tier, version, common } => {
             order(&Order::Adopt { tier, version }, &common, plain).await
@@ -85,7 +85,15 @@ fn show(
 /// What is still under way, and what to type next.
 fn after(order: &Order, done: &Done) -> Vec<String> {
     let next = format!("next: {}", next(order, done));
-    left_behind(order, done).into_iter().chain([next]).collect()
+    at_once(order, done).into_iter().chain(left_behind(order, done)).chain([next]).collect()
+}
+
+/// That nobody went back in steps, although that was wanted.
+fn at_once(order: &Order, done: &Done) -> Option<String> {
+    let wanted = matches!(order, Order::Rollback { over: Some(over), .. } if over.as_secs() > 0);
+    let went = done.events.iter().any(|event| matches!(event.change, Change::RolledBack { .. }));
+    let text = "at once: --over is for a rollout that is open and not going back already";
+    (wanted && went).then(|| text.into())
 }
 
 /// What becomes of the upgraded connections on releases that serve nobody any more.
@@ -118,6 +126,9 @@ fn next(order: &Order, done: &Done) -> String {
         Order::Resume { .. } => "`weir watch` follows it".into(),
         Order::Adopt { .. } => "`weir status` shows how things stand".into(),
         Order::Rollback { .. } => match done.events.first().map(|event| &event.change) {
+            Some(Change::Receding { .. }) => format!(
+                "`weir watch` follows it, `weir rollback {tier}` again takes everybody back at once"
+            ),
             Some(Change::RolledBack { from, .. }) => format!(
                 "`weir log` tells what happened; once it is mended, start a new version, or \
                  `weir start {tier} {from} --again`"

@@ -11,6 +11,8 @@ use jiff::SignedDuration;
 
 use crate::admin::Role;
 use crate::analysis::WhenUnproven;
+use crate::rollout::ROLLBACK_OVER_MAX;
+use crate::time::in_words;
 use crate::traffic::{Address, TierName, Version, Weight};
 
 /// The command line.
@@ -261,6 +263,10 @@ pub enum Give {
         /// Close upgraded connections (`WebSocket`s) at once
         #[arg(long)]
         now: bool,
+        /// Over this time instead of at once, in steps, where a rollout is open, such as 30s; 0s: at
+        /// once [default: `rollback_over` of the file]
+        #[arg(long, value_name = "SPAN", value_parser = over, conflicts_with = "now")]
+        over: Option<Duration>,
         /// How to ask.
         #[command(flatten)]
         common: Common,
@@ -469,6 +475,11 @@ fn role(text: &str) -> Result<Role, String> {
         "viewer" => Ok(Role::Viewer),
         _ => Err("use operator or viewer".into()),
     }
+}
+
+fn over(text: &str) -> Result<Duration, String> {
+    let most = format!("users go back over at most {}", in_words(ROLLBACK_OVER_MAX));
+    span(text).and_then(|span| if span > ROLLBACK_OVER_MAX { Err(most) } else { Ok(span) })
 }
 
 fn span(text: &str) -> Result<Duration, String> {

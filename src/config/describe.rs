@@ -163,6 +163,7 @@ fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
 fn rollout(page: &mut Page<'_>, rollout: &RolloutConfig) {
     page.turn(&keys::ROLLOUT, "rollout");
     page.put_duration("bake", rollout.bake);
+    page.put_duration("rollback_over", rollout.rollback_over);
     match &rollout.stages {
         Stages::Auto => page.put("stages", "auto"),
         Stages::Listed(plan) => {

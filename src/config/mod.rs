@@ -245,6 +245,8 @@ pub struct RolloutConfig {
     pub stages: Stages,
     /// Least time of a listed stage that does not say its own.
     pub bake: Duration,
+    /// Over which time users go back where an order does not say; zero: at once.
+    pub rollback_over: Duration,
 }
 
 /// Reads the file at `path`.

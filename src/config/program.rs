@@ -10,7 +10,7 @@ use super::values::{self, Mistake, quoted};
 use super::{AdminSettings, LogFormat, LogSettings, ProxyConfig, RolloutConfig, StateSettings};
 use crate::namespace::Namespace;
 use crate::proxy::UpstreamClient;
-use crate::rollout::{Plan, STAGES_MAX, Stage, Stages};
+use crate::rollout::{Plan, ROLLBACK_OVER_MAX, STAGES_MAX, Stage, Stages};
 use crate::traffic::Weight;
 
 /// Further names of the admin address.
@@ -155,8 +155,11 @@ pub(super) fn path(text: &str) -> Result<&str, Mistake> {
 /// Reads `[rollout]`.
 pub(super) fn rollout(root: &mut Section<'_>) -> RolloutConfig {
     let mut section = root.table("rollout", &keys::ROLLOUT);
-    let mut config = RolloutConfig { stages: Stages::Auto, bake: BAKE };
+    let mut config =
+        RolloutConfig { stages: Stages::Auto, bake: BAKE, rollback_over: Duration::ZERO };
     section.duration("bake", Duration::ZERO..=BAKE_MAX, &mut config.bake);
+    let over = Duration::ZERO..=ROLLBACK_OVER_MAX;
+    section.duration("rollback_over", over, &mut config.rollback_over);
     if section.is_text("stages") {
         section.word("stages", &[("auto", ())], &mut ());
     } else if let Some(key) = section.key_span("stages") {

@@ -91,7 +91,11 @@ pub fn without_file(
     };
     let analysis =
         analysis::Settings { warm_up: super::judging::WARM_UP, ..analysis::Settings::default() };
-    let rollout = RolloutConfig { stages: Stages::Auto, bake: analysis.bake };
+    let rollout = RolloutConfig {
+        stages: Stages::Auto,
+        bake: analysis.bake,
+        rollback_over: std::time::Duration::ZERO,
+    };
     let tier = TierConfig {
         tier: Arc::new(tier),
         stable: releases[0].version.clone(),

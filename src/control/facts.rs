@@ -23,6 +23,7 @@ impl super::Control {
                 releases: file.releases.iter().map(release).collect(),
                 stages: settings.stages.clone(),
                 analysis: file.analysis.clone(),
+                rollback_over: settings.rollback_over,
                 sticky: file.tier.sticky.clone(),
                 rate,
                 named_upstreams_healthy,

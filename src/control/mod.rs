@@ -31,7 +31,7 @@ use crate::rollout::{
     Change, Command, Direction, Event, Facts, Input, Order, Refusal, State, step,
 };
 use crate::time::Timestamp;
-use crate::traffic::{Board, Table, TierName};
+use crate::traffic::{Board, Table, TierName, Weight};
 
 pub use handle::{ANSWER_MAX, Answer, Handle, OrderError};
 pub use settings::{Feeds, ReleaseSettings, Settings, Signal, TierSettings};
@@ -191,7 +191,14 @@ impl Control {
         self.show();
     }
 
-    async fn order(&mut self, command: Command, named_healthy: bool, reply: Reply) {
+    async fn order(&mut self, mut command: Command, named_healthy: bool, reply: Reply) {
+        // No steps while a raise is on its way, which would bring users again, nor from one process
+        // to the next.
+        if let Order::Rollback { over, .. } = &mut command.order
+            && (self.pending.is_some() || self.giving.is_some())
+        {
+            *over = Some(Duration::ZERO);
+        }
         let facts = self.facts(&self.settings, named_healthy);
         let (order, input) = (command.order.clone(), Input::Command(command));
         match self.decide(&input, &facts) {
@@ -389,7 +396,8 @@ impl Control {
 
     /// What follows from the state.
     fn table(&self) -> Table {
-        publish::table(&self.state, &self.settings, &self.register, clock::wall())
+        let (_, before) = self.board.current();
+        publish::table(&self.state, &self.settings, &self.register, &before, clock::wall())
     }
 
     /// Publishes what follows from the state and waits until every worker serves it; false if
@@ -446,7 +454,7 @@ impl Control {
         }
         let names: Vec<TierName> = self.state.tiers.keys().cloned().collect();
         for name in names {
-            if let Some(input) = self.look(&name) {
+            if let Some(input) = self.receded(&name).or_else(|| self.look(&name)) {
                 let facts = self.facts(&self.settings, false);
                 if let Ok(events) = self.decide(&input, &facts)
                     && !events.is_empty()
@@ -461,6 +469,19 @@ impl Control {
             let _ = self.publish().await;
             self.show();
         }
+    }
+
+    /// Whether of those who go back in steps nobody is left.
+    fn receded(&self, name: &TierName) -> Option<Input> {
+        self.state.tiers.get(name)?.receding()?;
+        let left = self.published(name)?;
+        (left == Weight::NONE).then(|| Input::Receded { tier: name.clone() })
+    }
+
+    /// The weight that is served.
+    fn published(&self, name: &TierName) -> Option<Weight> {
+        let (_, table) = self.board.current();
+        table.tiers.iter().find(|tier| tier.tier.name == *name).map(|tier| tier.weight)
     }
 
     /// Looks at one tier: closes a window if it is time, and asks its judge.

@@ -9,9 +9,9 @@ use super::view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
 use super::{Control, Watched, publish};
 use crate::clock;
 use crate::metrics::{HealthState, WarmUp};
-use crate::rollout::Tier;
+use crate::rollout::{Receding, Tier};
 use crate::time::{Timestamp, in_words};
-use crate::traffic::{Address, TierName, Version};
+use crate::traffic::{Address, TierName, Version, Weight};
 
 /// Share of one key's requests above which the verdict is unreliable.
 const KEY_SHARE_MAX: f64 = 0.2;
@@ -67,7 +67,7 @@ impl Control {
             since: tier.since,
             by: tier.by.to_string(),
             previous: tier.previous.as_ref().map(|(version, _)| version.clone()),
-            weight: tier.weight(),
+            weight: self.shown_weight(tier, name),
             rollout: tier.rollout.as_ref().map(|rollout| {
                 let report = watched.and_then(Watched::report);
                 RolloutView {
@@ -92,6 +92,12 @@ impl Control {
             key_share,
             remarks: self.remarks(tier, file, key_share),
         }
+    }
+
+    /// The weight; while users go back in steps what is served, which is less.
+    fn shown_weight(&self, tier: &Tier, name: &TierName) -> Weight {
+        let served = tier.receding().and_then(|_| self.published(name));
+        served.map_or(tier.weight(), |served| served.min(tier.weight()))
     }
 
     fn release_views(&self, tier: &Tier, file: &TierSettings) -> Vec<ReleaseView> {
@@ -256,6 +262,12 @@ impl Control {
             ));
         }
         remarks.extend(self.shortage(name));
+        if let Some(Receding { by, .. }) = tier.receding() {
+            remarks.push(format!(
+                "everybody goes back, ordered by {by}; `weir rollback {name}` again takes them back \
+                 at once"
+            ));
+        }
         let sticky = &file.tier.sticky;
         if let Some(was) = tier.rollout.as_ref().and_then(|open| open.other_sticky(sticky)) {
             remarks.push(format!(

@@ -11,16 +11,25 @@ use crate::traffic::{
     Address, Left, Release, Salt, Table, TableTier, TierName, Upstream, Version, Weight,
 };
 
-/// The table that follows from what is remembered and what the file says.
+/// The table that follows from what is remembered and what the file says; `before` is the one that
+/// is published.
 pub(super) fn table(
     state: &State,
     settings: &Settings,
     register: &Register,
+    before: &Table,
     now: Timestamp,
 ) -> Table {
     let tiers = settings.tiers.iter().filter_map(|file| {
         let tier = state.tiers.get(&file.tier.name)?;
-        Some(table_tier(tier, file, register, now))
+        let mut table = table_tier(tier, file, register, now);
+        if tier.receding().is_some() {
+            // Whoever went back does not come again, whatever the clock says; and none does after a
+            // start, when nothing was published before.
+            let before = before.tiers.iter().find(|before| before.tier.name == file.tier.name);
+            table.weight = table.weight.min(before.map_or(Weight::NONE, |before| before.weight));
+        }
+        Some(table)
     });
     Table { tiers: tiers.collect(), generations: state.generations.clone() }
 }
@@ -37,7 +46,7 @@ fn table_tier(tier: &Tier, file: &TierSettings, register: &Register, now: Timest
     let has_users = canary.is_some() && warming.is_none();
     TableTier {
         tier: Arc::clone(&file.tier),
-        weight: if has_users { tier.weight() } else { Weight::NONE },
+        weight: if has_users { tier.weight_at(now) } else { Weight::NONE },
         warming,
         salt: tier.rollout.as_ref().map_or(Salt::new([0; 16]), |rollout| rollout.salt),
         stable,

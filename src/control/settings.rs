@@ -16,6 +16,8 @@ pub struct Settings {
     pub tiers: Vec<TierSettings>,
     /// The stages of every rollout.
     pub stages: Stages,
+    /// Over which time users of an open rollout go back where an order does not say; zero: at once.
+    pub rollback_over: Duration,
     /// The caches in which releases have parts of their own.
     pub caches: Vec<CacheFacts>,
     /// Where the program itself listens: for clients, and for orders.

@@ -198,6 +198,7 @@ impl Watched {
             | Change::Held { .. }
             | Change::Moved { .. }
             | Change::Paused
+            | Change::Receding { .. }
             | Change::Resumed
             | Change::WouldHaveRolledBack { .. } => {}
         }

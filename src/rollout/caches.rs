@@ -145,6 +145,7 @@ fn enters(event: &Event, version: &Version) -> bool {
         | Change::Paused
         | Change::Promoted { .. }
         | Change::Reanalysed { .. }
+        | Change::Receding { .. }
         | Change::Replanned { .. }
         | Change::Resumed
         | Change::WouldHaveRolledBack { .. } => false,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -115,6 +116,10 @@ pub enum Order {
         /// Close upgraded connections at once.
         #[serde(default)]
         now: bool,
+        /// Users of an open rollout go back in steps over this time, in milliseconds; less than a
+        /// second: at once; none: as the file says.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "millis")]
+        over: Option<Duration>,
     },
     /// Open a rollout.
     Start {
@@ -133,6 +138,27 @@ pub enum Order {
     },
 }
 
+/// A span that may be missing, in milliseconds.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::ref_option, reason = "as serde wants it")]
+    pub(super) fn serialize<S: Serializer>(
+        span: &Option<Duration>,
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)).serialize(out)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        input: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(input)?.map(Duration::from_millis))
+    }
+}
+
 /// What the control wing hands to `step`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
@@ -145,6 +171,11 @@ pub enum Input {
         /// Whether the program runs already, so that a file that lost a line is refused; a start
         /// must go on with it.
         reload: bool,
+    },
+    /// Of those who go back in steps nobody is left on the canary.
+    Receded {
+        /// Where.
+        tier: TierName,
     },
     /// No upstream of the canary has been healthy for too long, while stable is.
     Unhealthy {
@@ -192,6 +223,8 @@ pub struct TierFacts {
     pub stages: Stages,
     /// What the judge tolerates.
     pub analysis: Settings,
+    /// Over which time users go back where an order does not say; less than a second: at once.
+    pub rollback_over: Duration,
     /// What keeps a client on its version.
     pub sticky: Sticky,
     /// Requests per second of the last hour, if known.
@@ -250,6 +283,17 @@ pub enum Refusal {
         "{tier}: a rollout of {release} is open; `weir rollback {tier}` or `weir promote {tier}` first"
     )]
     AdoptWhileOpen {
+        /// Where.
+        tier: TierName,
+        /// The canary.
+        release: Version,
+    },
+    /// A raise while users go back in steps.
+    #[error(
+        "{tier}: the users of {release} are going back; wait until they are (`weir wait {tier}`), \
+         then `weir start {tier} {release} --again`"
+    )]
+    GoingBack {
         /// Where.
         tier: TierName,
         /// The canary.

@@ -102,6 +102,14 @@ pub enum Change {
     },
     /// A pause ended by an order.
     Resumed,
+    /// Users of the canary go back to stable in steps, by an order.
+    Receding {
+        /// From this weight.
+        from: Weight,
+        /// Over this time.
+        #[serde(with = "crate::time::as_millis")]
+        over: Duration,
+    },
     /// Everybody is back on the old version.
     RolledBack {
         /// The version that was left.
@@ -224,9 +232,11 @@ impl Change {
     pub const fn direction(&self) -> Direction {
         match self {
             // An empty cache puts nobody on anything new.
-            Self::Cut | Self::Emptied { .. } | Self::Paused | Self::RolledBack { .. } => {
-                Direction::Lower
-            }
+            Self::Cut
+            | Self::Emptied { .. }
+            | Self::Paused
+            | Self::Receding { .. }
+            | Self::RolledBack { .. } => Direction::Lower,
             Self::Adopted { .. }
             | Self::Advanced { .. }
             | Self::Held { .. }

@@ -19,5 +19,5 @@ pub use command::{
 };
 pub use event::{Adoption, Blame, Cause, Change, Direction, Emptying, Event, RolloutId};
 pub use plan::{Plan, PlanError, STAGES_MAX, Stage, Stages};
-pub use state::{Fate, Known, Outcome, Rollout, State, Tier};
-pub use step::step;
+pub use state::{Fate, Known, Outcome, Receding, Rollout, State, Tier};
+pub use step::{ROLLBACK_OVER_MAX, step};

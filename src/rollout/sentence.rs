@@ -26,20 +26,24 @@ impl Event {
         }
     }
 
+    fn adopted(&self, stable: &Version, why: &Adoption) -> String {
+        match why {
+            Adoption::FirstStart => {
+                format!("{stable} serves everybody, as the file says; the journal is new")
+            }
+            Adoption::Order => format!("{stable} adopted by {} as the one that serves", self.by),
+            Adoption::Recovered { what } => format!(
+                "{stable} serves everybody, as the file says; the journal was set aside ({what}); \
+                 `weir adopt {} {stable}` confirms",
+                self.place()
+            ),
+        }
+    }
+
     fn deed(&self) -> String {
         let by = &self.by;
         match &self.change {
-            Change::Adopted { stable, why, .. } => match why {
-                Adoption::FirstStart => {
-                    format!("{stable} serves everybody, as the file says; the journal is new")
-                }
-                Adoption::Order => format!("{stable} adopted by {by} as the one that serves"),
-                Adoption::Recovered { what } => format!(
-                    "{stable} serves everybody, as the file says; the journal was set aside \
-                     ({what}); `weir adopt {} {stable}` confirms",
-                    self.place()
-                ),
-            },
+            Change::Adopted { stable, why, .. } => self.adopted(stable, why),
             Change::Advanced { weight, cause } => match cause {
                 Cause::Order => format!("advanced to {weight} by {by}"),
                 Cause::Proven { reason } | Cause::Unproven { reason } => {
@@ -77,6 +81,12 @@ impl Event {
                 };
                 format!("a stage without a proof {then} after {}", in_words(*give_up))
             }
+            Change::Receding { from, over } => format!(
+                "everybody goes back, from {from} to nothing over {}, ordered by {by}; `weir rollback \
+                 {}` again takes them back at once",
+                in_words(*over),
+                self.place()
+            ),
             Change::Replanned { plan } => format!("the plan is now {plan}"),
             Change::Resumed => format!("resumed by {by}"),
             Change::RolledBack { from, to, cause, .. } => {

@@ -1,6 +1,7 @@
 //! What is remembered: the fold of the events. Applying never decides, fails, or looks at a clock.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +77,43 @@ pub struct Rollout {
     pub held: bool,
     /// In observe mode: whether it was written at this weight that it would have gone back.
     pub warned: bool,
+    /// Its users go back in steps, where an order said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receding: Option<Receding>,
+}
+
+/// How users go back in steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receding {
+    /// Since when.
+    pub since: Timestamp,
+    /// Over which time.
+    #[serde(with = "crate::time::as_millis")]
+    pub over: Duration,
+    /// Who ordered it.
+    pub by: Actor,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+}
+
+/// Users go back a step each second: no order of magnitude finer than what a pool of connections
+/// or a cache takes to follow.
+const STEP: Duration = Duration::from_secs(1);
+
+impl Receding {
+    /// What is left of `weight` at `now`. The first step is taken at once; a clock that was set back
+    /// behind the order ends it.
+    fn left_of(&self, weight: Weight, now: Timestamp) -> Weight {
+        let steps = |span: Duration| span.as_secs() / STEP.as_secs();
+        let (all, taken) = (steps(self.over).max(1), steps(now.since(self.since)) + 1);
+        if now < self.since {
+            return Weight::NONE;
+        }
+        let points = u64::from(weight.points()) * all.saturating_sub(taken) / all;
+        let points = u16::try_from(points).unwrap_or(0);
+        Weight::basis_points(points).unwrap_or(Weight::NONE)
+    }
 }
 
 /// What became of a version.
@@ -183,6 +221,17 @@ impl Tier {
         self.rollout.as_ref().map_or(Weight::NONE, |rollout| rollout.weight)
     }
 
+    /// What is left of that at `now`: less while its users go back in steps.
+    pub fn weight_at(&self, now: Timestamp) -> Weight {
+        let receding = self.receding();
+        receding.map_or(self.weight(), |receding| receding.left_of(self.weight(), now))
+    }
+
+    /// How the users of the open rollout go back, if they do.
+    pub fn receding(&self) -> Option<&Receding> {
+        self.rollout.as_ref()?.receding.as_ref()
+    }
+
     /// The release on the canary track, if a rollout is open.
     pub fn canary(&self) -> Option<&Version> {
         self.rollout.as_ref().map(|rollout| &rollout.release)
@@ -245,6 +294,13 @@ impl Tier {
                     rollout.analysis.give_up = *give_up;
                     rollout.analysis.when_unproven = *when_unproven;
                     rollout.held = false;
+                }
+            }
+            Change::Receding { over, .. } => {
+                if let Some(rollout) = &mut self.rollout {
+                    let (since, over) = (event.at, *over);
+                    let (by, because) = (event.by.clone(), event.because.clone());
+                    rollout.receding = Some(Receding { since, over, by, because });
                 }
             }
             Change::Replanned { plan } => {
@@ -313,6 +369,7 @@ impl Tier {
             paused: false,
             held: false,
             warned: false,
+            receding: None,
         });
     }
 

@@ -1,13 +1,19 @@
 //! The only place that decides.
 
+use std::time::Duration;
+
 use super::caches::emptied;
 use super::command::{Actor, Command, Facts, Input, Order, Refusal, TierFacts};
 use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
 use super::plan::{Plan, Stages};
-use super::state::{Outcome, Rollout, State, Tier};
+use super::state::{Outcome, Receding, Rollout, State, Tier};
 use crate::analysis::{Verdict, Why};
 use crate::time::Timestamp;
 use crate::traffic::{Address, TierName, Version, Weight};
+
+/// The longest time over which users go back: a version that may keep them for longer is not rolled
+/// back.
+pub const ROLLBACK_OVER_MAX: Duration = Duration::from_hours(1);
 
 /// Decides what follows from `input`: the events to remember, in order, or why an order is
 /// refused. No event and no refusal: nothing changes.
@@ -27,6 +33,7 @@ pub fn step(
             read_file(state, facts, None, now)
         }
         Input::File { journal_lost, .. } => read_file(state, facts, journal_lost.as_deref(), now),
+        Input::Receded { tier } => receded(state, tier, now).into_iter().collect(),
         Input::Unhealthy { tier, reason } => {
             let blame = Blame::Unhealthy { reason: reason.clone() };
             guard(state, facts, tier, blame, now).into_iter().collect()
@@ -44,6 +51,16 @@ pub fn step(
 /// An event that Weir decides by itself.
 fn by_weir(tier: &TierName, rollout: Option<RolloutId>, change: Change, now: Timestamp) -> Event {
     Event { at: now, by: Actor::weir(), because: None, tier: Some(tier.clone()), rollout, change }
+}
+
+/// Nobody is left on the canary: the end of an order that somebody gave before.
+fn receded(state: &State, name: &TierName, now: Timestamp) -> Option<Event> {
+    let tier = state.tiers.get(name)?;
+    let rollout = tier.rollout.as_ref()?;
+    let Receding { by, because, .. } = rollout.receding.clone()?;
+    let (from, to) = (rollout.release.clone(), tier.stable.clone());
+    let change = Change::RolledBack { from, to, cause: Blame::Order, now: false };
+    Some(Event { by, because, ..by_weir(name, Some(rollout.id), change, now) })
 }
 
 /// A pause stops progress, never the guard: a failing canary is rolled back even while paused.
@@ -83,6 +100,9 @@ fn judged(
         Verdict::Fail { metric, reason } => {
             let cause = Blame::Verdict { metric: metric.clone(), reason: reason.clone() };
             return guard(state, facts, name, cause, now);
+        }
+        Verdict::Inconclusive { .. } | Verdict::Pass { .. } if rollout.receding.is_some() => {
+            return None;
         }
         Verdict::Inconclusive { why: Why::Unproven, reason, .. } if !rollout.held => {
             Change::Held { reason: reason.clone() }
@@ -239,7 +259,7 @@ impl Desk<'_> {
                 let not_paused = Refusal::NotPaused { tier: name.clone() };
                 if rollout.paused { Ok(Some(Change::Resumed)) } else { Err(not_paused) }
             }),
-            Order::Rollback { tier, now } => self.roll_back(tier.as_ref(), *now),
+            Order::Rollback { tier, now, over } => self.roll_back(tier.as_ref(), *now, *over),
             Order::Start { tier, version, upstreams, again } => {
                 self.start(tier.as_ref(), version.as_ref(), upstreams, *again)
             }
@@ -323,6 +343,10 @@ impl Desk<'_> {
             let (tier, stable, what) = (name.clone(), tier.stable.clone(), what.clone());
             return Err(Refusal::Unconfirmed { tier, stable, what });
         }
+        if let (Some(rollout), Some(_)) = (&tier.rollout, tier.receding()) {
+            let (tier, release) = (name.clone(), rollout.release.clone());
+            return Err(Refusal::GoingBack { tier, release });
+        }
         missing_line(name, tier, self.facts).map_or(Ok(()), Err)
     }
 
@@ -356,10 +380,15 @@ impl Desk<'_> {
     /// Never refused for a reason inside Weir; only when there is nobody to go back to. Without
     /// a tier: whatever is open, with the tiers that the same rollouts have promoted; with nothing
     /// open, the tiers of the newest rollout. So two people who type it never go back twice.
-    fn roll_back(&self, name: Option<&TierName>, now: bool) -> Result<Vec<Event>, Refusal> {
+    fn roll_back(
+        &self,
+        name: Option<&TierName>,
+        now: bool,
+        over: Option<Duration>,
+    ) -> Result<Vec<Event>, Refusal> {
         if let Some(name) = name {
             let tier = self.known(name)?;
-            return match self.back(name, tier, now) {
+            return match self.back(name, tier, now, over) {
                 Some(event) => Ok(vec![event]),
                 None => self.nobody_before(name, tier).map_or(Ok(vec![]), Err),
             };
@@ -374,7 +403,8 @@ impl Desk<'_> {
                 || (now && tier.went_back())
         };
         let tiers = self.state.tiers.iter().filter(|(_, tier)| concerned(tier));
-        let events: Vec<Event> = tiers.filter_map(|(n, tier)| self.back(n, tier, now)).collect();
+        let events: Vec<Event> =
+            tiers.filter_map(|(n, tier)| self.back(n, tier, now, over)).collect();
         if !events.is_empty() {
             return Ok(events);
         }
@@ -410,7 +440,17 @@ impl Desk<'_> {
         Some(Refusal::PlaceTaken { tier, version, address, now_of })
     }
 
-    fn back(&self, name: &TierName, tier: &Tier, now: bool) -> Option<Event> {
+    fn back(
+        &self,
+        name: &TierName,
+        tier: &Tier,
+        now: bool,
+        over: Option<Duration>,
+    ) -> Option<Event> {
+        if let (Some(rollout), Some(over)) = (&tier.rollout, self.steps(name, tier, now, over)) {
+            let change = Change::Receding { from: rollout.weight, over };
+            return Some(self.event(name, Some(rollout.id), change));
+        }
         let (from, to, id) = match (&tier.rollout, &tier.previous) {
             (Some(rollout), _) => (&rollout.release, &tier.stable, rollout.id),
             (None, Some((previous, id))) if self.place_taken(name, tier).is_none() => {
@@ -424,6 +464,20 @@ impl Desk<'_> {
         let (from, to) = (from.clone(), to.clone());
         let change = Change::RolledBack { from, to, cause: Blame::Order, now };
         Some(self.event(name, Some(id), change))
+    }
+
+    /// Over which time users go back in steps, if they do: not where they do already, since an order
+    /// that is given again means it.
+    fn steps(
+        &self,
+        name: &TierName,
+        tier: &Tier,
+        now: bool,
+        over: Option<Duration>,
+    ) -> Option<Duration> {
+        let over = over.or(self.facts.tier(name).map(|file| file.rollback_over))?;
+        let steps = over.as_secs() > 0 && !now && tier.receding().is_none();
+        steps.then_some(over.min(ROLLBACK_OVER_MAX))
     }
 
     fn start(

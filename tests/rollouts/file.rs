@@ -52,6 +52,7 @@ struct Release {
 #[serde(deny_unknown_fields)]
 struct Rollout {
     stages: Option<Vec<Rung>>,
+    rollback_over: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +121,7 @@ impl File {
             releases: tier.releases.iter().map(release).collect(),
             stages: stages.clone(),
             analysis,
+            rollback_over: self.rollout.rollback_over.as_deref().map(span).unwrap_or_default(),
             sticky: match tier.sticky.as_deref() {
                 None => Sticky::Own,
                 Some("address") => Sticky::Address,

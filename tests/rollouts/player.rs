@@ -65,6 +65,7 @@ impl Player {
                 self.journal.clear();
                 start(Some(what.to_owned()))
             }
+            ["receded", tier] => Input::Receded { tier: tier.parse().unwrap() },
             ["reload"] => Input::File { journal_lost: None, reload: true },
             ["unhealthy", tier, reason] => {
                 Input::Unhealthy { tier: tier.parse().unwrap(), reason: reason.into() }
@@ -97,7 +98,7 @@ impl Player {
         if self.state == before {
             lines.push("nothing changes".into());
         }
-        lines.extend(self.state.tiers.iter().map(|(name, tier)| standing(name, tier)));
+        lines.extend(self.state.tiers.iter().map(|(name, tier)| standing(name, tier, now)));
         lines
     }
 
@@ -145,11 +146,12 @@ impl Player {
 }
 
 /// A tier in one line.
-fn standing(name: &TierName, tier: &Tier) -> String {
+fn standing(name: &TierName, tier: &Tier, now: Timestamp) -> String {
     let canary = tier.rollout.as_ref().map_or("-".to_owned(), |rollout| {
         let paused = if rollout.paused { " paused" } else { "" };
         let held = if rollout.held { " held" } else { "" };
-        format!("{} {}{paused}{held}", rollout.release, rollout.weight)
+        let back = if rollout.receding.is_some() { " going back" } else { "" };
+        format!("{} {}{paused}{held}{back}", rollout.release, tier.weight_at(now))
     });
     let previous =
         tier.previous.as_ref().map_or("-".to_owned(), |(version, _)| version.to_string());
@@ -174,7 +176,7 @@ fn words(line: &str) -> Vec<String> {
 fn command(words: &[&str]) -> Command {
     let mut by: Actor = "night-shift".parse().unwrap();
     let (mut because, mut to) = (None, None);
-    let (mut again, mut at_once) = (false, false);
+    let (mut again, mut at_once, mut over) = (false, false, None);
     let (mut upstreams, mut plain) = (Vec::new(), Vec::new());
     let mut rest = words[1..].iter();
     while let Some(word) = rest.next() {
@@ -186,6 +188,7 @@ fn command(words: &[&str]) -> Command {
             "--upstream" => upstreams.push(value().parse().unwrap()),
             "--again" => again = true,
             "--now" => at_once = true,
+            "--over" => over = Some(span(value())),
             word => plain.push(word),
         }
     }
@@ -197,7 +200,7 @@ fn command(words: &[&str]) -> Command {
         "pause" => Order::Pause { tier },
         "promote" => Order::Promote { tier },
         "resume" => Order::Resume { tier },
-        "rollback" => Order::Rollback { tier, now: at_once },
+        "rollback" => Order::Rollback { tier, now: at_once, over },
         "start" => Order::Start { tier, version, upstreams, again },
         word => panic!("there is no order {word}"),
     };

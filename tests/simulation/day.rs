@@ -49,6 +49,7 @@ pub struct Seen {
     promotions: u64,
     rolled_back_by_judge: u64,
     rolled_back_by_order: u64,
+    receding: u64,
     raises_lost: u64,
     lowered_unwritten: u64,
     reloads: u64,
@@ -64,6 +65,7 @@ impl Seen {
         self.promotions += other.promotions;
         self.rolled_back_by_judge += other.rolled_back_by_judge;
         self.rolled_back_by_order += other.rolled_back_by_order;
+        self.receding += other.receding;
         self.raises_lost += other.raises_lost;
         self.lowered_unwritten += other.lowered_unwritten;
         self.reloads += other.reloads;
@@ -79,6 +81,7 @@ impl Seen {
             self.promotions,
             self.rolled_back_by_judge,
             self.rolled_back_by_order,
+            self.receding,
             self.raises_lost,
             self.lowered_unwritten,
             self.reloads,
@@ -107,6 +110,8 @@ pub struct Day {
     traffic: u64,
     /// Share of the canary's requests that fail.
     failing: f64,
+    /// What is served, as the proxy has it; nothing right after a start.
+    served: Weight,
     seen: Seen,
 }
 
@@ -132,6 +137,7 @@ impl Day {
             judge: None,
             traffic: [1_500, 8_000, 40_000][chance.random_range(0..3)],
             failing: 0.0,
+            served: Weight::NONE,
             seen: Seen::default(),
             tell,
             chance,
@@ -148,7 +154,8 @@ impl Day {
                 55..75 => self.somebody_orders(),
                 75..80 => {
                     let tier = self.maybe_tier();
-                    self.order(Order::Rollback { tier, now: false });
+                    let over = self.chance.random_bool(0.4).then_some(Duration::from_secs(30));
+                    self.order(Order::Rollback { tier, now: false, over });
                 }
                 80..86 => self.disk_turns(),
                 86..89 => self.crash(),
@@ -162,6 +169,7 @@ impl Day {
                 _ => self.decide(&Input::Unhealthy { tier: web(), reason: "none answers".into() }),
             }
             self.disk_works();
+            self.serve();
             self.laws();
         }
         self.seen
@@ -241,6 +249,12 @@ impl Day {
             return; // It waits outside.
         }
         self.seen.orders += 1;
+        let mut order = order;
+        if let Order::Rollback { over, .. } = &mut order
+            && self.pending.is_some()
+        {
+            *over = Some(Duration::ZERO);
+        }
         let by: Actor = "night-shift".parse().unwrap();
         self.decide(&Input::Command(Command { order, by, because: None }));
     }
@@ -453,7 +467,25 @@ impl Day {
         self.boot();
     }
 
+    /// As the control task publishes: who went back does not come again.
+    fn serve(&mut self) {
+        let (tier, now) = (self.tier(), self.now());
+        let receding = tier.receding().is_some();
+        let weight = tier.weight_at(now);
+        self.served = if receding { weight.min(self.served) } else { weight };
+        if receding {
+            self.seen.receding += 1;
+            if self.served == Weight::NONE {
+                self.decide(&Input::Receded { tier: web() });
+                assert!(self.tier().rollout.is_none() || self.pending.is_some());
+                self.disk_works();
+                self.served = self.tier().weight();
+            }
+        }
+    }
+
     fn boot(&mut self) {
+        self.served = Weight::NONE;
         self.memory = self.replay();
         let input = Input::File { journal_lost: None, reload: false };
         let events = step(&self.memory, &input, &self.facts, self.now()).unwrap();
@@ -510,7 +542,7 @@ impl Day {
     /// Two people who type it never go back two generations.
     fn a_second_rollback_changes_nothing(&self) {
         let by: Actor = "day-shift".parse().unwrap();
-        let order = Order::Rollback { tier: Some(web()), now: false };
+        let order = Order::Rollback { tier: Some(web()), now: false, over: None };
         let input = Input::Command(Command { order, by, because: None });
         let Ok(first) = step(&self.memory, &input, &self.facts, self.now()) else { return };
         if first.is_empty() {
@@ -572,6 +604,8 @@ impl Day {
         for event in events {
             let cause = match &event.change {
                 Change::Advanced { cause, weight } => {
+                    let receding = self.tier().receding().is_some();
+                    assert!(!receding || self.pending.is_some(), "who goes back comes again");
                     assert!(*weight > self.tier().weight() || self.pending.is_some());
                     cause
                 }
@@ -590,7 +624,10 @@ impl Day {
                 Input::Verdict { verdict: Verdict::Pass { .. }, .. } => {
                     matches!(cause, Cause::Unproven { .. })
                 }
-                Input::Verdict { .. } | Input::File { .. } | Input::Unhealthy { .. } => false,
+                Input::File { .. }
+                | Input::Receded { .. }
+                | Input::Unhealthy { .. }
+                | Input::Verdict { .. } => false,
             };
             assert!(ground, "{event:?} after {input:?}");
         }
@@ -640,6 +677,7 @@ fn facts(analysis: Settings, places: &[(u16, u16)]) -> Facts {
         releases: places.iter().map(release).collect(),
         stages: Stages::Listed(Plan::new(stages).unwrap()),
         analysis,
+        rollback_over: Duration::ZERO,
         sticky: Sticky::Own,
         rate: None,
         named_upstreams_healthy: true,

@@ -21,6 +21,13 @@ pub const ROLLOUT: Keys = Keys {
             Open,
             "Least time of a listed stage that does not say its own.",
         ),
+        key(
+            "rollback_over",
+            "duration, 0s to 1h",
+            "\"0s\"",
+            Live,
+            "Over which time `weir rollback` takes the users of an open rollout back, in steps of a second; 0s: at once. What the judge rolls back goes at once.",
+        ),
     ],
 };
 
