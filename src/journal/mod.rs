@@ -4,6 +4,7 @@
 //! What raises waits for its append. What lowers is handed over with [`Journal::append_surely`]:
 //! it is tried again until it is written, before anything else.
 
+mod shelf;
 mod sqlite;
 mod unwritable;
 mod writer;
@@ -19,6 +20,7 @@ use crate::rollout::Event;
 use crate::time::Timestamp;
 use crate::traffic::TierName;
 
+pub use shelf::Shelf;
 pub use sqlite::{earlier, set_aside};
 
 /// The place of a record in the journal, counted from 1.
@@ -50,6 +52,8 @@ pub struct Kept {
     pub records: Vec<Record>,
     /// The evidence by tier.
     pub evidence: BTreeMap<TierName, Evidence>,
+    /// Notes by name.
+    pub notes: BTreeMap<String, String>,
 }
 
 impl Kept {
@@ -91,7 +95,9 @@ pub struct Journal {
 impl Journal {
     /// A journal that is gone with the process.
     pub fn memory() -> Self {
-        Self { writer: writer::Writer::start(writer::Store::Memory { seq: 0 }, None), path: None }
+        let kept = Kept::default();
+        let writer = writer::Writer::start(writer::Store::Memory { seq: 0 }, &kept, None);
+        Self { writer, path: None }
     }
 
     /// Opens or makes the `SQLite` journal at `path` and reads all of it. One that can be read and
@@ -103,7 +109,7 @@ impl Journal {
     /// the others are the operator's to mend.
     pub fn open(path: &Path) -> Result<(Self, Kept), JournalError> {
         let (store, kept) = writer::Store::open(path)?;
-        let writer = writer::Writer::start(store, Some(path.into()));
+        let writer = writer::Writer::start(store, &kept, Some(path.into()));
         Ok((Self { writer, path: Some(path.into()) }, kept))
     }
 
@@ -126,6 +132,11 @@ impl Journal {
     /// Replaces the evidence. The newest wins if the disk is slower than the seconds.
     pub fn keep(&self, evidence: BTreeMap<TierName, Evidence>) {
         self.writer.keep(evidence);
+    }
+
+    /// The way to what is kept beside the events.
+    pub fn shelf(&self) -> Shelf {
+        self.writer.shelf()
     }
 
     /// Why the last write failed, if it did; what waits to be written, if something does.

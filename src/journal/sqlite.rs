@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
+use super::shelf::Notes;
 use super::{Batch, Evidence, JournalError, Kept, Record};
 use crate::rollout::Event;
 use crate::time::Timestamp;
@@ -41,6 +42,14 @@ const TABLES: &str = "
         tier  TEXT PRIMARY KEY,
         saved INTEGER NOT NULL,
         body  TEXT NOT NULL
+    ) STRICT;
+";
+
+/// Tables that came later; a program that does not know them leaves them alone.
+const LATER_TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS notes (
+        name TEXT PRIMARY KEY,
+        body TEXT NOT NULL
     ) STRICT;
 ";
 
@@ -83,6 +92,19 @@ impl Sqlite {
         }
         transaction.commit()?;
         Ok(records)
+    }
+
+    /// Replaces notes, without waiting for the disk, as with evidence.
+    pub(super) fn write_notes(&mut self, notes: &Notes) -> Result<(), rusqlite::Error> {
+        self.connection.pragma_update(None, "synchronous", "NORMAL")?;
+        let transaction = self.connection.transaction()?;
+        for (name, body) in notes {
+            transaction.execute(
+                "INSERT OR REPLACE INTO notes (name, body) VALUES (?, ?)",
+                params![name, body],
+            )?;
+        }
+        transaction.commit()
     }
 }
 
@@ -276,10 +298,11 @@ fn uri(path: &Path, option: &str) -> String {
 /// Makes the tables, if there are none.
 fn prepare(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     if !is_new(connection, path)? {
-        return check(connection, path);
+        check(connection, path)?;
+        return connection.execute_batch(LATER_TABLES).map_err(|error| wrong(path, &error));
     }
     let make = format!(
-        "PRAGMA journal_mode = WAL; BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; \
+        "PRAGMA journal_mode = WAL; BEGIN; {TABLES} {LATER_TABLES} PRAGMA application_id = {APPLICATION_ID}; \
          PRAGMA user_version = {VERSION}; COMMIT;"
     );
     connection.execute_batch(&make).map_err(|error| wrong(path, &error))
@@ -347,7 +370,18 @@ fn read(connection: &Connection, path: &Path) -> Result<Kept, JournalError> {
             Err(error) => tracing::warn!(tier, %error, "evidence of an unknown tier is left out"),
         }
     }
+    kept.notes = notes(connection).map_err(failed)?;
     Ok(kept)
+}
+
+/// None in a journal of before that cannot be written.
+fn notes(connection: &Connection) -> Result<Notes, rusqlite::Error> {
+    if !connection.table_exists(None, "notes")? {
+        return Ok(Notes::new());
+    }
+    let mut notes = connection.prepare("SELECT name, body FROM notes")?;
+    let rows = notes.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
 }
 
 fn record(row: &rusqlite::Row<'_>) -> Result<Record, String> {

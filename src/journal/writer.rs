@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::shelf::{Notes, Shelf};
 use super::sqlite::{self, EvidenceByTier, Sqlite};
 use super::unwritable::Unwritable;
 use super::{Back, Batch, JournalError, Kept, Record, Seq, Written};
@@ -64,6 +65,21 @@ impl Store {
         }
     }
 
+    fn write_notes(&mut self, notes: &Notes) -> Result<(), String> {
+        match self {
+            // They are in the queue's memory already.
+            Self::Memory { .. } => Ok(()),
+            Self::Sqlite(sqlite) => {
+                sqlite.write_notes(notes).map_err(|error| sqlite::in_words(&error))
+            }
+            Self::Unwritable(journal) => {
+                *self = Self::Sqlite(journal.open_again()?);
+                self.write_notes(notes)
+            }
+            Self::Away => Err("another process has it".into()),
+        }
+    }
+
     /// Why nothing can be written, if that is known from the start.
     fn failure(&self) -> Option<String> {
         match self {
@@ -77,19 +93,24 @@ impl Store {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
+    opened_at: Seq,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+pub(super) struct Shared {
     queue: Mutex<Queue>,
-    work: Condvar,
+    pub(super) work: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+pub(super) struct Queue {
     appends: VecDeque<Append>,
     /// The newest evidence that is not written yet.
     evidence: EvidenceByTier,
+    /// The newest notes.
+    pub(super) notes: Notes,
+    /// Those of them that are not written yet.
+    pub(super) unwritten: Notes,
     /// Since when the thread has been busy with one write, and how many events in it have
     /// happened already.
     busy: Option<(Instant, usize)>,
@@ -119,22 +140,28 @@ impl Append {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Writer {
     /// `path`: where the journal is opened again after it was given away.
-    pub(super) fn start(store: Store, path: Option<PathBuf>) -> Self {
-        let queue = Queue { failure: store.failure(), ..Queue::default() };
+    pub(super) fn start(store: Store, kept: &Kept, path: Option<PathBuf>) -> Self {
+        let (failure, notes) = (store.failure(), kept.notes.clone());
+        let queue = Queue { failure, notes, ..Queue::default() };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new() });
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || run(store, path.as_deref(), &theirs))
             .expect("the system starts a thread at boot");
-        Self { shared, thread }
+        let opened_at = kept.records.last().map_or(0, |record| record.seq);
+        Self { shared, thread, opened_at }
+    }
+
+    pub(super) fn shelf(&self) -> Shelf {
+        Shelf { shared: Arc::clone(&self.shared), opened_at: self.opened_at }
     }
 
     pub(super) fn append(&self, batch: Batch, surely: bool) -> Written {
@@ -206,6 +233,7 @@ impl Writer {
 enum Work {
     Append(Append),
     Evidence(EvidenceByTier),
+    Notes(Notes),
     Give(oneshot::Sender<()>),
     Return(oneshot::Sender<Back>),
     Close,
@@ -215,7 +243,7 @@ impl Work {
     fn happened(&self) -> usize {
         match self {
             Self::Append(append) => append.happened(),
-            Self::Evidence(_) | Self::Give(_) | Self::Return(_) | Self::Close => 0,
+            Self::Evidence(_) | Self::Notes(_) | Self::Give(_) | Self::Return(_) | Self::Close => 0,
         }
     }
 }
@@ -228,6 +256,14 @@ fn run(mut store: Store, path: Option<&Path>, shared: &Shared) {
                 let batch = Batch { events: vec![], evidence };
                 let outcome = store.write(&batch);
                 done(shared, outcome.err());
+            }
+            Work::Notes(notes) => {
+                let outcome = store.write_notes(&notes);
+                let failed = outcome.is_err();
+                done(shared, outcome.err());
+                if failed {
+                    put_back(shared, notes);
+                }
             }
             Work::Give(reply) => {
                 // Closes the file, and then its lock.
@@ -255,6 +291,8 @@ fn come_back(path: &Path, shared: &Shared, reply: oneshot::Sender<Back>) -> Stor
                 queue.busy = None;
                 queue.away = false;
                 queue.failure = store.failure();
+                queue.notes.clone_from(&kept.notes);
+                queue.unwritten.clear();
                 for append in &mut queue.appends {
                     append.batch.events = kept.without(&append.batch.events);
                 }
@@ -280,6 +318,8 @@ fn next(shared: &Shared) -> Work {
             Some(Work::Append(append))
         } else if !queue.evidence.is_empty() {
             Some(Work::Evidence(std::mem::take(&mut queue.evidence)))
+        } else if !queue.unwritten.is_empty() {
+            Some(Work::Notes(std::mem::take(&mut queue.unwritten)))
         } else if let Some(reply) = queue.giving.take() {
             // At once, so that nothing comes in between.
             queue.away = true;
@@ -324,6 +364,19 @@ fn retry(shared: &Shared, append: Append, failure: &str) {
         tracing::error!(failure, "the journal closes with unwritten events");
         queue.appends.clear();
         return;
+    }
+    drop(queue);
+    std::thread::sleep(RETRY);
+}
+
+/// Notes are not repeated by those who wrote them.
+fn put_back(shared: &Shared, notes: Notes) {
+    let mut queue = shared.lock();
+    if queue.closing {
+        return;
+    }
+    for (name, body) in notes {
+        queue.unwritten.entry(name).or_insert(body);
     }
     drop(queue);
     std::thread::sleep(RETRY);
@@ -385,6 +438,33 @@ mod tests {
         assert_eq!(journal.trouble(), None);
         journal.close();
         assert_eq!(Journal::open(&path).unwrap().1.records.len(), 4);
+    }
+
+    #[test]
+    fn notes_are_kept_beside_the_events_and_change_hands_with_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weir.db");
+        let (journal, _) = Journal::open(&path).unwrap();
+        let shelf = journal.shelf();
+        assert_eq!((shelf.opened_at(), shelf.note("chat")), (0, None));
+        shelf.keep("chat", "1".into());
+        shelf.keep("chat", "2".into());
+        drop(journal.append_surely(batch(&events()[..1])));
+        journal.give_away().blocking_recv().unwrap();
+        let (heir, kept) = Journal::open(&path).unwrap();
+        assert_eq!(kept.notes.get("chat").map(String::as_str), Some("2"));
+        assert_eq!(heir.shelf().opened_at(), 1);
+        heir.shelf().keep("chat", "3".into());
+        heir.close();
+        // What is noted while another has the journal is not written over that one's.
+        shelf.keep("chat", "2 again".into());
+        let Back::Reopened(_) = journal.take_back().blocking_recv().unwrap() else { panic!() };
+        assert_eq!(shelf.note("chat").as_deref(), Some("3"));
+        journal.close();
+        assert_eq!(Journal::open(&path).unwrap().1.notes["chat"], "3");
+        let memory = Journal::memory();
+        memory.shelf().keep("chat", "1".into());
+        assert_eq!(memory.shelf().note("chat").as_deref(), Some("1"));
     }
 
     #[test]
