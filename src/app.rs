@@ -27,10 +27,11 @@ use crate::handover::{self, Estate, Succession};
 use crate::hooks::Hooks;
 use crate::inherited::Inherited;
 use crate::metrics::exposition::Reloads;
+use crate::notify::Notifier;
 use crate::rollout::{Actor, Command, Order, Refusal};
 use crate::traffic::Listen;
 use crate::{clock, demo, machine, systemd};
-use asked::{admin_caches, admin_http_caches, admin_preflight};
+use asked::{admin_caches, admin_http_caches, admin_notifications, admin_preflight, notifier};
 use beginning::Beginning;
 
 /// Without a file: pause between two tries to start the rollout.
@@ -122,8 +123,10 @@ async fn program(
         &proxy_settings(&config, 0),
     )?;
     let caches = Arc::new(caches.serve(weir.board(), weir.register().caches()));
-    let reloading =
-        Arc::new(Reloading::new(run.clone(), config.clone(), level, &weir, Arc::clone(&caches)));
+    let notifier = Arc::new(notifier(&config, &weir));
+    let (theirs, told) = (Arc::clone(&caches), Arc::clone(&notifier));
+    let reloading = Reloading::new(run.clone(), config.clone(), level, &weir, theirs, told);
+    let reloading = Arc::new(reloading);
     let estate = api.estate(&weir, &caches);
     let api = api.serve(&config, &weir, &reloading);
     announce(&config);
@@ -150,6 +153,7 @@ async fn program(
     if let End::Replaced(_) = &end {
         // Who comes now is the other process's.
         caches.close();
+        notifier.stop();
     }
     // The caches end with the process: requests that may finish ask them.
     end.come(weir, api, drain(&reloading.config())).await
@@ -289,6 +293,7 @@ impl Api {
             keyring: Arc::clone(weir.certificates().keyring()),
             caches: admin_caches(&reloading.caches),
             http_caches: admin_http_caches(weir.http_caches()),
+            notifications: admin_notifications(&reloading.notifier),
             preflight: admin_preflight(reloading),
             not_ready: weir.unbound(),
         };
@@ -463,13 +468,21 @@ struct Reloading {
     handle: Handle,
     certificates: Arc<Certificates>,
     caches: Arc<Caches>,
+    notifier: Arc<Notifier>,
     level: Level,
     unbound: watch::Receiver<Vec<String>>,
     reloads: Arc<Reloads>,
 }
 
 impl Reloading {
-    fn new(run: Run, config: Config, level: Level, weir: &Weir, caches: Arc<Caches>) -> Self {
+    fn new(
+        run: Run,
+        config: Config,
+        level: Level,
+        weir: &Weir,
+        caches: Arc<Caches>,
+        notifier: Arc<Notifier>,
+    ) -> Self {
         Self {
             run,
             config: Mutex::new(Arc::new(config)),
@@ -477,6 +490,7 @@ impl Reloading {
             handle: weir.handle().clone(),
             certificates: Arc::clone(weir.certificates()),
             caches,
+            notifier,
             level,
             unbound: weir.unbound(),
             reloads: Arc::new(Reloads::new(clock::wall())),
@@ -545,6 +559,7 @@ impl Reloading {
         let mut answer = self.handle.reload(settings(&self.run, &wanted)).await?;
         self.caches.follow(&wanted.caches, doors);
         self.certificates.follow(tls);
+        self.notifier.follow(wanted.notify.clone());
         if level_of_environment().is_none()
             && let Err(error) = (self.level)(&wanted.log.level)
         {

@@ -17,7 +17,7 @@ use crate::control::{self, Control, Handle};
 use crate::handover::Predecessor;
 use crate::hooks::{self, Hooks};
 use crate::inherited::Inherited;
-use crate::journal::{self, Journal, Kept};
+use crate::journal::{self, Journal, Kept, Shelf};
 use crate::machine;
 use crate::metrics::Register;
 use crate::proxy::{self, Proxy};
@@ -32,6 +32,7 @@ pub struct Weir {
     certificates: Arc<Certificates>,
     board: Arc<Board>,
     http_caches: Arc<HttpCaches>,
+    shelf: Shelf,
     proxy: Proxy,
     /// None once it has ended unasked.
     control: Option<JoinHandle<()>>,
@@ -126,6 +127,7 @@ impl Weir {
         let board = Arc::new(Board::new(seats));
         let register = Arc::new(Register::new(workers));
         let record = settings.record.clone();
+        let shelf = store.journal.shelf();
         let (mut control, handle) = Control::start(
             settings,
             store.journal,
@@ -148,7 +150,7 @@ impl Weir {
         }
         let control = Some(tokio::spawn(control.run(stopped)));
         let certificates = Arc::new(certificates);
-        Ok(Self { handle, register, certificates, board, http_caches, proxy, control, stop })
+        Ok(Self { handle, register, certificates, board, http_caches, shelf, proxy, control, stop })
     }
 
     /// The way to the control wing.
@@ -169,6 +171,11 @@ impl Weir {
     /// What is kept of answers.
     pub const fn http_caches(&self) -> &Arc<HttpCaches> {
         &self.http_caches
+    }
+
+    /// What is kept beside the events.
+    pub const fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// The certificates that are served and ordered.

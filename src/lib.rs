@@ -24,6 +24,7 @@ pub mod cache;
 pub mod proxy;
 
 pub mod control;
+pub mod notify;
 
 pub mod admin;
 pub mod app;

@@ -15,7 +15,7 @@ use weir::assembly::control_settings;
 use weir::control::{Answer, Control};
 use weir::journal::{Journal, Kept};
 use weir::metrics::exposition::Reloads;
-use weir::metrics::{CacheEntry, CacheLedger, HttpCacheEntry, Outcome, Register};
+use weir::metrics::{CacheEntry, CacheLedger, DeliveryLedger, HttpCacheEntry, Outcome, Register};
 use weir::time::Timestamp;
 use weir::tls::Keyring;
 use weir::traffic::{Board, Track};
@@ -45,6 +45,12 @@ fn answers() -> Vec<HttpCacheEntry> {
         size: 1 << 20,
         counts: Arc::default(),
     }]
+}
+
+fn told() -> Arc<DeliveryLedger> {
+    let ledger = DeliveryLedger::default();
+    ledger.set(&[("chat".to_owned(), "webhook")]);
+    Arc::new(ledger)
 }
 
 fn caches() -> Arc<CacheLedger> {
@@ -137,6 +143,7 @@ impl Api {
                     caches: admin::Caches::new(caches(), async || vec![], async |_| Ok(Some(7))),
                     http_caches: admin::HttpCaches::new(answers, |_| 5),
                     preflight: admin::Preflight::new(async |_| Err("no such version".into())),
+                    notifications: admin::Notifications::new(told(), |_, _| async { vec![] }),
                     not_ready: is_not_ready,
                 };
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();

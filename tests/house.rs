@@ -44,6 +44,7 @@ const PLAN: &[(&str, &[&str])] = &[
         "control",
         &["analysis", "clock", "hooks", "journal", "metrics", "rollout", "time", "traffic"],
     ),
+    ("notify", &["clock", "control", "journal", "metrics", "rollout", "time", "tls", "traffic"]),
     // Roof.
     (
         "admin",
@@ -71,6 +72,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "control",
             "hooks",
             "namespace",
+            "notify",
             "proxy",
             "rollout",
             "time",
@@ -125,6 +127,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "journal",
             "machine",
             "metrics",
+            "notify",
             "proxy",
             "rollout",
             "systemd",

@@ -14,6 +14,7 @@ mod http_cache;
 mod journals;
 mod judge;
 mod memcached;
+mod notify;
 mod proxy;
 mod real_app;
 mod recovery;

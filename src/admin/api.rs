@@ -36,6 +36,47 @@ pub struct Status {
     /// The certificates that clients are shown, and those that are ordered.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
+    /// Those who are told what happens.
+    #[serde(default)]
+    pub notifications: Vec<NotificationStatus>,
+}
+
+/// One who is told what happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NotificationStatus {
+    /// Its name.
+    pub name: String,
+    /// `webhook`, `mail` or `alertmanager`.
+    pub kind: String,
+    /// Messages that arrived since the program started.
+    pub sent: u64,
+    /// Tries that failed.
+    pub failed: u64,
+    /// Events that were given up.
+    pub dropped: u64,
+    /// Events that wait to be told.
+    pub waiting: u64,
+    /// Why it is not reached; none: it is.
+    pub trouble: Option<String>,
+    /// Since when it is not.
+    #[schema(value_type = Option<u64>)]
+    pub since: Option<Timestamp>,
+}
+
+/// What came of a test message to one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NotificationTest {
+    /// The target.
+    pub name: String,
+    /// Why it did not arrive; none: it did.
+    pub trouble: Option<String>,
+}
+
+/// What came of test messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NotificationTests {
+    /// By target, in the order of the file.
+    pub targets: Vec<NotificationTest>,
 }
 
 /// A certificate of a listener.
@@ -446,6 +487,7 @@ impl Status {
                 .iter()
                 .map(|standing| CertificateStatus::of(standing, view.at))
                 .collect(),
+            notifications: Vec::new(),
         }
     }
 

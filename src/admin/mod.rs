@@ -6,6 +6,7 @@ pub mod api;
 mod caches;
 mod commands;
 mod guard;
+mod notifications;
 mod preflight;
 mod private;
 mod routes;
@@ -34,6 +35,7 @@ use crate::metrics::exposition::Reloads;
 use crate::tls::Keyring;
 pub use answers::{HttpCaches, Which};
 pub use caches::Caches;
+pub use notifications::Notifications;
 pub use preflight::Preflight;
 pub use routes::openapi;
 pub use tokens::{Login, Role, Secret, SecretError, Token, TokenError, TokenFile, Tokens};
@@ -87,6 +89,8 @@ pub struct Program {
     pub caches: Caches,
     /// The caches of answers.
     pub http_caches: HttpCaches,
+    /// Those who are told what happens.
+    pub notifications: Notifications,
     /// The checks before a rollout.
     pub preflight: Preflight,
     /// What keeps the program from serving, such as a listener that is not bound; empty: nothing.
@@ -143,6 +147,7 @@ struct Admin {
     keyring: Arc<Keyring>,
     caches: Caches,
     http_caches: HttpCaches,
+    notifications: Notifications,
     preflight: Preflight,
     not_ready: watch::Receiver<Vec<String>>,
     /// The last text of `/metrics`, and when it was made.
@@ -152,7 +157,7 @@ struct Admin {
 impl Admin {
     fn new(program: Program) -> (Self, Tokens) {
         let Program { handle, register, tokens, reload, reloads, keyring, .. } = program;
-        let Program { caches, http_caches, preflight, not_ready, .. } = program;
+        let Program { caches, http_caches, notifications, preflight, not_ready, .. } = program;
         let admin = Self {
             handle,
             register,
@@ -161,6 +166,7 @@ impl Admin {
             keyring,
             caches,
             http_caches,
+            notifications,
             preflight,
             not_ready,
             scraped: Mutex::default(),

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::api::{Kind, Trouble};
 use super::guard::{self, Guard};
-use super::{Admin, answers, caches, commands, preflight, views};
+use super::{Admin, answers, caches, commands, notifications, preflight, views};
 
 /// What stands above the list.
 #[derive(OpenApi)]
@@ -59,6 +59,7 @@ fn changes() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(commands::reload))
         .routes(routes!(caches::empty))
         .routes(routes!(answers::purge))
+        .routes(routes!(notifications::test))
         .routes(routes!(preflight::preflight))
 }
 

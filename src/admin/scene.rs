@@ -29,6 +29,7 @@ pub(super) fn of<'a>(
         reloads,
         caches: caches.entries(),
         http_caches: http_caches.entries(),
+        deliveries: Vec::new(),
         tiers: view.tiers.iter().map(tier).collect(),
     }
 }

@@ -67,7 +67,8 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     } else {
         let view = admin.handle.view();
         let caches = (&*admin.caches.ledger, &admin.http_caches);
-        let scene = scene::of(&view, &admin.reloads, &admin.keyring, caches);
+        let mut scene = scene::of(&view, &admin.reloads, &admin.keyring, caches);
+        scene.deliveries = admin.notifications.ledger.entries();
         let text = exposition::render(&scene, &admin.register);
         *scraped = Some((Instant::now(), text.clone()));
         text
@@ -81,7 +82,9 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     responses((status = 200, description = "How things stand", body = Status))
 )]
 pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
-    Json(Status::of(&admin.handle.view(), &admin.keyring.certificates()))
+    let mut status = Status::of(&admin.handle.view(), &admin.keyring.certificates());
+    status.notifications = admin.notifications.status();
+    Json(status)
 }
 
 /// Which tier.

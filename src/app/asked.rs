@@ -1,16 +1,45 @@
-//! What the admin API asks of the rest of the program: the caches, and the checks before a rollout.
+//! What the admin API asks of the rest of the program: the caches, the checks before a rollout, and
+//! those who are told.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Reloading;
-use crate::admin::api::CacheStatus;
+use crate::admin::api::{CacheStatus, NotificationTest};
 use crate::admin::{self, Preflight};
+use crate::assembly::Weir;
 use crate::cache::http::HttpCaches;
 use crate::cache::{Caches, Surveyed};
+use crate::config::Config;
 use crate::hooks::Occasion;
 use crate::metrics::CacheEntry;
+use crate::notify::{self, Notifier};
+use crate::rollout::Actor;
 use crate::traffic::Version;
+
+/// Who tells others what happens.
+pub(super) fn notifier(config: &Config, weir: &Weir) -> Notifier {
+    let (views, shelf) = (weir.handle().watch(), weir.shelf().clone());
+    let keyring = Arc::clone(weir.certificates().keyring());
+    Notifier::start(config.notify.clone(), views, shelf, keyring)
+}
+
+/// Those who are told, as the admin shows them.
+pub(super) fn admin_notifications(notifier: &Arc<Notifier>) -> admin::Notifications {
+    let told = Arc::clone(notifier);
+    let test = move |name: Option<String>, by: Actor| {
+        let notifier = Arc::clone(&told);
+        async move {
+            let tested = notifier.test(name.as_deref(), by.as_str()).await;
+            tested.into_iter().map(notification_test).collect()
+        }
+    };
+    admin::Notifications::new(Arc::clone(notifier.ledger()), test)
+}
+
+fn notification_test(tested: notify::Tested) -> NotificationTest {
+    NotificationTest { name: tested.name, trouble: tested.trouble }
+}
 
 /// The caches as the admin shows them.
 pub(super) fn admin_caches(caches: &Arc<Caches>) -> admin::Caches {

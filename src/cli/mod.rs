@@ -6,6 +6,7 @@ mod client;
 mod find;
 mod follow;
 mod forecast;
+mod notify;
 mod orders;
 mod preflight;
 pub mod print;
@@ -23,8 +24,8 @@ use crate::traffic::TierName;
 use client::{Client, escaped};
 pub use find::usual_file;
 pub use verbs::{
-    Ask, CacheOrder, Common, Demo, Give, Line, Look, Named, Place, Run, See, Start, Token,
-    TokenPlace, Unproven, Verb,
+    Ask, CacheOrder, Common, Demo, Give, Line, Look, Named, NotifyOrder, Place, Run, See, Start,
+    Token, TokenPlace, Unproven, Verb,
 };
 
 /// Exit codes of `wait`; 1 is trouble and 2 usage, as everywhere.

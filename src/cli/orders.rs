@@ -29,6 +29,7 @@ pub(super) async fn give(give: Give) -> anyhow::Result<()> {
         Give::Adopt { tier, version, common } => {
             order(&Order::Adopt { tier, version }, &common, plain).await
         }
+        Give::Notify(order) => super::notify::notify(order).await,
         Give::Reload(look) => {
             let client = client(&look.place)?;
             let answer = client.post("/api/v1/reload", String::new(), plain).await;

@@ -41,7 +41,31 @@ pub(super) fn screen(status: &Status, address: &str) -> String {
         self::tier(&mut text, tier, status);
     }
     certificates(&mut text, status);
+    notifications(&mut text, status);
     text
+}
+
+/// Those who are to be told and are not reached.
+fn notifications(text: &mut String, status: &Status) {
+    let failing = status.notifications.iter().filter(|one| one.trouble.is_some());
+    for (place, one) in failing.enumerate() {
+        if place == 0 {
+            let _ = writeln!(text, "\n{BOLD}notifications{BOLD:#}");
+        }
+        let since =
+            one.since.map_or(String::new(), |at| format!(" since {}", moment(at, status.at)));
+        let trouble = one.trouble.as_deref().unwrap_or_default();
+        let waiting = match one.waiting {
+            0 => String::new(),
+            waiting => format!("; {} waiting", count(waiting, "event")),
+        };
+        let name = &one.name;
+        entry(
+            text,
+            "remark",
+            &format!("{WARN}{name} is not reached{since}: {trouble}{waiting}{WARN:#}"),
+        );
+    }
 }
 
 /// What people should hear of certificates, and when the first of them expires.

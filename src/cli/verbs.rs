@@ -283,6 +283,22 @@ pub enum Give {
     },
     /// Read the file again, without dropping a request
     Reload(Look),
+    /// Those who are told what happens
+    #[command(subcommand)]
+    Notify(NotifyOrder),
+}
+
+/// What can be done with those who are told.
+#[derive(Debug, Subcommand)]
+pub enum NotifyOrder {
+    /// Send a message that says that it is a test, and tell whether it arrived
+    Test {
+        /// Whom [default: all]
+        name: Option<String>,
+        /// How to ask.
+        #[command(flatten)]
+        look: Look,
+    },
 }
 
 /// What looks at the running program.

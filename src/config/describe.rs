@@ -14,6 +14,7 @@ use super::{AcmeConfig, Config, LogFormat, MemoryLimit, RolloutConfig, RunbookCo
 use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
 use crate::cache::{Cache, Invalidate, Mode, Server};
 use crate::namespace::redis::Credentials;
+use crate::notify;
 use crate::proxy::UpstreamClient;
 use crate::rollout::runbook::Action;
 use crate::rollout::{CacheFacts, OnRollback, Stage, Stages};
@@ -85,6 +86,7 @@ pub(super) fn entries(config: &Config) -> Entries {
     page.put("secrets", list(&config.log.secrets));
     rollout(&mut page, &config.rollout);
     runbook(&mut page, &config.runbook);
+    notify(&mut page, &config.notify);
     for listener in config.tiers.iter().map(|tier| &*tier.tier.listener) {
         describe_listener(&mut page, listener);
     }
@@ -195,6 +197,63 @@ fn runbook(page: &mut Page<'_>, runbook: &RunbookConfig) {
         page.put_duration("retry_after", step.retry_after);
         page.put("on_interrupt", step.on_interrupt.name());
         page.put("on_failure", step.on_failure.name());
+    }
+}
+
+fn notify(page: &mut Page<'_>, notify: &notify::Settings) {
+    for target in &notify.targets {
+        let path = format!("notify.{}", target.name);
+        page.turn(&keys::NOTIFY, path.as_str());
+        page.put_some("events", target.events.as_ref().map(list));
+        page.put_some("tiers", target.tiers.as_ref().map(list));
+        page.put_duration("retry_for", target.retry_for);
+        page.put_duration("timeout", target.timeout);
+        match &target.way {
+            notify::Way::Mail(mail) => {
+                page.turn(&keys::NOTIFY_MAIL, format!("{path}.mail"));
+                page.put("server", format!("{}:{}", mail.host, mail.port));
+                page.put("tls", mail.encryption.name());
+                page.put_some("user", mail.login.as_ref().map(|(user, _)| user));
+                page.put_some("password", mail.login.as_ref().map(|(_, password)| password));
+                page.put("from", &mail.from);
+                page.put("to", list(&mail.to));
+                put_ca(page, &mail.tls);
+            }
+            notify::Way::Webhook(hook) => {
+                page.turn(&keys::NOTIFY_WEBHOOK, format!("{path}.webhook"));
+                page.put("url", confidential(&hook.url));
+                page.put("template", hook.template.name());
+                page.put_some("secret", hook.secret.as_ref());
+                for (name, value) in &hook.headers {
+                    page.put_under("headers", name, confidential(value));
+                }
+                put_ca(page, &hook.tls);
+            }
+        }
+    }
+    if let Some(alertmanager) = &notify.alertmanager {
+        page.turn(&keys::ALERTMANAGER, "alertmanager");
+        page.put("url", &alertmanager.url);
+        page.put("matchers", list(&alertmanager.matchers));
+        page.put("created_by", &alertmanager.created_by);
+        page.put_some("authorization", alertmanager.authorization.as_ref());
+        put_ca(page, &alertmanager.tls);
+    }
+}
+
+/// A secret of the file as the beginning of its digest, so that another one is seen.
+fn confidential(value: &notify::Confidential) -> String {
+    match value {
+        notify::Confidential::Plain(text) => {
+            format!("{SECRET} {}", fingerprint(&[text.as_bytes().into()]))
+        }
+        kept @ (notify::Confidential::Env(_) | notify::Confidential::File(_)) => kept.to_string(),
+    }
+}
+
+fn put_ca(page: &mut Page<'_>, tls: &ClientTls) {
+    if let Trust::Only(ca) = &tls.trust {
+        page.put("ca", fingerprint(ca));
     }
 }
 

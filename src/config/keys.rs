@@ -4,6 +4,7 @@
 mod cache;
 mod caching;
 mod list;
+mod notify;
 mod rollouts;
 mod runbook;
 mod tls;
@@ -15,6 +16,7 @@ pub(super) use list::{
     ADMIN, HEALTH, LIMITS, LISTENER, LOG, PREVIEW, PROXY, RELEASE, ROOT, ROUTE, STATE, STICKY,
     TIER, TIMEOUTS, WARM,
 };
+pub(super) use notify::{ALERTMANAGER, NOTIFY, NOTIFY_MAIL, NOTIFY_WEBHOOK};
 pub(super) use rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
 pub(super) use runbook::{PREFLIGHT, STEP, STEP_CHECK, STEP_HTTP};
 pub(super) use tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};

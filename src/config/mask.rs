@@ -15,6 +15,7 @@ const OPEN_KEYS: &[&str] = &["header", "cookie", "secret_file"];
 pub(super) fn masked(text: &str, table: &DeTable<'_>) -> String {
     let mut spans = written(text);
     spans.extend(in_urls(text));
+    spans.extend(in_hooks(text));
     in_table(table, &mut spans);
     let mut bytes = text.as_bytes().to_vec();
     for span in spans {
@@ -37,11 +38,23 @@ fn in_urls(text: &str) -> Vec<Range<usize>> {
     text.match_indices("://").filter_map(span).collect()
 }
 
+/// The paths of webhooks: whoever knows that of a chat can write there.
+fn in_hooks(text: &str) -> Vec<Range<usize>> {
+    let span = |(at, mark): (usize, &str)| {
+        let start = at + mark.len();
+        let end = text[start..].find(['"', '\'', '\n', '\r']).unwrap_or(text.len() - start);
+        let url = &text[start..start + end];
+        let path = url.find('/').filter(|_| url.contains("hook"))?;
+        Some(start + path + 1..start + end)
+    };
+    text.match_indices("://").filter_map(span).collect()
+}
+
 /// Values of `secret` as far as the parser understood the file.
 fn in_table(table: &DeTable<'_>, spans: &mut Vec<Range<usize>>) {
     for (key, value) in table {
         match key.get_ref().as_ref() {
-            "secret" => spans.push(value.span()),
+            "secret" | "password" => spans.push(value.span()),
             "preview" => in_preview(value, spans),
             "headers" => in_headers(value, spans),
             "run" => in_command(value, spans),

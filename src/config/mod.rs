@@ -22,6 +22,7 @@ mod keys;
 mod kinds;
 mod listener;
 mod mask;
+mod notify;
 mod preview;
 mod program;
 mod reader;
@@ -59,6 +60,7 @@ use crate::traffic::{Address, ClientTls, Tier, Version};
 use cache::CacheDraft;
 use diagnostic::Source;
 use listener::ListenerDraft;
+use notify::NotifyDraft;
 use reader::Reader;
 use runbook::RunbookDraft;
 use section::Section;
@@ -100,6 +102,8 @@ pub struct Config {
     pub rollout: RolloutConfig,
     /// What is done beside the weights.
     pub runbook: RunbookConfig,
+    /// Who is told what happens.
+    pub notify: crate::notify::Settings,
     /// What is allowed and rarely meant, in the order of the lines.
     pub warnings: Vec<Diagnostic>,
 }
@@ -330,8 +334,10 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let caches: Vec<CacheDraft> =
         sections.into_iter().map(|section| CacheDraft::read(section, base)).collect();
     let runbook = RunbookDraft::read(&mut root, base);
+    let notify = NotifyDraft::read(&mut root, base);
     root.finish();
     runbook.check(reader, &drafts, &rollout.stages);
+    notify.check(reader, &drafts);
     cache::check(reader, &caches, &drafts, &proxy, admin.listen);
     check::tiers(reader, &drafts, admin.listen, admin_span.as_ref());
     let lives = caches.iter().filter_map(CacheDraft::life).collect();
@@ -357,6 +363,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         lives,
         rollout,
         runbook,
+        notify: notify.finish(),
         warnings,
     })
 }

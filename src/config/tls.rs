@@ -271,6 +271,13 @@ pub(super) fn client(
     encrypted.then(|| Arc::new(tls))
 }
 
+/// Who is believed of those who are told: the authorities of `ca`, or those of this machine.
+pub(super) fn trusted(section: &mut Section<'_>, base: &Path) -> Arc<ClientTls> {
+    let ca = pem(section, "ca", base, tls::authorities);
+    let trust = ca.map_or(Trust::System, |(ca, _)| Trust::Only(ca.value));
+    Arc::new(ClientTls { name: None, trust, certificate: None })
+}
+
 /// A name that a certificate can be for: of a host, or an IP address.
 fn server_name(text: &str) -> Result<String, Mistake> {
     if rustls::pki_types::ServerName::try_from(text).is_err() {

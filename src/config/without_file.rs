@@ -115,6 +115,7 @@ pub fn without_file(
         lives: Vec::new(),
         rollout,
         runbook: RunbookConfig::default(),
+        notify: crate::notify::Settings::default(),
         warnings: Vec::new(),
     })
 }

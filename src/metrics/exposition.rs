@@ -13,8 +13,9 @@ use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recor
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::{
-    Attempts, BUCKETS, CacheEntry, Displaced, Fallthrough, Flood, Handshake, HealthState,
-    HttpCacheEntry, Register, Shown, Slow, TrackShown, UpstreamShown, bucket_edges, http_caches,
+    Attempts, BUCKETS, CacheEntry, DeliveryEntry, Displaced, Fallthrough, Flood, Handshake,
+    HealthState, HttpCacheEntry, Register, Shown, Slow, TrackShown, UpstreamShown, bucket_edges,
+    deliveries, http_caches,
 };
 use crate::analysis::{Report, Verdict};
 use crate::time::Timestamp;
@@ -82,6 +83,8 @@ pub struct Scene<'a> {
     pub caches: Vec<CacheEntry>,
     /// The caches of answers.
     pub http_caches: Vec<HttpCacheEntry>,
+    /// Those who are told what happens.
+    pub deliveries: Vec<DeliveryEntry>,
     /// The tiers.
     pub tiers: Vec<TierScene<'a>>,
 }
@@ -129,6 +132,7 @@ pub fn render(scene: &Scene<'_>, register: &Register) -> String {
         program(scene, register);
         scene.caches.iter().for_each(cache);
         scene.http_caches.iter().for_each(http_caches::expose);
+        scene.deliveries.iter().for_each(deliveries::expose);
         for tier in &scene.tiers {
             self::tier(tier, register);
             for release in &tier.releases {
@@ -420,6 +424,7 @@ fn describe() {
     describe_clients();
     describe_caches();
     http_caches::describe();
+    deliveries::describe();
     describe_gauge!("weir_build_info", "1, with the version of Weir");
     describe_gauge!("weir_start_timestamp_seconds", "When the program started");
     describe_gauge!("weir_memory_bytes", "Memory in use");
@@ -575,6 +580,7 @@ mod tests {
             reloads: &reloads,
             caches: vec![],
             http_caches: vec![],
+            deliveries: vec![],
             tiers: vec![tier],
         };
         render(&scene, register)

@@ -1,6 +1,7 @@
 //! Counts: the data wing writes them, the control wing reads them.
 
 mod caches;
+mod deliveries;
 pub mod exposition;
 mod http_caches;
 pub mod keys;
@@ -13,6 +14,7 @@ mod tiers;
 mod upstream;
 
 pub use caches::{CacheCounts, CacheEntry, CacheLedger};
+pub use deliveries::{DeliveryCounts, DeliveryEntry, DeliveryLedger, Trouble};
 pub use http_caches::{HttpCacheCounts, HttpCacheEntry};
 pub use latency::{BUCKETS, bucket_edges};
 pub use memory::MemoryCells;

@@ -6,6 +6,7 @@
 mod caches;
 mod command;
 mod event;
+mod names;
 mod plan;
 pub mod runbook;
 mod sentence;
@@ -18,6 +19,7 @@ pub use command::{
     TierFacts,
 };
 pub use event::{Adoption, Blame, Cause, Change, Direction, Emptying, Event, RolloutId};
+pub use names::event_names;
 pub use plan::{Plan, PlanError, STAGES_MAX, Stage, Stages};
 pub use state::{Fate, Known, Outcome, Receding, Rollout, State, Tier};
 pub use step::{ROLLBACK_OVER_MAX, step};

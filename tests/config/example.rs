@@ -231,6 +231,10 @@ fn the_defaults_that_are_written_are_the_defaults() {
             "[step.http]",
             "[step.check]",
             "[preflight]",
+            "[[notify]]",
+            "[notify.webhook]",
+            "[notify.mail]",
+            "[alertmanager]",
         ];
         if special.contains(&section.title) {
             continue;

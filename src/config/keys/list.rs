@@ -2,6 +2,7 @@
 
 use super::cache::CACHE;
 use super::caching::CACHING;
+use super::notify::{ALERTMANAGER, NOTIFY, NOTIFY_MAIL, NOTIFY_WEBHOOK};
 use super::rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
 use super::runbook::{PREFLIGHT, STEP, STEP_CHECK, STEP_HTTP};
 use super::tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
@@ -52,6 +53,10 @@ pub const SECTIONS: &[&Keys] = &[
     &STEP_HTTP,
     &STEP_CHECK,
     &PREFLIGHT,
+    &NOTIFY,
+    &NOTIFY_WEBHOOK,
+    &NOTIFY_MAIL,
+    &ALERTMANAGER,
 ];
 
 pub const ROOT: Keys = Keys {
@@ -80,6 +85,14 @@ pub const ROOT: Keys = Keys {
             "",
             Live,
             "Ready-made checks before a rollout; with this table a rollout begins with them.",
+        ),
+        key("notify", "list of tables", "", Live, "Who is told what happens."),
+        key(
+            "alertmanager",
+            "table",
+            "",
+            Live,
+            "Where alerts are silenced while a rollout is open.",
         ),
     ],
 };

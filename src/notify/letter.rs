@@ -1,0 +1,244 @@
+//! What is told next: one event, or many that could not be told in time, in one message.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::settings::Target;
+use crate::journal::{Record, Seq};
+use crate::rollout::{Change, Event};
+use crate::time::Timestamp;
+
+/// Events that wait longer than this are told together: who was not reached for hours is not
+/// flooded afterwards.
+const TOGETHER_AFTER: Duration = Duration::from_mins(5);
+
+/// Sentences of one message; the journal has the others.
+const SENTENCES_MAX: usize = 20;
+
+/// A message.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Letter {
+    /// By which a receiver knows one that it had before.
+    pub(super) id: String,
+    /// The place of the last record that it tells of; how far its target is told once it arrived.
+    pub(super) last: Seq,
+    /// What it tells of, oldest first, without secrets; of a test nothing.
+    pub(super) records: Vec<Record>,
+    /// Events that were given up before it.
+    pub(super) lost: u64,
+    /// Who ordered it, if it is a test.
+    pub(super) test: Option<String>,
+}
+
+/// What follows from the records for a target that was told up to a place.
+#[derive(Debug, Default)]
+pub(super) struct Post {
+    /// What is told next.
+    pub(super) letter: Option<Letter>,
+    /// Events that wait.
+    pub(super) waiting: u64,
+    /// How far nothing has to be told.
+    pub(super) until: Seq,
+}
+
+/// The name of a kind of event, as the journal writes it.
+pub(super) fn kind(change: &Change) -> String {
+    match serde_json::to_value(change) {
+        Ok(serde_json::Value::String(name)) => name,
+        Ok(serde_json::Value::Object(fields)) => fields.keys().next().cloned().unwrap_or_default(),
+        Ok(_) | Err(_) => String::new(),
+    }
+}
+
+impl Post {
+    /// For `target`, which was told up to `told`, and for which `lost` events were given up.
+    pub(super) fn of(
+        target: &Target,
+        records: &[Record],
+        (told, lost): (Seq, u64),
+        now: Timestamp,
+    ) -> Self {
+        let from = records.partition_point(|record| record.seq <= told);
+        // From the last that was told on, if it is still shown.
+        let shown = from.saturating_sub(1);
+        let rows = &in_a_row(&records[shown..])[from - shown..];
+        let until = rows.last().map_or(told, |record| record.seq);
+        let hears = |record: &&Record| target.hears(&record.event, &kind(&record.event.change));
+        let waiting: Vec<&Record> = rows.iter().filter(hears).collect();
+        let Some(first) = waiting.first() else {
+            return Self { letter: None, waiting: 0, until };
+        };
+        let late = now.since(first.event.at) > TOGETHER_AFTER;
+        let told_now = if late { waiting.as_slice() } else { &waiting[..1] };
+        let last = told_now.last().map_or(told, |record| record.seq);
+        let records = told_now
+            .iter()
+            .map(|record| Record { seq: record.seq, event: record.event.without_secret() });
+        let records: Vec<Record> = records.collect();
+        let id = format!("weir-{}-{}-{last}", target.name, first.event.at.millis());
+        let letter = Some(Letter { id, last, records, lost, test: None });
+        let before = first.seq.saturating_sub(1).max(told);
+        Self { letter, waiting: waiting.len() as u64, until: before }
+    }
+}
+
+/// What lowers gets its number late: records behind a gap wait until it is filled.
+fn in_a_row(records: &[Record]) -> &[Record] {
+    let gap = records.windows(2).position(|pair| pair[1].seq != pair[0].seq + 1);
+    &records[..gap.map_or(records.len(), |at| at + 1)]
+}
+
+impl Letter {
+    /// A message that only says that messages arrive.
+    pub(super) fn test(by: &str) -> Self {
+        let (id, records) = (format!("weir-test-{}", rand::random::<u64>()), Vec::new());
+        Self { id, last: 0, records, lost: 0, test: Some(by.to_owned()) }
+    }
+
+    /// The event, where it tells of one alone.
+    pub(super) fn event(&self) -> Option<&Event> {
+        match self.records.as_slice() {
+            [one] => Some(&one.event),
+            _ => None,
+        }
+    }
+
+    /// The name of its kind of event; `digest` for several, `test`.
+    pub(super) fn kind(&self) -> String {
+        match (self.event(), &self.test) {
+            (Some(event), _) => kind(&event.change),
+            (None, Some(_)) => "test".into(),
+            (None, None) => "digest".into(),
+        }
+    }
+
+    /// One line.
+    pub(super) fn headline(&self) -> String {
+        if let Some(by) = &self.test {
+            return format!("weir: a test ordered by {by}; nothing happened");
+        }
+        match (self.event(), self.records.first(), self.records.last()) {
+            (None, Some(first), Some(last)) => format!(
+                "weir: {} events between {} and {}",
+                self.records.len(),
+                moment(first.event.at),
+                moment(last.event.at)
+            ),
+            (Some(event), _, _) => event.sentence(),
+            (None, _, _) => "weir: nothing happened".into(),
+        }
+    }
+
+    /// All that it says.
+    pub(super) fn text(&self) -> String {
+        let mut text = self.headline();
+        if self.event().is_none() {
+            let more = self.records.len().saturating_sub(SENTENCES_MAX);
+            if more > 0 {
+                let _ = write!(text, "\n- {more} earlier ones, which `weir log` has");
+            }
+            for record in &self.records[more..] {
+                let (at, sentence) = (moment(record.event.at), record.event.sentence());
+                let _ = write!(text, "\n- {at} {sentence}");
+            }
+        }
+        if self.lost > 0 {
+            let _ = write!(
+                text,
+                "\n({} events before could not be told here; `weir log` has them)",
+                self.lost
+            );
+        }
+        text
+    }
+
+    /// When it happened; the last, where it tells of several.
+    pub(super) fn at(&self) -> Option<Timestamp> {
+        self.records.last().map(|record| record.event.at)
+    }
+}
+
+/// A time with its zone, for machines and people alike: `2026-03-01T03:12:00+01:00`.
+pub(super) fn moment(at: Timestamp) -> String {
+    let milliseconds = i64::try_from(at.millis()).unwrap_or(i64::MAX);
+    let at = jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(jiff::Timestamp::MAX);
+    at.to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::notify::{Confidential, Template, Way, Webhook};
+
+    fn records() -> Vec<Record> {
+        let lines = include_str!("../../tests/journals/0.1.jsonl").lines();
+        lines.take(29).map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn target(events: Option<&[&str]>, tiers: Option<&[&str]>) -> Target {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Target {
+            name: "chat".into(),
+            way: Way::Webhook(Webhook {
+                url: Confidential::Plain("http://127.0.0.1:9/".into()),
+                template: Template::Json,
+                secret: None,
+                headers: vec![],
+                tls: std::sync::Arc::default(),
+            }),
+            events: events.map(names),
+            tiers: tiers.map(|tiers| tiers.iter().map(|tier| tier.parse().unwrap()).collect()),
+            retry_for: Duration::from_hours(24),
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    #[test]
+    fn events_are_told_one_by_one_and_together_where_they_waited_long() {
+        let (records, target) = (records(), target(None, None));
+        let now = records[1].event.at;
+        let post = Post::of(&target, &records[..2], (0, 0), now);
+        let letter = post.letter.unwrap();
+        assert_eq!((letter.last, post.waiting, letter.kind().as_str()), (1, 2, "adopted"));
+        assert_eq!(letter.text(), records[0].event.sentence());
+        let later = now.plus(Duration::from_hours(1));
+        let letter = Post::of(&target, &records, (1, 3), later).letter.unwrap();
+        assert_eq!((letter.last, letter.kind().as_str()), (29, "digest"));
+        let text = letter.text();
+        assert!(text.starts_with("weir: 28 events between 2026-"), "{text}");
+        assert!(text.contains("- 8 earlier ones") && text.contains("3 events before"), "{text}");
+        assert_eq!(text.lines().count(), 23);
+        assert!(!format!("{letter:?}").contains("6120736563726574"), "no salt");
+    }
+
+    #[test]
+    fn a_target_hears_of_its_events_and_tiers_only_and_what_it_does_not_hear_is_passed() {
+        let records = records();
+        let now = records[0].event.at;
+        let rolled = target(Some(&["rolled_back"]), Some(&["web"]));
+        let post = Post::of(&rolled, &records, (0, 0), now);
+        let letter = post.letter.unwrap();
+        assert_eq!((letter.last, post.until), (15, 14), "the roll back of api is not its own");
+        let post = Post::of(&rolled, &records[..8], (0, 0), now);
+        assert!(post.letter.is_none());
+        assert_eq!(post.until, 8);
+    }
+
+    #[test]
+    fn a_record_that_gets_its_number_late_is_waited_for() {
+        let mut records = records();
+        let late = records.remove(4);
+        let all = target(None, None);
+        let post = Post::of(&all, &records, (4, 0), late.event.at);
+        assert!(post.letter.is_none(), "5 comes before 6");
+        // What is not shown any more is gone for good.
+        let post = Post::of(&all, &records[4..], (4, 0), late.event.at);
+        assert_eq!(post.letter.unwrap().last, 6);
+        let post = Post::of(&all, &records, (3, 0), late.event.at);
+        assert_eq!((post.letter.unwrap().last, post.waiting), (4, 1));
+    }
+}
