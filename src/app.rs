@@ -294,6 +294,7 @@ impl Api {
             caches: admin_caches(&reloading.caches),
             http_caches: admin_http_caches(weir.http_caches()),
             notifications: admin_notifications(&reloading.notifier),
+            shelf: weir.shelf().clone(),
             preflight: admin_preflight(reloading),
             not_ready: weir.unbound(),
         };

@@ -17,6 +17,7 @@ pub mod inherited;
 pub mod journal;
 pub mod machine;
 pub mod metrics;
+pub mod report;
 pub mod systemd;
 pub mod tls;
 

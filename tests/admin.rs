@@ -144,6 +144,7 @@ impl Api {
                     http_caches: admin::HttpCaches::new(answers, |_| 5),
                     preflight: admin::Preflight::new(async |_| Err("no such version".into())),
                     notifications: admin::Notifications::new(told(), |_, _| async { vec![] }),
+                    shelf: Journal::memory().shelf(),
                     not_ready: is_not_ready,
                 };
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();

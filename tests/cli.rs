@@ -205,8 +205,9 @@ fn a_night_on_the_command_line() {
     assert_eq!(again.status.code(), Some(1));
     let trouble: Value = serde_json::from_str(&out(&again)).unwrap();
     assert_eq!(trouble["kind"], "refused");
-    let log = program.say(&["log", "-n", "1"]);
+    let log = program.say(&["log", "-n", "2"]);
     assert!(log.contains("operator") && log.contains("enough"), "{log}");
+    assert!(log.contains("`start version=1.1.0` by operator was refused"), "{log}");
 
     let bad = file.replace("stable", "stabel");
     program.write_file(&bad);

@@ -19,6 +19,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("machine", &[]),
     ("metrics", &["analysis", "namespace", "time", "traffic"]),
     ("inherited", &["traffic"]),
+    ("report", &["journal", "rollout", "time", "traffic"]),
     ("systemd", &["inherited"]),
     ("tls", &["clock", "time", "traffic"]),
     ("hooks", &["clock", "rollout", "time", "tls", "traffic"]),
@@ -56,6 +57,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "journal",
             "metrics",
             "namespace",
+            "report",
             "rollout",
             "time",
             "tls",
@@ -83,8 +85,8 @@ const PLAN: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "admin", "analysis", "config", "control", "hooks", "machine", "rollout", "time", "tls",
-            "traffic",
+            "admin", "analysis", "clock", "config", "control", "hooks", "journal", "machine",
+            "report", "rollout", "time", "tls", "traffic",
         ],
     ),
     ("handover", &["control", "inherited", "rollout", "traffic"]),

@@ -20,6 +20,7 @@ mod real_app;
 mod recovery;
 mod redis;
 mod reload;
+mod report;
 mod rollouts;
 mod runbook;
 mod simulation;

@@ -168,8 +168,8 @@ fn chats_get_their_own_shape_and_a_test_message_says_that_it_is_one() {
         hook.letters().iter().map(wanted).collect::<Vec<_>>()
     };
     wait("the first event", || (slack.tries() > 1 && own.tries() > 1).then_some(()));
-    let test = "weir: a test ordered by operator; nothing happened";
-    assert!(text(&slack, "text").contains(&test.to_owned()), "{:?}", text(&slack, "text"));
+    let wanted = "weir: a test ordered by operator; nothing happened";
+    assert!(text(&slack, "text").contains(&wanted.to_owned()), "{:?}", text(&slack, "text"));
     assert!(text(&own, "m").contains(&"adopted: weir".to_owned()), "{:?}", text(&own, "m"));
     own.answers(404);
     let failed = world.program.ask(&["notify", "test", "own"]);

@@ -9,6 +9,7 @@ mod guard;
 mod notifications;
 mod preflight;
 mod private;
+mod reports;
 mod routes;
 mod scene;
 mod tokens;
@@ -30,6 +31,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError};
+use crate::journal::Shelf;
 use crate::metrics::Register;
 use crate::metrics::exposition::Reloads;
 use crate::tls::Keyring;
@@ -91,6 +93,8 @@ pub struct Program {
     pub http_caches: HttpCaches,
     /// Those who are told what happens.
     pub notifications: Notifications,
+    /// What is kept beside the events.
+    pub shelf: Shelf,
     /// The checks before a rollout.
     pub preflight: Preflight,
     /// What keeps the program from serving, such as a listener that is not bound; empty: nothing.
@@ -148,6 +152,7 @@ struct Admin {
     caches: Caches,
     http_caches: HttpCaches,
     notifications: Notifications,
+    shelf: Shelf,
     preflight: Preflight,
     not_ready: watch::Receiver<Vec<String>>,
     /// The last text of `/metrics`, and when it was made.
@@ -157,7 +162,8 @@ struct Admin {
 impl Admin {
     fn new(program: Program) -> (Self, Tokens) {
         let Program { handle, register, tokens, reload, reloads, keyring, .. } = program;
-        let Program { caches, http_caches, notifications, preflight, not_ready, .. } = program;
+        let Program { caches, http_caches, notifications, preflight, shelf, not_ready, .. } =
+            program;
         let admin = Self {
             handle,
             register,
@@ -167,6 +173,7 @@ impl Admin {
             caches,
             http_caches,
             notifications,
+            shelf,
             preflight,
             not_ready,
             scraped: Mutex::default(),

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::api::{Kind, Trouble};
 use super::guard::{self, Guard};
-use super::{Admin, answers, caches, commands, notifications, preflight, views};
+use super::{Admin, answers, caches, commands, notifications, preflight, reports, views};
 
 /// What stands above the list.
 #[derive(OpenApi)]
@@ -49,6 +49,7 @@ fn reads() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(views::status))
         .routes(routes!(views::explain))
         .routes(routes!(views::log))
+        .routes(routes!(reports::report))
         .routes(routes!(caches::caches))
         .routes(routes!(description))
 }

@@ -193,6 +193,7 @@ fn end(change: &Change) -> Option<u8> {
         | Change::Moved { .. }
         | Change::Paused
         | Change::Reanalysed { .. }
+        | Change::Refused { .. }
         | Change::Replanned { .. }
         | Change::Resumed
         | Change::Started { .. }

@@ -11,6 +11,7 @@ mod orders;
 mod preflight;
 pub mod print;
 mod replay;
+mod report;
 mod screen;
 mod secrets;
 mod verbs;
@@ -81,6 +82,9 @@ async fn see(see: See) -> anyhow::Result<u8> {
         See::Explain { tier, look } => explain(tier.as_ref(), &look).await?,
         See::Cache { order, look } => caches::cache(order, &look).await?,
         See::Log { newest, follow, look } => log(newest, follow, &look).await?,
+        See::Report { rollout, format, journal, place } => {
+            report::report(rollout, format, journal.as_deref(), &place).await?;
+        }
     }
     Ok(0)
 }

@@ -349,6 +349,20 @@ pub enum See {
         #[command(flatten)]
         look: Look,
     },
+    /// The document afterwards: what was planned, what happened, by whom and why
+    Report {
+        /// The number of the rollout [default: the newest]
+        rollout: Option<u64>,
+        /// How it is written
+        #[arg(long, value_name = "FORMAT", default_value = "md")]
+        format: ReportFormat,
+        /// From the journal of a program that is stopped
+        #[arg(long, value_name = "FILE")]
+        journal: Option<PathBuf>,
+        /// Where the program is.
+        #[command(flatten)]
+        place: Place,
+    },
     /// The journal: what happened, when, by whom and why
     Log {
         /// This many of the newest records
@@ -361,6 +375,17 @@ pub enum See {
         #[command(flatten)]
         look: Look,
     },
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// One file for a browser or a printer.
+    Html,
+    /// For programs.
+    Json,
+    /// Markdown.
+    Md,
 }
 
 /// What can be done with a cache.

@@ -5,8 +5,6 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use toml::de::DeValue;
-
 use super::diagnostic::{Code, Level};
 use super::keys;
 use super::program::path;
@@ -199,10 +197,8 @@ fn headers(section: &mut Section<'_>, base: &Path) -> Vec<(String, Confidential)
         let mut headers = Vec::new();
         for (name, value) in table {
             let name = name.get_ref().as_ref();
-            let text = match value.get_ref() {
-                DeValue::String(text) => text.as_ref(),
-                _ => return Err(Mistake::new(format!("the value of {name} is no text"), help)),
-            };
+            let no_text = || Mistake::new(format!("the value of {name} is no text"), help);
+            let text = value.get_ref().as_str().ok_or_else(no_text)?;
             let fits = http::HeaderName::try_from(name).is_ok()
                 && http::HeaderValue::try_from(text).is_ok();
             if !fits {

@@ -11,7 +11,9 @@ mod heard;
 mod observe;
 mod present;
 mod publish;
+mod refused;
 mod restore;
+mod sampled;
 mod settings;
 mod succession;
 mod tape;
@@ -25,7 +27,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
-use crate::journal::{Back, Batch, Evidence, Journal, JournalError, Record, Written};
+use crate::journal::{Back, Batch, Evidence, Journal, JournalError, Record, Shelf, Written};
 use crate::metrics::Register;
 use crate::rollout::{
     Change, Command, Direction, Event, Facts, Input, Order, Refusal, State, step,
@@ -39,6 +41,8 @@ pub use succession::{Heir, Lowered};
 pub use view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
 
 use handle::{Ask, Reply};
+use refused::Refusals;
+use sampled::Sampler;
 use succession::{Giving, Office};
 use tape::Tape;
 use watched::{Scene, Watched};
@@ -91,6 +95,9 @@ pub struct Control {
     kept: Instant,
     started: Timestamp,
     tape: Option<Tape>,
+    refusals: Refusals,
+    sampler: Sampler,
+    shelf: Shelf,
 }
 
 /// A raise on its way to the disk.
@@ -200,9 +207,10 @@ impl Control {
             *over = Some(Duration::ZERO);
         }
         let facts = self.facts(&self.settings, named_healthy);
-        let (order, input) = (command.order.clone(), Input::Command(command));
-        match self.decide(&input, &facts) {
+        let (order, asked) = (command.order.clone(), command.clone());
+        match self.decide(&Input::Command(command), &facts) {
             Err(refusal) => {
+                self.write_refusal(&asked, &refusal);
                 let _ = reply.send(Err(refusal.into()));
             }
             Ok(events) if events.is_empty() && self.is_retired() => {
@@ -214,6 +222,22 @@ impl Control {
             }
             Ok(events) => self.record(events, Then::Answer(reply)).await,
         }
+    }
+
+    /// Writes down that an order was refused. It changes nothing, so nothing waits for it.
+    fn write_refusal(&mut self, command: &Command, refusal: &Refusal) {
+        if self.giving.is_some() {
+            return;
+        }
+        let event = self.refusals.event(command, refusal, &self.state, clock::wall());
+        let Some(event) = event else { return };
+        let written = self.journal.append(Batch { events: vec![event], ..Batch::default() });
+        let confirmed = self.written.0.clone();
+        tokio::spawn(async move {
+            if let Ok(Ok(records)) = written.await {
+                let _ = confirmed.send(records);
+            }
+        });
     }
 
     fn is_retired(&self) -> bool {
@@ -422,6 +446,7 @@ impl Control {
 
     /// Lets the judges follow what happened.
     fn settle(&mut self, events: &[Event]) {
+        self.sample();
         for event in events {
             tracing::info!(tier = %event.place(), by = %event.by, "{}", event.sentence());
             let Some(name) = &event.tier else { continue };
@@ -433,6 +458,11 @@ impl Control {
                 tape.calibration(name, watched.history());
             }
         }
+    }
+
+    /// Counts on for the report: what the events before it ended, and what is a minute old.
+    fn sample(&mut self) {
+        self.sampler.look(&self.state, &self.register, clock::wall(), &self.shelf);
     }
 
     fn number(&mut self, records: Vec<Record>) {
@@ -466,6 +496,7 @@ impl Control {
         if self.kept.elapsed() >= KEEP_EVERY {
             self.kept = Instant::now();
             self.journal.keep(self.evidence());
+            self.sample();
             let _ = self.publish().await;
             self.show();
         }

@@ -54,6 +54,7 @@ impl Control {
                 tape.resume(tier, now);
             }
         }
+        let shelf = journal.shelf();
         let mut control = Self {
             state,
             settings,
@@ -74,6 +75,9 @@ impl Control {
             kept: Instant::now(),
             started: now,
             tape,
+            refusals: super::Refusals::default(),
+            sampler: super::Sampler::default(),
+            shelf,
         };
         control.boot(journal_lost, now);
         let views = control.views.subscribe();

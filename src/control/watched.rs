@@ -199,6 +199,7 @@ impl Watched {
             | Change::Moved { .. }
             | Change::Paused
             | Change::Receding { .. }
+            | Change::Refused { .. }
             | Change::Resumed
             | Change::WouldHaveRolledBack { .. } => {}
         }

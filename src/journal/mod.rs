@@ -4,6 +4,7 @@
 //! What raises waits for its append. What lowers is handed over with [`Journal::append_surely`]:
 //! it is tried again until it is written, before anything else.
 
+mod sample;
 mod shelf;
 mod sqlite;
 mod unwritable;
@@ -20,6 +21,7 @@ use crate::rollout::Event;
 use crate::time::Timestamp;
 use crate::traffic::TierName;
 
+pub use sample::Sample;
 pub use shelf::Shelf;
 pub use sqlite::{earlier, set_aside};
 
@@ -96,7 +98,7 @@ impl Journal {
     /// A journal that is gone with the process.
     pub fn memory() -> Self {
         let kept = Kept::default();
-        let writer = writer::Writer::start(writer::Store::Memory { seq: 0 }, &kept, None);
+        let writer = writer::Writer::start(writer::Store::memory(), &kept, None);
         Self { writer, path: None }
     }
 

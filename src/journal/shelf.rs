@@ -5,8 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Seq;
+use tokio::sync::oneshot;
+
+use super::sample::SAMPLES_WAITING_MAX;
 use super::writer::Shared;
+use super::{JournalError, Sample, Seq};
+use crate::rollout::RolloutId;
 
 /// Notes by name.
 pub(super) type Notes = BTreeMap<String, String>;
@@ -35,5 +39,26 @@ impl Shelf {
         queue.notes.insert(name.to_owned(), body.clone());
         queue.unwritten.insert(name.to_owned(), body);
         self.shared.work.notify_one();
+    }
+
+    /// Adds samples.
+    pub fn add(&self, samples: Vec<Sample>) {
+        let mut queue = self.shared.lock();
+        queue.samples.extend(samples);
+        let surplus = queue.samples.len().saturating_sub(SAMPLES_WAITING_MAX);
+        queue.samples.drain(..surplus);
+        self.shared.work.notify_one();
+    }
+
+    /// The samples of `rollout` that are kept, in order.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or is closed.
+    pub async fn samples(&self, rollout: RolloutId) -> Result<Vec<Sample>, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.lock().asked.push((rollout, reply));
+        self.shared.work.notify_one();
+        let answer = answer.await.map_err(|_| JournalError::Closed)?;
+        answer.map_err(JournalError::Write)
     }
 }

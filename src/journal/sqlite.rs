@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
+use super::sample::SAMPLES_MAX;
 use super::shelf::Notes;
-use super::{Batch, Evidence, JournalError, Kept, Record};
+use super::{Batch, Evidence, JournalError, Kept, Record, Sample};
 use crate::rollout::Event;
 use crate::time::Timestamp;
 
@@ -51,6 +52,12 @@ const LATER_TABLES: &str = "
         name TEXT PRIMARY KEY,
         body TEXT NOT NULL
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS samples (
+        place   INTEGER PRIMARY KEY,
+        rollout INTEGER NOT NULL,
+        body    TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS samples_by_rollout ON samples (rollout);
 ";
 
 /// Where a journal that can only be read is copied to, with its log, if `SQLite` cannot read it
@@ -92,6 +99,34 @@ impl Sqlite {
         }
         transaction.commit()?;
         Ok(records)
+    }
+
+    /// Appends samples and forgets the oldest, without waiting for the disk.
+    pub(super) fn write_samples(&mut self, samples: &[Sample]) -> Result<(), rusqlite::Error> {
+        self.connection.pragma_update(None, "synchronous", "NORMAL")?;
+        let transaction = self.connection.transaction()?;
+        for sample in samples {
+            let body = serde_json::to_string(sample)
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            transaction.execute(
+                "INSERT INTO samples (rollout, body) VALUES (?, ?)",
+                params![signed(sample.rollout), body],
+            )?;
+        }
+        transaction.execute(
+            "DELETE FROM samples WHERE place <= (SELECT max(place) FROM samples) - ?",
+            [SAMPLES_MAX],
+        )?;
+        transaction.commit()
+    }
+
+    /// The samples of `rollout`; those that a newer program wrote in another form are left out.
+    pub(super) fn samples(&self, rollout: u64) -> Result<Vec<Sample>, rusqlite::Error> {
+        let query = "SELECT body FROM samples WHERE rollout = ? ORDER BY place";
+        let mut rows = self.connection.prepare(query)?;
+        let bodies = rows.query_map([signed(rollout)], |row| row.get::<_, String>(0))?;
+        let bodies = bodies.collect::<Result<Vec<String>, _>>()?;
+        Ok(bodies.iter().filter_map(|body| serde_json::from_str(body).ok()).collect())
     }
 
     /// Replaces notes, without waiting for the disk, as with evidence.

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::sample::SAMPLES_WAITING_MAX;
 use super::shelf::{Notes, Shelf};
 use super::sqlite::{self, EvidenceByTier, Sqlite};
 use super::unwritable::Unwritable;
-use super::{Back, Batch, JournalError, Kept, Record, Seq, Written};
-use crate::rollout::Event;
+use super::{Back, Batch, JournalError, Kept, Record, Sample, Seq, Written};
+use crate::rollout::{Event, RolloutId};
 
 /// Raises that wait for the disk; the control loop hands over one at a time.
 const APPENDS_MAX: usize = 64;
@@ -28,6 +29,7 @@ const WRITER_CLOSE_MAX: Duration = Duration::from_secs(5);
 pub(super) enum Store {
     Memory {
         seq: Seq,
+        samples: Vec<Sample>,
     },
     Sqlite(Sqlite),
     Unwritable(Unwritable),
@@ -49,7 +51,7 @@ impl Store {
 
     fn write(&mut self, batch: &Batch) -> Result<Vec<Record>, String> {
         match self {
-            Self::Memory { seq } => {
+            Self::Memory { seq, .. } => {
                 let next = |event: &Event| {
                     *seq += 1;
                     Record { seq: *seq, event: event.clone() }
@@ -62,6 +64,43 @@ impl Store {
                 self.write(batch)
             }
             Self::Away => Err("another process has it".into()),
+        }
+    }
+
+    /// A journal that is gone with the process.
+    pub(super) const fn memory() -> Self {
+        Self::Memory { seq: 0, samples: Vec::new() }
+    }
+
+    fn write_samples(&mut self, more: Vec<Sample>) -> Result<(), String> {
+        match self {
+            Self::Memory { samples, .. } => {
+                samples.extend(more);
+                let surplus = samples.len().saturating_sub(SAMPLES_WAITING_MAX);
+                samples.drain(..surplus);
+                Ok(())
+            }
+            Self::Sqlite(sqlite) => {
+                sqlite.write_samples(&more).map_err(|error| sqlite::in_words(&error))
+            }
+            Self::Unwritable(journal) => {
+                *self = Self::Sqlite(journal.open_again()?);
+                self.write_samples(more)
+            }
+            Self::Away => Err("another process has it".into()),
+        }
+    }
+
+    fn samples(&self, rollout: RolloutId) -> Result<Vec<Sample>, String> {
+        match self {
+            Self::Memory { samples, .. } => {
+                Ok(samples.iter().filter(|one| one.rollout == rollout).cloned().collect())
+            }
+            Self::Sqlite(sqlite) => {
+                sqlite.samples(rollout).map_err(|error| sqlite::in_words(&error))
+            }
+            // A report without a picture is better than none.
+            Self::Unwritable(_) | Self::Away => Ok(Vec::new()),
         }
     }
 
@@ -111,6 +150,10 @@ pub(super) struct Queue {
     pub(super) notes: Notes,
     /// Those of them that are not written yet.
     pub(super) unwritten: Notes,
+    /// Samples that are not written yet.
+    pub(super) samples: Vec<Sample>,
+    /// Rollouts whose samples somebody waits for.
+    pub(super) asked: Vec<(RolloutId, SamplesReply)>,
     /// Since when the thread has been busy with one write, and how many events in it have
     /// happened already.
     busy: Option<(Instant, usize)>,
@@ -149,7 +192,7 @@ impl Writer {
     /// `path`: where the journal is opened again after it was given away.
     pub(super) fn start(store: Store, kept: &Kept, path: Option<PathBuf>) -> Self {
         let (failure, notes) = (store.failure(), kept.notes.clone());
-        let queue = Queue { failure, notes, ..Queue::default() };
+        let queue = Queue { notes, failure, ..Queue::default() };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new() });
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -229,11 +272,16 @@ impl Writer {
     }
 }
 
+/// The way back to whoever asked for samples.
+pub(super) type SamplesReply = oneshot::Sender<Result<Vec<Sample>, String>>;
+
 /// One piece of work.
 enum Work {
     Append(Append),
     Evidence(EvidenceByTier),
     Notes(Notes),
+    Samples(Vec<Sample>),
+    Look(RolloutId, SamplesReply),
     Give(oneshot::Sender<()>),
     Return(oneshot::Sender<Back>),
     Close,
@@ -243,7 +291,13 @@ impl Work {
     fn happened(&self) -> usize {
         match self {
             Self::Append(append) => append.happened(),
-            Self::Evidence(_) | Self::Notes(_) | Self::Give(_) | Self::Return(_) | Self::Close => 0,
+            Self::Evidence(_)
+            | Self::Notes(_)
+            | Self::Samples(_)
+            | Self::Look(..)
+            | Self::Give(_)
+            | Self::Return(_)
+            | Self::Close => 0,
         }
     }
 }
@@ -264,6 +318,15 @@ fn run(mut store: Store, path: Option<&Path>, shared: &Shared) {
                 if failed {
                     put_back(shared, notes);
                 }
+            }
+            Work::Samples(samples) => {
+                // Lost where the disk does not take them, as windows of the judge are.
+                let outcome = store.write_samples(samples);
+                done(shared, outcome.err());
+            }
+            Work::Look(rollout, reply) => {
+                let _ = reply.send(store.samples(rollout));
+                shared.lock().busy = None;
             }
             Work::Give(reply) => {
                 // Closes the file, and then its lock.
@@ -320,6 +383,10 @@ fn next(shared: &Shared) -> Work {
             Some(Work::Evidence(std::mem::take(&mut queue.evidence)))
         } else if !queue.unwritten.is_empty() {
             Some(Work::Notes(std::mem::take(&mut queue.unwritten)))
+        } else if !queue.samples.is_empty() {
+            Some(Work::Samples(std::mem::take(&mut queue.samples)))
+        } else if let Some((rollout, reply)) = queue.asked.pop() {
+            Some(Work::Look(rollout, reply))
         } else if let Some(reply) = queue.giving.take() {
             // At once, so that nothing comes in between.
             queue.away = true;

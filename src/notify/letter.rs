@@ -71,14 +71,14 @@ impl Post {
             return Self { letter: None, waiting: 0, until };
         };
         let late = now.since(first.event.at) > TOGETHER_AFTER;
-        let told_now = if late { waiting.as_slice() } else { &waiting[..1] };
-        let last = told_now.last().map_or(told, |record| record.seq);
-        let records = told_now
+        let together = if late { waiting.as_slice() } else { &waiting[..1] };
+        let up_to = together.last().map_or(told, |record| record.seq);
+        let records = together
             .iter()
             .map(|record| Record { seq: record.seq, event: record.event.without_secret() });
         let records: Vec<Record> = records.collect();
-        let id = format!("weir-{}-{}-{last}", target.name, first.event.at.millis());
-        let letter = Some(Letter { id, last, records, lost, test: None });
+        let id = format!("weir-{}-{}-{up_to}", target.name, first.event.at.millis());
+        let letter = Some(Letter { id, last: up_to, records, lost, test: None });
         let before = first.seq.saturating_sub(1).max(told);
         Self { letter, waiting: waiting.len() as u64, until: before }
     }

@@ -146,6 +146,7 @@ fn enters(event: &Event, version: &Version) -> bool {
         | Change::Promoted { .. }
         | Change::Reanalysed { .. }
         | Change::Receding { .. }
+        | Change::Refused { .. }
         | Change::Replanned { .. }
         | Change::Resumed
         | Change::WouldHaveRolledBack { .. } => false,

@@ -95,6 +95,16 @@ pub enum Change {
         /// What happens after it.
         when_unproven: WhenUnproven,
     },
+    /// An order was not carried out; nothing changed.
+    Refused {
+        /// The order, in words.
+        order: String,
+        /// Why, and the way out.
+        why: String,
+        /// How many refusals before it were not written, since there were too many.
+        #[serde(default)]
+        more: u32,
+    },
     /// The stages to come were changed.
     Replanned {
         /// The new plan.
@@ -236,6 +246,7 @@ impl Change {
             | Self::Emptied { .. }
             | Self::Paused
             | Self::Receding { .. }
+            | Self::Refused { .. }
             | Self::RolledBack { .. } => Direction::Lower,
             Self::Adopted { .. }
             | Self::Advanced { .. }

@@ -87,6 +87,7 @@ impl Event {
                 in_words(*over),
                 self.place()
             ),
+            Change::Refused { order, why, more } => refused(order, why, *more, self),
             Change::Replanned { plan } => format!("the plan is now {plan}"),
             Change::Resumed => format!("resumed by {by}"),
             Change::RolledBack { from, to, cause, .. } => {
@@ -106,6 +107,14 @@ impl Event {
             }
         }
     }
+}
+
+fn refused(order: &str, why: &str, more: u32, event: &Event) -> String {
+    let before = match more {
+        0 => String::new(),
+        more => format!(" ({more} refusals before it are not written down)"),
+    };
+    format!("`{order}` by {} was refused: {why}{before}", event.by)
 }
 
 fn emptied(release: &Version, caches: &[String], why: &Emptying) -> String {

@@ -278,8 +278,8 @@ impl Tier {
             }
             Change::Advanced { weight, .. } => self.enter(*weight, event),
             Change::Cut => self.close_now = true,
-            // Of all tiers: the state's own.
-            Change::Emptied { .. } => {}
+            // Of all tiers: the state's own; or of nothing that changed.
+            Change::Emptied { .. } | Change::Refused { .. } => {}
             Change::Moved { version, addresses } => {
                 if let Some(known) = self.addresses.get_mut(version) {
                     known.addresses.clone_from(addresses);

@@ -1,0 +1,354 @@
+//! The document afterwards: what was planned, what happened, by whom and why, with the numbers. From
+//! the journal alone; every event speaks for itself by its sentence, so a new kind needs nothing here.
+
+mod chart;
+mod html;
+mod markdown;
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::journal::{Record, Sample, Seq};
+use crate::rollout::{Change, RolloutId, State};
+use crate::time::Timestamp;
+use crate::traffic::{TierName, Weight};
+
+/// Characters of one output that a report shows; the journal bounds them as well.
+const OUTPUT_CHARS_MAX: usize = 20_000;
+
+/// One rollout, as the journal tells it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The version of Weir that wrote this.
+    pub weir: String,
+    /// When it was written.
+    pub made: Timestamp,
+    /// The number of the rollout.
+    pub rollout: RolloutId,
+    /// Whether it is still open.
+    pub open: bool,
+    /// When it began.
+    pub from: Timestamp,
+    /// When the last of it happened, or when this was written.
+    pub until: Timestamp,
+    /// What was planned, by tier.
+    pub planned: Vec<Planned>,
+    /// What happened, by tier; what belongs to no tier alone comes first.
+    pub parts: Vec<Part>,
+    /// What was refused meanwhile.
+    pub refused: Vec<Entry>,
+}
+
+/// What was planned in one tier.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Planned {
+    /// Where.
+    pub tier: String,
+    /// What was rolled out.
+    pub release: String,
+    /// Which try it was.
+    pub attempt: u32,
+    /// The stages, in words.
+    pub plan: String,
+    /// Who began it.
+    pub by: String,
+    /// Why, in their words.
+    pub because: Option<String>,
+}
+
+/// What happened in one tier, or in none alone.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Part {
+    /// The tier.
+    pub tier: Option<TierName>,
+    /// Its last event of consequence, as a sentence.
+    pub outcome: Option<String>,
+    /// The events in order.
+    pub entries: Vec<Entry>,
+    /// The canary's share over time: when it became what.
+    pub weights: Vec<(Timestamp, Weight)>,
+    /// Both versions, minute by minute.
+    pub samples: Vec<Sample>,
+    /// Both versions, over all.
+    pub totals: Vec<Total>,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entry {
+    /// Its place in the journal.
+    pub seq: Seq,
+    /// When.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// The event as a sentence.
+    pub sentence: String,
+    /// What was printed meanwhile, if something was.
+    pub output: Option<String>,
+}
+
+/// What one version did in all.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Total {
+    /// The version.
+    pub version: String,
+    /// Whether it was the canary.
+    pub canary: bool,
+    /// Judged requests.
+    pub requests: u64,
+    /// Those of them that failed.
+    pub errors: u64,
+    /// The highest 95th percentile of a minute, in microseconds.
+    pub worst_p95: Option<u64>,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// One file for a browser or a printer.
+    Html,
+    /// For programs.
+    Json,
+    /// For wikis and editors.
+    #[default]
+    Markdown,
+}
+
+/// Why there is no report.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ReportError {
+    /// There never was one.
+    #[error("the journal has no rollout yet; `weir start` opens one")]
+    NoneYet,
+    /// There is no such rollout.
+    #[error("the journal has no rollout {asked}; the newest is {latest}")]
+    Unknown {
+        /// What was asked for.
+        asked: RolloutId,
+        /// What there is.
+        latest: RolloutId,
+    },
+}
+
+/// The number of the newest rollout.
+///
+/// # Errors
+/// There is none.
+pub fn latest(records: &[Record]) -> Result<RolloutId, ReportError> {
+    let latest = records.iter().filter_map(|record| record.event.rollout).max();
+    latest.ok_or(ReportError::NoneYet)
+}
+
+impl Report {
+    /// The report of `rollout` from the whole journal and the samples of that rollout, written at
+    /// `made`.
+    ///
+    /// # Errors
+    /// The journal does not know it.
+    pub fn of(
+        rollout: RolloutId,
+        records: &[Record],
+        samples: &[Sample],
+        made: Timestamp,
+    ) -> Result<Self, ReportError> {
+        let own = |record: &&Record| record.event.rollout == Some(rollout);
+        let (Some(first), Some(last)) = (records.iter().find(own), records.iter().rfind(own))
+        else {
+            let latest = latest(records)?;
+            return Err(ReportError::Unknown { asked: rollout, latest });
+        };
+        let tiers: Vec<&TierName> =
+            records.iter().filter(own).filter_map(|record| record.event.tier.as_ref()).collect();
+        let mut state = State::default();
+        for record in records {
+            state.apply(&record.event);
+        }
+        let open = state.open().any(|(_, _, open)| open.id == rollout);
+        let (from, until) = (first.event.at, if open { made } else { last.event.at });
+        // What belongs to no rollout, and happened meanwhile where it matters.
+        let meanwhile = |record: &Record| {
+            let event = &record.event;
+            event.rollout.is_none()
+                && (from..=until).contains(&event.at)
+                && event.tier.as_ref().is_none_or(|tier| tiers.contains(&tier))
+        };
+        let mut parts: BTreeMap<Option<TierName>, Part> = BTreeMap::new();
+        let (mut planned, mut refused) = (Vec::new(), Vec::new());
+        let mut state = State::default();
+        for record in records {
+            let event = &record.event;
+            state.apply(event);
+            if event.rollout != Some(rollout) && !meanwhile(record) {
+                continue;
+            }
+            if let Change::Refused { .. } = &event.change {
+                refused.push(Entry::of(record));
+                continue;
+            }
+            planned.extend(Planned::of(record));
+            let part =
+                parts.entry(event.tier.clone()).or_insert_with(|| Part::new(event.tier.as_ref()));
+            part.entries.push(Entry::of(record));
+            if let Some(tier) = &event.tier {
+                part.moves(event.at, state.weight(tier));
+            }
+            if matches!(event.change, Change::Promoted { .. } | Change::RolledBack { .. }) {
+                part.outcome = Some(event.sentence());
+            }
+        }
+        for sample in samples.iter().filter(|sample| sample.rollout == rollout) {
+            let tier = Some(sample.tier.clone());
+            parts.entry(tier).or_insert_with(|| Part::new(Some(&sample.tier))).counts(sample);
+        }
+        let weir = env!("CARGO_PKG_VERSION").to_owned();
+        let parts = parts.into_values().collect();
+        Ok(Self { weir, made, rollout, open, from, until, planned, parts, refused })
+    }
+
+    /// The report as text.
+    pub fn text(&self, format: Format) -> String {
+        match format {
+            Format::Html => html::write(self),
+            Format::Json => serde_json::to_string_pretty(self).unwrap_or_default() + "\n",
+            Format::Markdown => markdown::write(self),
+        }
+    }
+
+    fn title(&self) -> String {
+        let releases: Vec<String> =
+            self.planned.iter().map(|one| format!("{} in {}", one.release, one.tier)).collect();
+        match releases.len() {
+            0 => format!("Rollout {}", self.rollout),
+            _ => format!("Rollout {}: {}", self.rollout, releases.join(", ")),
+        }
+    }
+
+    /// How it stands, a sentence a tier.
+    fn outcomes(&self) -> Vec<String> {
+        let mut outcomes: Vec<String> =
+            self.parts.iter().filter_map(|part| part.outcome.clone()).collect();
+        if self.open {
+            outcomes.push("it is still open".into());
+        }
+        outcomes
+    }
+}
+
+impl Planned {
+    fn of(record: &Record) -> Option<Self> {
+        let event = &record.event;
+        let Change::Started { release, attempt, plan, .. } = &event.change else { return None };
+        Some(Self {
+            tier: event.place(),
+            release: release.to_string(),
+            attempt: *attempt,
+            plan: plan.to_string(),
+            by: event.by.to_string(),
+            because: event.because.clone(),
+        })
+    }
+}
+
+impl Part {
+    fn new(tier: Option<&TierName>) -> Self {
+        Self {
+            tier: tier.cloned(),
+            outcome: None,
+            entries: Vec::new(),
+            weights: Vec::new(),
+            samples: Vec::new(),
+            totals: Vec::new(),
+        }
+    }
+
+    /// The heading.
+    fn name(&self) -> &str {
+        self.tier.as_ref().map_or("All tiers", TierName::as_str)
+    }
+
+    fn moves(&mut self, at: Timestamp, weight: Weight) {
+        if self.weights.last().is_none_or(|(_, last)| *last != weight) {
+            self.weights.push((at, weight));
+        }
+    }
+
+    fn counts(&mut self, sample: &Sample) {
+        let version = sample.version.to_string();
+        let same = |total: &Total| total.version == version && total.canary == sample.canary;
+        let place = self.totals.iter().position(same).unwrap_or_else(|| {
+            self.totals.push(Total {
+                version: version.clone(),
+                canary: sample.canary,
+                requests: 0,
+                errors: 0,
+                worst_p95: None,
+            });
+            self.totals.len() - 1
+        });
+        let total = &mut self.totals[place];
+        total.requests += sample.requests;
+        total.errors += sample.errors;
+        total.worst_p95 = total.worst_p95.max(sample.p95);
+        self.samples.push(sample.clone());
+    }
+}
+
+impl Entry {
+    fn of(record: &Record) -> Self {
+        let event = record.event.without_secret();
+        let output = serde_json::to_value(&event.change).ok().and_then(|value| output(&value));
+        Self {
+            seq: record.seq,
+            at: event.at,
+            by: event.by.to_string(),
+            sentence: event.sentence(),
+            output,
+        }
+    }
+}
+
+/// What an event says that something printed, wherever in it that stands.
+fn output(value: &serde_json::Value) -> Option<String> {
+    let fields = value.as_object()?;
+    if let Some(text) = fields.get("output").and_then(serde_json::Value::as_str) {
+        let text: String = text.chars().take(OUTPUT_CHARS_MAX).collect();
+        return Some(text).filter(|text| !text.trim().is_empty());
+    }
+    fields.values().find_map(output)
+}
+
+/// A moment on the clock of this machine.
+fn moment(at: Timestamp) -> String {
+    zoned(at).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+}
+
+/// The time of day.
+fn hour(at: Timestamp) -> String {
+    zoned(at).strftime("%H:%M:%S").to_string()
+}
+
+fn zoned(at: Timestamp) -> jiff::Zoned {
+    let milliseconds = i64::try_from(at.millis()).unwrap_or(i64::MAX);
+    let at = jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(jiff::Timestamp::MAX);
+    at.to_zoned(TimeZone::system())
+}
+
+/// A share in percent.
+fn percent(events: u64, requests: u64) -> String {
+    if requests == 0 {
+        return "-".into();
+    }
+    format!("{:.2} %", 100.0 * events as f64 / requests as f64)
+}
+
+/// A latency in milliseconds.
+fn milliseconds(micros: Option<u64>) -> String {
+    micros.map_or("-".into(), |micros| format!("{:.1} ms", micros as f64 / 1_000.0))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+use std::time::Duration;
+
+use super::*;
+
+fn records() -> Vec<Record> {
+    let lines = include_str!("../../tests/journals/0.1.jsonl").lines();
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn sample(canary: bool, at: u64, errors: u64) -> Sample {
+    Sample {
+        rollout: 1,
+        tier: "web".parse().unwrap(),
+        version: if canary { "1.1.0" } else { "1.0.0" }.parse().unwrap(),
+        canary,
+        at: Timestamp::from_millis(at),
+        span: Duration::from_mins(1),
+        weight: Weight::NONE,
+        requests: 100,
+        errors,
+        p50: Some(1_500),
+        p95: Some(20_000),
+    }
+}
+
+fn report() -> Report {
+    let samples = [
+        sample(false, 1_772_334_840_000, 0),
+        sample(true, 1_772_334_840_000, 3),
+        sample(true, 1_772_334_900_000, 4),
+        Sample { rollout: 2, ..sample(true, 1_772_334_900_000, 90) },
+    ];
+    Report::of(1, &records(), &samples, Timestamp::from_millis(1_772_400_000_000)).unwrap()
+}
+
+#[test]
+fn a_rollout_over_two_tiers_is_told_by_tier_with_its_numbers() {
+    let report = report();
+    assert!(!report.open);
+    let tiers: Vec<&str> = report.parts.iter().map(Part::name).collect();
+    assert_eq!(tiers, ["api", "web"]);
+    let web = &report.parts[1];
+    let shares: Vec<String> = web.weights.iter().map(|(_, weight)| weight.to_string()).collect();
+    assert_eq!(shares, ["1%", "5%", "50%", "0%"]);
+    assert!(web.outcome.as_ref().unwrap().contains("carts are empty"));
+    assert_eq!((web.totals[1].requests, web.totals[1].errors), (200, 7));
+    assert_eq!(report.planned.len(), 2);
+    let said = report.text(Format::Markdown);
+    for part in ["# Rollout 1: 1.1.0 in web, 8 in api", "## web", "ordered by day", "3.50 %"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let value: serde_json::Value = serde_json::from_str(&report.text(Format::Json)).unwrap();
+    assert_eq!(value["rollout"], 1);
+    assert!(!report.text(Format::Json).contains("6120736563726574"), "no salt");
+}
+
+#[test]
+fn a_page_needs_nothing_from_elsewhere_and_shows_what_was_written_as_it_was() {
+    let mut records = records();
+    let evil = "<script>alert(1)</script> & \"so\" <img src=x>";
+    records[2].event.because = Some(evil.into());
+    let report = Report::of(
+        1,
+        &records,
+        &[sample(true, 1_772_334_840_000, 1)],
+        Timestamp::from_millis(1_772_400_000_000),
+    )
+    .unwrap();
+    let page = report.text(Format::Html);
+    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+    for foreign in ["<script", "<img", "src=", "href=", "url(", "@import", "http"] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;so&quot;"));
+    assert!(page.contains("<svg") && page.contains("prefers-color-scheme: dark"));
+    assert!(page.contains("@media print"));
+    // A text of Markdown is none of HTML, and breaks out of no table.
+    let text = report.text(Format::Markdown);
+    assert!(!text.contains("<script") && text.contains(r"\<script\>"), "{text}");
+}
+
+#[test]
+fn an_output_is_shown_wherever_an_event_has_it() {
+    let value =
+        serde_json::json!({ "ended": { "step": "backup", "found": { "output": "12 MiB" } } });
+    assert_eq!(output(&value).as_deref(), Some("12 MiB"));
+    assert_eq!(output(&serde_json::json!("paused")), None);
+    assert_eq!(output(&serde_json::json!({ "a": { "output": " " } })), None);
+}
+
+#[test]
+fn what_is_not_in_the_journal_has_no_report() {
+    let at = Timestamp::from_millis(0);
+    let error = Report::of(99, &records(), &[], at).unwrap_err().to_string();
+    assert_eq!(error, "the journal has no rollout 99; the newest is 4");
+    assert_eq!(Report::of(1, &[], &[], at).unwrap_err(), ReportError::NoneYet);
+    assert_eq!(latest(&records()), Ok(4));
+}
