@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use weir::journal::Record;
-use weir::rollout::{Adoption, Blame, Cause, Change, Emptying, State};
+use weir::rollout::{Adoption, Blame, Cause, Change, Emptying, Opening, Purpose, State};
 
 /// The version whose journals are still written to the letter.
 const NEWEST: &str = "0.1";
@@ -82,6 +82,7 @@ fn kinds(change: &Change) -> [&'static str; 2] {
             Adoption::Recovered { .. } => ["adopted", "recovered"],
         },
         Change::Advanced { cause, .. } => ["advanced", ground(cause)],
+        Change::Closed { purpose, .. } => ["closed", purpose.name()],
         Change::Cut => ["cut", ""],
         Change::Emptied { why, .. } => match why {
             Emptying::Again => ["emptied", "again"],
@@ -90,6 +91,14 @@ fn kinds(change: &Change) -> [&'static str; 2] {
         },
         Change::Held { .. } => ["held", ""],
         Change::Moved { .. } => ["moved", ""],
+        Change::Opened { purpose: Purpose::Hold, cause } => match cause {
+            Opening::Order => ["hold ended", "order"],
+            Opening::Time => ["hold ended", "time"],
+        },
+        Change::Opened { purpose: Purpose::Maintenance, cause } => match cause {
+            Opening::Order => ["maintenance ended", "order"],
+            Opening::Time => ["maintenance ended", "time"],
+        },
         Change::Paused => ["paused", ""],
         Change::Promoted { cause, .. } => ["promoted", ground(cause)],
         Change::Reanalysed { .. } => ["reanalysed", ""],
@@ -131,11 +140,17 @@ fn every_kind_of_event_stands_in_a_journal() {
         ["advanced", "order"],
         ["advanced", "proven"],
         ["advanced", "unproven"],
+        ["closed", "hold"],
+        ["closed", "maintenance"],
         ["cut", ""],
         ["emptied", "again"],
         ["emptied", "rolled back"],
         ["emptied", "stale"],
         ["held", ""],
+        ["hold ended", "order"],
+        ["hold ended", "time"],
+        ["maintenance ended", "order"],
+        ["maintenance ended", "time"],
         ["moved", ""],
         ["paused", ""],
         ["promoted", "order"],

@@ -13,6 +13,7 @@ mod http2;
 mod http_cache;
 mod journals;
 mod judge;
+mod maintenance;
 mod memcached;
 mod notify;
 mod proxy;

@@ -13,9 +13,9 @@ use weir::tls::Keyring;
 use weir::traffic::matching::Pattern;
 use weir::traffic::overlay::Cookies;
 use weir::traffic::{
-    Address, Board, HealthCheck, Ignore, Limits, Listener, Preview, Release, Route, Salt,
-    SharedCaches, Spot, Sticky, Table, TableTier, Tier, Timeouts, TokenBytes, Upstream as Listed,
-    Watch, Weight,
+    Access, Address, Board, Closing, HealthCheck, Ignore, Limits, Listener, Preview, Release,
+    Route, Salt, SharedCaches, Spot, Sticky, Table, TableTier, Tier, Timeouts, TokenBytes,
+    Upstream as Listed, Watch, Weight,
 };
 
 use crate::support::client::Client;
@@ -64,6 +64,7 @@ impl Site {
                 warming: None,
                 close_over: Duration::ZERO,
                 judged: true,
+                access: Access::Open,
                 left: None,
             }],
             ..Table::default()
@@ -161,6 +162,7 @@ fn tier() -> Tier {
         show_version: true,
         access_log: false,
         caching: None,
+        closing: Closing::default(),
         cookies: Cookies::default(),
         logout: vec![],
         assets: vec![],

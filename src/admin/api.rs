@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::tokens::Role;
 use crate::analysis::Report;
-use crate::control::{self, ReleaseView, RolloutView, TierView, UpstreamView, View};
+use crate::control::{self, ClosedView, ReleaseView, RolloutView, TierView, UpstreamView, View};
 use crate::hooks;
 use crate::journal;
 use crate::rollout::{Event, Fate, Outcome, Plan};
@@ -128,6 +128,12 @@ pub struct TierStatus {
     pub calibration_minutes: usize,
     /// Share of the heaviest key among the requests, where it is known.
     pub key_share: Option<f64>,
+    /// How it is closed to its users, if it is.
+    #[serde(default)]
+    pub closed: Option<ClosedView>,
+    /// Where the file, the journal and what the proxy does differ: each a sentence.
+    #[serde(default)]
+    pub drift: Vec<String>,
     /// What an operator should know: each a sentence.
     pub remarks: Vec<String>,
 }
@@ -524,6 +530,8 @@ impl From<&TierView> for TierStatus {
             rate: view.rate,
             calibration_minutes: view.calibration_minutes,
             key_share: view.key_share,
+            closed: view.closed.clone(),
+            drift: view.drift.clone(),
             remarks: view.remarks.clone(),
         }
     }

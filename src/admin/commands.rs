@@ -45,7 +45,7 @@ pub(super) struct Wait {
     wait: Option<String>,
 }
 
-/// Carries out an order: adopt, advance, pause, promote, resume, rollback or start.
+/// Carries out an order: adopt, advance, hold, maintenance, pause, promote, resume, rollback or start.
 #[utoipa::path(
     post, path = "/api/v1/orders", tag = "order", security(("token" = [])),
     params(("wait" = Option<String>, Query,
@@ -84,10 +84,10 @@ pub(super) async fn orders(
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "describes what rollout::Order reads")]
 pub(super) struct OrderShape {
-    /// `adopt`, `advance`, `pause`, `promote`, `resume`, `rollback` or `start`.
+    /// `adopt`, `advance`, `hold`, `maintenance`, `pause`, `promote`, `resume`, `rollback` or `start`.
     order: String,
     /// Where; without it all tiers with an open rollout, for `start` every tier that has the
-    /// release. `adopt` needs it.
+    /// release, for `hold` and `maintenance` all. `adopt` needs it.
     tier: Option<String>,
     /// For `start` and `adopt`: which version.
     version: Option<String>,
@@ -102,6 +102,14 @@ pub(super) struct OrderShape {
     /// For `rollback`: over which time users of an open rollout go back, such as `30s`, at most `1h`;
     /// without it as the file says.
     over: Option<String>,
+    /// For `hold` and `maintenance`, which need it: whether it begins or ends.
+    on: Option<bool>,
+    /// For `hold` and `maintenance`: how long, in milliseconds or as text (`"30m"`).
+    r#for: Option<String>,
+    /// For `maintenance`: what users are told. At most 500 characters.
+    message: Option<String>,
+    /// For `maintenance`: close connections that are open beyond their request.
+    close: Option<bool>,
     /// Why, in your words; the journal keeps it. At most 500 characters.
     reason: Option<String>,
 }
@@ -201,7 +209,18 @@ async fn read(body: Body) -> Result<(Order, Option<String>), Trouble> {
     let mut fields: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| {
         bad(format!("the body is no order ({error}); send {{\"order\": \"rollback\"}}"))
     })?;
-    let because = reason(fields.remove("reason"))?;
+    let because = plain("reason", fields.remove("reason"))?;
+    let message = plain("message", fields.remove("message"))?;
+    if let Some(message) = message {
+        fields.insert("message".into(), message.into());
+    }
+    if let Some(Value::String(text)) = fields.get("for") {
+        let lasts = text.parse::<SignedDuration>().ok().and_then(|span| span.try_into().ok());
+        let lasts: Duration = lasts
+            .ok_or_else(|| bad(format!("for is {:?}; use a span such as 20s or 30m", cut(text))))?;
+        let millis = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+        fields.insert("for".into(), millis.into());
+    }
     if let Some(Value::String(to)) = fields.get("to") {
         let weight: Weight = to.parse().map_err(|error: WeightError| bad(error.to_string()))?;
         fields.insert("to".into(), weight.points().into());
@@ -220,18 +239,18 @@ async fn read(body: Body) -> Result<(Order, Option<String>), Trouble> {
     Ok((order, because))
 }
 
-/// A reason stands in the journal and on terminals: one line of plain text.
-fn reason(given: Option<Value>) -> Result<Option<String>, Trouble> {
+/// A reason and a message stand in the journal and on terminals: one line of plain text.
+fn plain(what: &str, given: Option<Value>) -> Result<Option<String>, Trouble> {
     let text = match given {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(text)) => text.trim().to_owned(),
-        Some(_) => return Err(bad("reason is text")),
+        Some(_) => return Err(bad(format!("{what} is text"))),
     };
     if text.chars().count() > REASON_CHARS_MAX {
-        return Err(bad(format!("a reason has at most {REASON_CHARS_MAX} characters")));
+        return Err(bad(format!("a {what} has at most {REASON_CHARS_MAX} characters")));
     }
     if text.chars().any(|c| c.is_control() || BIDI.contains(&c)) {
-        return Err(bad("a reason is one line of plain text, without control characters"));
+        return Err(bad(format!("a {what} is one line of plain text, without control characters")));
     }
     Ok(Some(text).filter(|text| !text.is_empty()))
 }

@@ -6,6 +6,7 @@ use super::HttpCaches;
 use crate::control::{ReleaseView, TierView, View};
 use crate::metrics::CacheLedger;
 use crate::metrics::exposition::{ReleaseScene, Reloads, Scene, TierScene};
+use crate::rollout::Purpose;
 use crate::time::Timestamp;
 use crate::tls::Keyring;
 
@@ -36,11 +37,15 @@ pub(super) fn of<'a>(
 
 fn tier(view: &TierView) -> TierScene<'_> {
     let rollout = view.rollout.as_ref();
+    let closed = view.closed.as_ref().map(|closed| closed.purpose);
+    let is_closed = |purpose| closed == Some(purpose);
     TierScene {
         name: &view.name,
         weight: view.weight,
         stage: rollout.map_or(0, |rollout| rollout.rung),
         stages: rollout.map_or(0, |rollout| rollout.plan.stages().len()),
+        held: is_closed(Purpose::Hold),
+        maintained: is_closed(Purpose::Maintenance),
         paused: rollout.is_some_and(|rollout| rollout.paused),
         report: rollout.and_then(|rollout| rollout.report.as_ref()),
         calibration_minutes: view.calibration_minutes,

@@ -187,10 +187,12 @@ fn end(change: &Change) -> Option<u8> {
         Change::RolledBack { .. } => Some(ROLLED_BACK),
         Change::Adopted { .. }
         | Change::Advanced { .. }
+        | Change::Closed { .. }
         | Change::Cut
         | Change::Emptied { .. }
         | Change::Held { .. }
         | Change::Moved { .. }
+        | Change::Opened { .. }
         | Change::Paused
         | Change::Reanalysed { .. }
         | Change::Refused { .. }

@@ -6,7 +6,7 @@ use anyhow::bail;
 use serde_json::{Map, Value, json};
 
 use super::client::{AskError, Client};
-use super::verbs::{Common, Give, Start};
+use super::verbs::{Common, Give, Start, Switch};
 use super::{client, forecast, print, words};
 use crate::admin::api::{Done, RolloutStatus, Status, TierStatus};
 use crate::rollout::{Change, Order};
@@ -20,6 +20,14 @@ pub(super) async fn give(give: Give) -> anyhow::Result<()> {
         Give::Promote { tier, yes, common } => promote(tier, yes, &common).await,
         Give::Advance { tier, to, common } => {
             order(&Order::Advance { tier, to }, &common, plain).await
+        }
+        Give::Hold { switch, tier, lasts, common } => {
+            let on = switched(switch, lasts.is_some())?;
+            order(&Order::Hold { tier, on, lasts }, &common, plain).await
+        }
+        Give::Maintenance { switch, tier, lasts, message, close, common } => {
+            let on = switched(switch, lasts.is_some() || message.is_some() || close)?;
+            order(&Order::Maintenance { tier, on, lasts, message, close }, &common, plain).await
         }
         Give::Pause { tier, common } => order(&Order::Pause { tier }, &common, plain).await,
         Give::Resume { tier, common } => order(&Order::Resume { tier }, &common, plain).await,
@@ -36,6 +44,15 @@ pub(super) async fn give(give: Give) -> anyhow::Result<()> {
             let next = "next: `weir status` shows how things stand";
             show(&client, answer, look.json, |_| vec![next.into()]).map(drop)
         }
+    }
+}
+
+/// Whether something begins; what ends takes nothing more.
+fn switched(switch: Switch, is_described: bool) -> anyhow::Result<bool> {
+    match switch {
+        Switch::Off if is_described => bail!("--for, --message and --close belong to `on`"),
+        Switch::Off => Ok(false),
+        Switch::On => Ok(true),
     }
 }
 
@@ -105,6 +122,8 @@ fn left_behind(order: &Order, done: &Done) -> Option<String> {
             "are closed over the drain time"
         }
         Order::Advance { .. }
+        | Order::Hold { .. }
+        | Order::Maintenance { .. }
         | Order::Pause { .. }
         | Order::Resume { .. }
         | Order::Start { .. } => return None,
@@ -123,6 +142,13 @@ fn next(order: &Order, done: &Done) -> String {
             format!("`weir watch` follows it, `weir rollback {tier}` takes everybody back")
         }
         Order::Promote { .. } => format!("`weir rollback {tier}` goes back, `weir status` looks"),
+        Order::Hold { on: true, .. } => format!("`weir hold off {tier}` lets them go on"),
+        Order::Maintenance { on: true, .. } => {
+            format!("`weir maintenance off {tier}` serves everybody again, `weir status` counts")
+        }
+        Order::Hold { on: false, .. } | Order::Maintenance { on: false, .. } => {
+            "`weir status` shows how things stand".into()
+        }
         Order::Pause { .. } => format!("`weir resume {tier}` goes on"),
         Order::Resume { .. } => "`weir watch` follows it".into(),
         Order::Adopt { .. } => "`weir status` shows how things stand".into(),

@@ -7,7 +7,9 @@ use anstyle::{AnsiColor, Style};
 use super::words::{bar, count, moment, percent, thousands};
 use crate::admin::api::{ReleaseStatus, RolloutStatus, Status, TierStatus};
 use crate::analysis::{Report, Verdict};
-use crate::time::in_words;
+use crate::control::ClosedView;
+use crate::rollout::Purpose;
+use crate::time::{Timestamp, in_words};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -124,12 +126,47 @@ fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
     if let Some(line) = upgraded(tier) {
         entry(text, "upgraded", &line);
     }
+    if let Some(closed) = &tier.closed {
+        entry(text, "closed", &format!("{BAD}{}{BAD:#}", self::closed(closed, now)));
+    }
+    for drift in &tier.drift {
+        entry(text, "drift", &format!("{WARN}{drift}{WARN:#}"));
+    }
     for remark in &tier.remarks {
         entry(text, "remark", &format!("{WARN}{remark}{WARN:#}"));
     }
     let (next, command) = next(tier);
     entry(text, "next", &next);
     entry(text, "type", &format!("{BOLD}{command}{BOLD:#}"));
+}
+
+/// How a tier is closed: what for, since when, by whom, until when, and what became of requests.
+fn closed(closed: &ClosedView, now: Timestamp) -> String {
+    let state = match closed.purpose {
+        Purpose::Hold => "held",
+        Purpose::Maintenance => "in maintenance",
+    };
+    let mut line = format!("{state} since {} by {}", moment(closed.since, now), closed.by);
+    let _ = match closed.until {
+        Some(until) => write!(line, ", {} left", in_words(until.since(now))),
+        None => write!(line, ", until it is ordered off"),
+    };
+    let _ = match closed.purpose {
+        Purpose::Hold => write!(
+            line,
+            "; {} waiting, {} went on, {} refused",
+            thousands(closed.waiting),
+            thousands(closed.waited),
+            thousands(closed.refused)
+        ),
+        Purpose::Maintenance => {
+            write!(line, "; {} answered with 503", count(closed.answered, "request"))
+        }
+    };
+    if let Some(message) = &closed.message {
+        let _ = write!(line, ": {message}");
+    }
+    line
 }
 
 /// Where upgraded connections are open, and where they are about to be closed.
@@ -262,6 +299,11 @@ fn entry(text: &mut String, head: &str, body: &str) {
 /// What happens next by itself, and what somebody might type.
 pub(super) fn next(tier: &TierStatus) -> (String, String) {
     let name = &tier.name;
+    if let Some(closed) = &tier.closed {
+        let then = if closed.until.is_some() { "it opens when its time is up" } else { "nothing" };
+        let by_itself = format!("{then} by itself; users are kept out");
+        return (by_itself, format!("weir {} off {name}", closed.purpose.name()));
+    }
     let Some(rollout) = &tier.rollout else {
         return match new_release(tier) {
             Some(version) => (

@@ -240,6 +240,42 @@ pub enum Give {
         #[command(flatten)]
         common: Common,
     },
+    /// Keep users out with 503 and a page, whatever is rolled out beneath it
+    ///
+    /// Nothing ends it but `off` or the time given: no reload, restart or rollout. Requests that are
+    /// under way end; `WebSocket`s and streams stay open unless --close.
+    Maintenance {
+        /// on or off
+        switch: Switch,
+        /// Where [default: all tiers]
+        tier: Option<TierName>,
+        /// For how long [default: until it is ordered off]
+        #[arg(long = "for", value_name = "SPAN", value_parser = span)]
+        lasts: Option<Duration>,
+        /// What users are told
+        #[arg(long, value_name = "TEXT")]
+        message: Option<String>,
+        /// Close connections that are open beyond their request (`WebSocket`s, streams), over the
+        /// drain time
+        #[arg(long)]
+        close: bool,
+        /// How to ask.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Have requests wait for a cut of seconds, and go on in order afterwards
+    Hold {
+        /// on or off
+        switch: Switch,
+        /// Where [default: all tiers]
+        tier: Option<TierName>,
+        /// For how long [default: until it is ordered off]
+        #[arg(long = "for", value_name = "SPAN", value_parser = span)]
+        lasts: Option<Duration>,
+        /// How to ask.
+        #[command(flatten)]
+        common: Common,
+    },
     /// Stop progress; a failing canary is still rolled back
     Pause {
         /// Where [default: all open rollouts]
@@ -446,6 +482,15 @@ pub struct Start {
     /// How to ask.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// Whether something begins or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It ends.
+    Off,
+    /// It begins.
+    On,
 }
 
 /// What happens to a stage that is not proven.

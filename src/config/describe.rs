@@ -20,7 +20,7 @@ use crate::rollout::runbook::Action;
 use crate::rollout::{CacheFacts, OnRollback, Stage, Stages};
 use crate::tls::acme::Challenge;
 use crate::tls::day;
-use crate::traffic::{Certificate, ClientTls, Listener, Tier, TierName, Trust, Version};
+use crate::traffic::{Certificate, ClientTls, Closing, Listener, Tier, TierName, Trust, Version};
 
 /// What stands in place of a secret.
 pub(super) const SECRET: &str = "(secret)";
@@ -409,6 +409,26 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
     judging(page, &config.analysis, tier, &format!("{path}.analysis"));
 }
 
+fn closing(page: &mut Page<'_>, closing: &Closing, path: &str) {
+    page.turn(&keys::MAINTENANCE, path.to_owned());
+    let own = closing.page.as_ref().map(|page| format!("{} bytes", page.len()));
+    page.put_some("page", own);
+    page.put_duration("retry_after", closing.retry_after);
+    page.put("allow", list(&closing.allow));
+    if let Some(bypass) = &closing.bypass {
+        page.turn(&keys::BYPASS, format!("{path}.bypass"));
+        page.put_some("header", bypass.header.as_ref());
+        page.put_some("cookie", bypass.cookie.as_ref());
+        page.put("secret", SECRET);
+    }
+    let hold = &closing.hold;
+    page.turn(&keys::HOLD, format!("{path}.hold"));
+    page.put("requests", hold.requests);
+    page.put("bytes", size_text(hold.bytes));
+    page.put_duration("wait", hold.wait);
+    page.put("pace", hold.pace);
+}
+
 fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
     if let Some(warm) = &tier.warm {
         page.turn(&keys::WARM, format!("{path}.warm"));
@@ -444,6 +464,7 @@ fn treatment(page: &mut Page<'_>, tier: &Tier, path: &str) {
         page.put_some("cookie", preview.cookie.as_ref());
         page.put("secret", SECRET);
     }
+    closing(page, &tier.closing, &format!("{path}.maintenance"));
     let timeouts = &tier.timeouts;
     page.turn(&keys::TIMEOUTS, format!("{path}.timeouts"));
     page.put_duration("request_head", timeouts.request_head);

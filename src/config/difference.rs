@@ -109,6 +109,14 @@ fn cache_of<'a>(key: &str, config: &'a Config) -> Option<&'a str> {
 }
 
 fn secrets_differ(change: &Change, old: &Config, new: &Config) -> bool {
-    let preview = |config| found(config, change.tier.as_ref())?.tier.preview.as_ref();
-    preview(old).map(|preview| &preview.secret) != preview(new).map(|preview| &preview.secret)
+    let secrets = |config| {
+        let tier = &found(config, change.tier.as_ref())?.tier;
+        let own = if change.key.ends_with("bypass.secret") {
+            &tier.closing.bypass
+        } else {
+            &tier.preview
+        };
+        own.as_ref().map(|own| own.secret.clone())
+    };
+    secrets(old) != secrets(new)
 }

@@ -3,6 +3,7 @@
 
 mod cache;
 mod caching;
+mod closing;
 mod list;
 mod notify;
 mod rollouts;
@@ -11,6 +12,7 @@ mod tls;
 
 pub(super) use cache::CACHE;
 pub(super) use caching::CACHING;
+pub(super) use closing::{BYPASS, HOLD, MAINTENANCE};
 pub use list::SECTIONS;
 pub(super) use list::{
     ADMIN, HEALTH, LIMITS, LISTENER, LOG, PREVIEW, PROXY, RELEASE, ROOT, ROUTE, STATE, STICKY,

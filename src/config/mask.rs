@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::rollout::runbook::tells_a_secret;
 
-/// Keys of `preview` whose values are no secrets. Every other one is taken for a mistyped
+/// Keys of `preview` and `bypass` whose values are no secrets. Every other one is taken for a mistyped
 /// `secret`.
 const OPEN_KEYS: &[&str] = &["header", "cookie", "secret_file"];
 
@@ -55,7 +55,7 @@ fn in_table(table: &DeTable<'_>, spans: &mut Vec<Range<usize>>) {
     for (key, value) in table {
         match key.get_ref().as_ref() {
             "secret" | "password" => spans.push(value.span()),
-            "preview" => in_preview(value, spans),
+            "bypass" | "preview" => in_preview(value, spans),
             "headers" => in_headers(value, spans),
             "run" => in_command(value, spans),
             _ => in_value(value, spans),

@@ -11,6 +11,7 @@ mod caching;
 mod certificates;
 mod check;
 mod checks;
+mod closing;
 mod cookies;
 mod describe;
 mod descriptors;
@@ -56,7 +57,7 @@ use crate::analysis;
 use crate::cache::Cache;
 use crate::proxy::{RESOLVE_EVERY, UpstreamClient};
 use crate::rollout::{CacheFacts, Stages};
-use crate::traffic::{Address, ClientTls, Tier, Version};
+use crate::traffic::{Address, ClientTls, Closing, Tier, Version};
 use cache::CacheDraft;
 use diagnostic::Source;
 use listener::ListenerDraft;
@@ -314,9 +315,13 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let log = program::log(&mut root);
     let rollout = program::rollout(&mut root);
     let judging = judging::global(&mut root, rollout.bake);
+    let maintenance = root.table("maintenance", &keys::MAINTENANCE);
+    let closing = closing::read(maintenance, base, &Closing::default());
     let sections = root.tables("tier", TIERS_MAX, &keys::TIER);
-    let drafts: Vec<Draft> =
-        sections.into_iter().map(|section| Draft::read(section, &judging, base)).collect();
+    let drafts: Vec<Draft> = sections
+        .into_iter()
+        .map(|section| Draft::read(section, &judging, &closing, base))
+        .collect();
     let sections = root.tables("listener", LISTENERS_MAX, &keys::LISTENER);
     let listeners: Vec<ListenerDraft> =
         sections.into_iter().map(|section| ListenerDraft::read(section, base)).collect();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::caching;
+use super::closing;
 use super::cookies;
 use super::judging::{Judging, networks, paths};
 use super::keys;
@@ -20,8 +21,8 @@ use crate::traffic::affinity::OWN_COOKIE;
 use crate::traffic::matching::{Network, Pattern};
 use crate::traffic::overlay::Cookies;
 use crate::traffic::{
-    Address, Caching, ClientTls, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX, Route,
-    SharedCaches, Spot, Sticky, Tier, TierName, Timeouts, Trust, Version, Warm,
+    Address, Caching, ClientTls, Closing, HealthCheck, Limits, Listen, Listener, NAME_BYTES_MAX,
+    Route, SharedCaches, Spot, Sticky, Tier, TierName, Timeouts, Trust, Version, Warm,
 };
 
 /// Releases of a tier: more are forgotten ones.
@@ -72,6 +73,7 @@ pub(super) struct Draft {
     keep_warm: Duration,
     warm: Option<Warm>,
     caching: Option<Caching>,
+    closing: Closing,
     canary_down: Duration,
     judging: Judging,
 }
@@ -93,7 +95,12 @@ impl Draft {
     }
 
     /// Reads one `[[tier]]`.
-    pub(super) fn read(mut section: Section<'_>, judging: &Judging, base: &Path) -> Self {
+    pub(super) fn read(
+        mut section: Section<'_>,
+        judging: &Judging,
+        closing: &Closing,
+        base: &Path,
+    ) -> Self {
         section.need("name", "name = \"web\"");
         section.need("listen", "listen = \"127.0.0.1:8080\"");
         section
@@ -149,6 +156,7 @@ impl Draft {
             keep_warm,
             warm: warm(&mut section),
             caching: caching::read(section.table("cache", &keys::CACHING)),
+            closing: closing::read(section.table("maintenance", &keys::MAINTENANCE), base, closing),
             canary_down,
             judging: judging.overridden(section.table("analysis", &keys::ANALYSIS)),
         };
@@ -205,6 +213,7 @@ impl Draft {
             keep_warm: self.keep_warm,
             warm: self.warm,
             caching: self.caching,
+            closing: self.closing,
         };
         Some(TierConfig {
             tier: Arc::new(tier),

@@ -16,8 +16,8 @@ use crate::rollout::Stages;
 use crate::traffic::matching::Network;
 use crate::traffic::overlay::Cookies;
 use crate::traffic::{
-    ClientTls, HealthCheck, Ignore, Limits, Listen, Listener, Route, SharedCaches, Sticky, Tier,
-    TierName, Timeouts, Version, VersionError,
+    ClientTls, Closing, HealthCheck, Ignore, Limits, Listen, Listener, Route, SharedCaches, Sticky,
+    Tier, TierName, Timeouts, Version, VersionError,
 };
 
 /// Why the arguments make no configuration.
@@ -85,6 +85,7 @@ pub fn without_file(
         logout: Vec::new(),
         assets: Vec::new(),
         shared_caches: SharedCaches::default(),
+        closing: Closing::default(),
         keep_warm: KEEP_WARM,
         warm: None,
         caching: None,

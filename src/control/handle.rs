@@ -55,6 +55,7 @@ impl Ask {
 
 const fn lowers(order: &Order) -> bool {
     match order {
+        Order::Hold { on, .. } | Order::Maintenance { on, .. } => *on,
         Order::Rollback { .. } | Order::Pause { .. } => true,
         Order::Adopt { .. }
         | Order::Advance { .. }

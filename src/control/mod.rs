@@ -5,6 +5,7 @@
 //! comes last. Nothing here waits for a disk: an append that hangs leaves the loop free for
 //! the order that lowers.
 
+mod closing;
 mod facts;
 mod handle;
 mod heard;
@@ -38,8 +39,9 @@ use crate::traffic::{Board, Table, TierName, Weight};
 pub use handle::{ANSWER_MAX, Answer, Handle, OrderError};
 pub use settings::{Feeds, ReleaseSettings, Settings, Signal, TierSettings};
 pub use succession::{Heir, Lowered};
-pub use view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
+pub use view::{ClosedView, ReleaseView, RolloutView, TierView, UpstreamView, View};
 
+use closing::Closing;
 use handle::{Ask, Reply};
 use refused::Refusals;
 use sampled::Sampler;
@@ -94,6 +96,7 @@ pub struct Control {
     ticks: tokio::time::Interval,
     kept: Instant,
     started: Timestamp,
+    closing: Closing,
     tape: Option<Tape>,
     refusals: Refusals,
     sampler: Sampler,
@@ -305,6 +308,7 @@ impl Control {
                 pending.after.push(event.clone());
             }
         }
+        self.follow_closures();
         let everywhere = self.publish().await;
         self.settle(&events);
         self.refuse_waiting(&events);
@@ -482,15 +486,14 @@ impl Control {
             }
             return;
         }
+        self.follow_closures();
+        if let Some(input) = self.closing.is_due(Instant::now()) {
+            self.decide_alone(&input).await;
+        }
         let names: Vec<TierName> = self.state.tiers.keys().cloned().collect();
         for name in names {
             if let Some(input) = self.receded(&name).or_else(|| self.look(&name)) {
-                let facts = self.facts(&self.settings, false);
-                if let Ok(events) = self.decide(&input, &facts)
-                    && !events.is_empty()
-                {
-                    self.record(events, Then::Nothing).await;
-                }
+                self.decide_alone(&input).await;
             }
         }
         if self.kept.elapsed() >= KEEP_EVERY {
@@ -515,6 +518,25 @@ impl Control {
         table.tiers.iter().find(|tier| tier.tier.name == *name).map(|tier| tier.weight)
     }
 
+    /// Decides what nobody has ordered.
+    async fn decide_alone(&mut self, input: &Input) {
+        let facts = self.facts(&self.settings, false);
+        if let Ok(events) = self.decide(input, &facts)
+            && !events.is_empty()
+        {
+            self.record(events, Then::Nothing).await;
+        }
+    }
+
+    /// Takes note of what is closed.
+    fn follow_closures(&mut self) {
+        let (closures, register) = (&self.state.closures, &self.register);
+        self.closing.follow(closures, clock::wall(), Instant::now());
+        for name in self.state.tiers.keys() {
+            self.closing.count(name, closures, register);
+        }
+    }
+
     /// Looks at one tier: closes a window if it is time, and asks its judge.
     fn look(&mut self, name: &TierName) -> Option<Input> {
         let tier = self.state.tiers.get(name)?;
@@ -522,6 +544,10 @@ impl Control {
         let (_, table) = self.board.current();
         let table = table.tiers.iter().find(|table| table.tier.name == *name)?;
         let watched = self.watched.entry(name.clone()).or_default();
+        if !table.access.is_open() {
+            watched.rest();
+            return None;
+        }
         let minute = clock::wall().millis() / 60_000;
         let caches = &self.settings.caches;
         let scene = Scene { tier, file, table, register: &self.register, caches };
@@ -562,6 +588,8 @@ impl Control {
         let wanted = match order {
             Order::Adopt { tier, .. } => Some(tier),
             Order::Advance { tier, .. }
+            | Order::Hold { tier, .. }
+            | Order::Maintenance { tier, .. }
             | Order::Pause { tier }
             | Order::Promote { tier }
             | Order::Resume { tier }
@@ -571,7 +599,9 @@ impl Control {
         let tiers = self.state.tiers.iter();
         let chosen = tiers.filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name));
         let connections_left = self.left_behind(chosen.clone().map(|(name, _)| name));
-        let sentences = chosen.map(|(name, tier)| present::standing(name, tier)).collect();
+        let sentences = chosen
+            .map(|(name, tier)| present::standing(name, tier, self.state.closures.of(name)))
+            .collect();
         Answer { sentences, events: vec![], connections_left }
     }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::closing::Turned;
 use super::settings::{ReleaseSettings, TierSettings};
-use super::view::{ReleaseView, RolloutView, TierView, UpstreamView, View};
+use super::view::{ClosedView, ReleaseView, RolloutView, TierView, UpstreamView, View};
 use super::{Control, Watched, publish};
 use crate::clock;
 use crate::metrics::{HealthState, WarmUp};
-use crate::rollout::{Receding, Tier};
+use crate::rollout::{Closure, Event, Purpose, Receding, Tier};
 use crate::time::{Timestamp, in_words};
 use crate::traffic::{Address, TierName, Version, Weight};
 
@@ -90,6 +91,8 @@ impl Control {
             rate: history.map_or(0.0, crate::analysis::History::rate),
             calibration_minutes: history.map_or(0, |history| history.minutes().len()),
             key_share,
+            closed: self.closed(name),
+            drift: self.drift(tier, file),
             remarks: self.remarks(tier, file, key_share),
         }
     }
@@ -229,6 +232,71 @@ impl Control {
         [Some(&tier.stable), tier.canary()].into_iter().flatten().filter_map(began).collect()
     }
 
+    /// How the tier `name` is closed to its users, if it is.
+    fn closed(&self, name: &TierName) -> Option<ClosedView> {
+        let closure = self.state.closures.of(name)?;
+        let Turned { answered, waited, refused } = self.closing.turned(name, &self.register);
+        Some(ClosedView {
+            purpose: closure.purpose,
+            since: closure.since,
+            by: closure.by.to_string(),
+            until: closure.until,
+            message: closure.message.clone(),
+            close: closure.close,
+            waiting: self.register.tier(name).waiting.len() as u64,
+            answered,
+            waited,
+            refused,
+        })
+    }
+
+    /// Where the file, the journal and what the proxy does differ.
+    fn drift(&self, tier: &Tier, file: &TierSettings) -> Vec<String> {
+        let (mut drift, name) = (Vec::new(), &file.tier.name);
+        if let Some(version) = Self::line_missing(tier, file) {
+            drift.push(format!(
+                "the file has no line for {version}, which is in use; nothing is raised until it \
+                 is back"
+            ));
+        } else if file.stable != tier.stable {
+            drift.push(format!(
+                "the file says stable = \"{}\", {} serves; the line can be brought up to date",
+                file.stable, tier.stable
+            ));
+        }
+        let pending = self.pending.iter().flat_map(|pending| &pending.events);
+        let here = pending.filter(|event| event.tier.as_ref().is_none_or(|tier| tier == name));
+        let late = |event: &Event| {
+            format!("this waits for the journal's disk and is not done yet: {}", event.sentence())
+        };
+        drift.extend(here.map(late));
+        let (epoch, table) = self.board.current();
+        if !self.board.acknowledged(epoch) {
+            drift.push("a worker does not serve yet what was published last".into());
+        }
+        let closure = self.state.closures.of(name);
+        match table.tiers.iter().find(|served| served.tier.name == *name) {
+            None => drift.push("the journal has this tier, and the proxy does not serve it".into()),
+            Some(served) => {
+                let says = [
+                    (served.stable.version != tier.stable)
+                        .then(|| (format!("{} as stable", tier.stable), "another version")),
+                    (served.weight > tier.weight())
+                        .then(|| (format!("a weight of {}", tier.weight()), "a higher one")),
+                    (served.access != publish::access(closure)).then(|| {
+                        let purpose = closure.map_or("no closure", |one| one.purpose.name());
+                        (purpose.to_owned(), "something else")
+                    }),
+                ];
+                let differs = |(journal, proxy)| {
+                    format!("the journal has {journal}, and the proxy serves {proxy}")
+                };
+                drift.extend(says.into_iter().flatten().map(differs));
+            }
+        }
+        drift
+    }
+
     fn remarks(&self, tier: &Tier, file: &TierSettings, key_share: Option<f64>) -> Vec<String> {
         let mut remarks = self.settings.remarks.clone();
         let name = &file.tier.name;
@@ -248,17 +316,6 @@ impl Control {
             remarks.push(format!(
                 "the journal was lost ({what}); `weir adopt {name} {}` confirms who serves",
                 tier.stable
-            ));
-        }
-        if let Some(version) = Self::line_missing(tier, file) {
-            remarks.push(format!(
-                "the file has no line for {version}, which is in use; nothing is raised until it \
-                 is back"
-            ));
-        } else if file.stable != tier.stable {
-            remarks.push(format!(
-                "the file says stable = \"{}\", {} serves; the line can be brought up to date",
-                file.stable, tier.stable
             ));
         }
         remarks.extend(self.shortage(name));
@@ -300,7 +357,16 @@ fn mebibytes(bytes: u64) -> String {
 }
 
 /// How a tier stands, as one sentence.
-pub(super) fn standing(name: &TierName, tier: &Tier) -> String {
+pub(super) fn standing(name: &TierName, tier: &Tier, closure: Option<&Closure>) -> String {
+    if let Some(closure) = closure {
+        let (since, by) = (clock_time(closure.since), &closure.by);
+        let until = closure.until.map(|until| format!(" until {}", clock_time(until)));
+        let state = match closure.purpose {
+            Purpose::Hold => "held",
+            Purpose::Maintenance => "in maintenance",
+        };
+        return format!("{name}: {state} since {since} ({by}){}", until.unwrap_or_default());
+    }
     let (stable, since, by) = (&tier.stable, clock_time(tier.since), &tier.by);
     match &tier.rollout {
         Some(rollout) => {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::settings::{ReleaseSettings, Settings, TierSettings};
 use crate::metrics::{Register, WarmUp};
-use crate::rollout::{RolloutId, State, Tier};
+use crate::rollout::{Closure, Purpose, RolloutId, State, Tier};
 use crate::time::Timestamp;
 use crate::traffic::{
-    Address, Left, Release, Salt, Table, TableTier, TierName, Upstream, Version, Weight,
+    Access, Address, Left, Release, Salt, Table, TableTier, TierName, Upstream, Version, Weight,
 };
 
 /// The table that follows from what is remembered and what the file says; `before` is the one that
@@ -29,9 +29,21 @@ pub(super) fn table(
             let before = before.tiers.iter().find(|before| before.tier.name == file.tier.name);
             table.weight = table.weight.min(before.map_or(Weight::NONE, |before| before.weight));
         }
+        table.access = access(state.closures.of(&file.tier.name));
         Some(table)
     });
     Table { tiers: tiers.collect(), generations: state.generations.clone() }
+}
+
+/// What follows from how a tier is closed, if it is.
+pub(super) fn access(closure: Option<&Closure>) -> Access {
+    closure.map_or(Access::Open, |closure| match closure.purpose {
+        Purpose::Hold => Access::Hold { until: closure.until },
+        Purpose::Maintenance => {
+            let Closure { until, message, close, .. } = closure.clone();
+            Access::Maintenance { until, message, close }
+        }
+    })
 }
 
 fn table_tier(tier: &Tier, file: &TierSettings, register: &Register, now: Timestamp) -> TableTier {
@@ -54,6 +66,7 @@ fn table_tier(tier: &Tier, file: &TierSettings, register: &Register, now: Timest
         others: others.map(|version| release(name, version, tier, file, register)).collect(),
         close_over: if tier.close_now { Duration::ZERO } else { file.tier.timeouts.drain },
         judged: tier.rollout.is_some(),
+        access: Access::Open,
         left: tier.left().map(|version| Left {
             version: version.clone(),
             replaced: tier.previous.is_some(),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::closing::Closing;
 use super::handle::{Handle, ORDERS_MAX};
 use super::tape::Tape;
 use super::watched::Watched;
@@ -74,6 +75,7 @@ impl Control {
             ticks,
             kept: Instant::now(),
             started: now,
+            closing: Closing::default(),
             tape,
             refusals: super::Refusals::default(),
             sampler: super::Sampler::default(),

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::analysis::Report;
 use crate::hooks::Scene;
 use crate::journal::Record;
-use crate::rollout::{Fate, Plan, RolloutId};
+use crate::rollout::{Fate, Plan, Purpose, RolloutId};
 use crate::time::Timestamp;
 use crate::traffic::{TierName, Version, Weight};
 
@@ -57,8 +58,40 @@ pub struct TierView {
     pub calibration_minutes: usize,
     /// Share of the heaviest key among the requests, where it is known.
     pub key_share: Option<f64>,
+    /// How it is closed to its users, if it is.
+    pub closed: Option<ClosedView>,
+    /// Where the file, the journal and what the proxy does differ: each a sentence.
+    pub drift: Vec<String>,
     /// What an operator should know: each a sentence.
     pub remarks: Vec<String>,
+}
+
+/// How a tier is closed to its users.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClosedView {
+    /// `maintenance`: requests are answered with 503; `hold`: they wait.
+    #[schema(value_type = String)]
+    pub purpose: Purpose,
+    /// Since when.
+    #[schema(value_type = u64)]
+    pub since: Timestamp,
+    /// Who ordered it last.
+    pub by: String,
+    /// When it ends by itself; none: by an order alone.
+    #[schema(value_type = Option<u64>)]
+    pub until: Option<Timestamp>,
+    /// What users are told.
+    pub message: Option<String>,
+    /// Whether connections that are open beyond their request are closed.
+    pub close: bool,
+    /// Requests that wait now.
+    pub waiting: u64,
+    /// Requests answered with 503 since, in maintenance.
+    pub answered: u64,
+    /// Requests that waited and went on since.
+    pub waited: u64,
+    /// Requests answered with 503 since, because they could not wait, or not so long.
+    pub refused: u64,
 }
 
 /// An open rollout at one moment.

@@ -193,16 +193,26 @@ impl Watched {
                     self.begin(rollout);
                 }
             }
-            Change::Cut
+            Change::Closed { .. }
+            | Change::Cut
             | Change::Emptied { .. }
             | Change::Held { .. }
             | Change::Moved { .. }
+            | Change::Opened { .. }
             | Change::Paused
             | Change::Receding { .. }
             | Change::Refused { .. }
             | Change::Resumed
             | Change::WouldHaveRolledBack { .. } => {}
         }
+    }
+
+    /// Nobody is served for now, or nobody but operators: nothing is observed, and its time does not
+    /// count.
+    pub(super) fn rest(&mut self) {
+        self.base = None;
+        self.down_since = None;
+        self.canary_rate = 0.0;
     }
 
     /// Throws the open window away: never mix two splits in a block.

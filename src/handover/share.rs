@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::traffic::{Generations, Release, Salt, Table, TableTier, TierName, Version, Weight};
+use crate::traffic::{
+    Access, Generations, Release, Salt, Table, TableTier, TierName, Version, Weight,
+};
 
 /// How one tier is split.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +24,10 @@ pub struct Share {
     pub salt: Salt,
     /// Over how long upgraded connections on a release that lost are closed, in milliseconds.
     pub close_over: u64,
+    /// Whether users come in. What they are told is left out: it may be long, and there are many
+    /// tiers in one message.
+    #[serde(default)]
+    pub access: Access,
 }
 
 /// How each tier of `table` is split.
@@ -33,8 +39,18 @@ pub(super) fn shares(table: &Table) -> Vec<Share> {
         weight: tier.weight,
         salt: tier.salt,
         close_over: u64::try_from(tier.close_over.as_millis()).unwrap_or(u64::MAX),
+        access: without_message(&tier.access),
     };
     table.tiers.iter().map(share).collect()
+}
+
+fn without_message(access: &Access) -> Access {
+    match access {
+        Access::Maintenance { until, close, .. } => {
+            Access::Maintenance { until: *until, message: None, close: *close }
+        }
+        Access::Hold { .. } | Access::Open => access.clone(),
+    }
 }
 
 /// `table`, split as `shares` say. A tier without a share, or with a canary that is not known
@@ -59,6 +75,7 @@ pub(super) fn follow(table: &Table, shares: &[Share], generations: Generations) 
             close_over: share
                 .map_or(tier.close_over, |share| Duration::from_millis(share.close_over)),
             judged: false,
+            access: share.map_or(&tier.access, |share| &share.access).clone(),
             left: tier.left.clone(),
             stable,
             canary,
@@ -108,6 +125,7 @@ releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
                 warming: None,
                 close_over: Duration::from_secs(3),
                 judged: true,
+                access: Access::Open,
                 left: None,
             }],
             generations: Generations::default(),

@@ -14,8 +14,8 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::{
     Attempts, BUCKETS, CacheEntry, DeliveryEntry, Displaced, Fallthrough, Flood, Handshake,
-    HealthState, HttpCacheEntry, Register, Shown, Slow, TrackShown, UpstreamShown, bucket_edges,
-    deliveries, http_caches,
+    HealthState, HttpCacheEntry, Register, Shown, Slow, TrackShown, UpstreamShown, Waited,
+    bucket_edges, deliveries, http_caches,
 };
 use crate::analysis::{Report, Verdict};
 use crate::time::Timestamp;
@@ -102,6 +102,10 @@ pub struct TierScene<'a> {
     pub stages: usize,
     /// Whether an order stopped progress.
     pub paused: bool,
+    /// Whether it is held.
+    pub held: bool,
+    /// Whether it is in maintenance.
+    pub maintained: bool,
     /// What the judge knows.
     pub report: Option<&'a Report>,
     /// Minutes of stable known for the calibration.
@@ -216,6 +220,16 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
         .absolute(cells.refused_connections.load(Ordering::Relaxed));
     counter!("weir_shed_requests_total", "tier" => name.clone())
         .absolute(cells.shed.load(Ordering::Relaxed));
+    counter!("weir_maintenance_responses_total", "tier" => name.clone())
+        .absolute(cells.maintained.load(Ordering::Relaxed));
+    gauge!("weir_held_requests", "tier" => name.clone()).set(cells.waiting.len() as f64);
+    for outcome in Waited::ALL {
+        let labels = [("tier", name.clone()), ("result", outcome.name().to_owned())];
+        counter!("weir_held_requests_total", &labels).absolute(cells.waiting.outcomes(outcome));
+    }
+    for (purpose, is_closed) in [("hold", tier.held), ("maintenance", tier.maintained)] {
+        gauge!("weir_closed", "tier" => name.clone(), "purpose" => purpose).set(flag(is_closed));
+    }
     counter!("weir_cookies_aside_total", "tier" => name.clone())
         .absolute(cells.cookies_aside.load(Ordering::Relaxed));
     counter!("weir_cookies_without_room_total", "tier" => name.clone())
@@ -568,6 +582,8 @@ mod tests {
             weight: "5%".parse().unwrap(),
             stage: 2,
             stages: 4,
+            held: false,
+            maintained: false,
             paused: false,
             report: None,
             calibration_minutes: 60,

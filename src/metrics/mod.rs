@@ -12,6 +12,7 @@ pub mod recorder;
 mod signals;
 mod tiers;
 mod upstream;
+mod waiting;
 
 pub use caches::{CacheCounts, CacheEntry, CacheLedger};
 pub use deliveries::{DeliveryCounts, DeliveryEntry, DeliveryLedger, Trouble};
@@ -23,3 +24,4 @@ pub use recorder::{Attempts, Outcome, Register, Shown, Totals, TrackShown, WATCH
 pub use signals::{SignalEntry, SignalLedger, StatsdCounts, Wanted};
 pub use tiers::{Displaced, Fallthrough, Flood, Handshake, Slow, TierCells};
 pub use upstream::{Health, HealthState, UpstreamCells, UpstreamShown};
+pub use waiting::{Waited, Waiting};

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::keys::Sketch;
 use super::recent::{Recent, WarmUp};
+use super::waiting::Waiting;
 
 /// How a TLS handshake with a client went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +180,10 @@ pub struct TierCells {
     pub refused_streams: AtomicU64,
     /// Requests refused because memory was short.
     pub shed: AtomicU64,
+    /// Requests answered with 503 because the tier was in maintenance.
+    pub maintained: AtomicU64,
+    /// Requests that wait because it is held.
+    pub waiting: Waiting,
     /// Cookies of the app that were set beside stable's.
     pub cookies_aside: AtomicU64,
     /// Cookies of the app that there was no room for beside stable's.
@@ -204,6 +209,8 @@ impl TierCells {
             streams: AtomicUsize::new(0),
             refused_streams: AtomicU64::new(0),
             shed: AtomicU64::new(0),
+            maintained: AtomicU64::new(0),
+            waiting: Waiting::default(),
             cookies_aside: AtomicU64::new(0),
             cookies_without_room: AtomicU64::new(0),
             recent: Recent::default(),

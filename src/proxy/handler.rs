@@ -17,6 +17,7 @@ use super::client;
 use super::cookies::{self, Plan};
 use super::downstream;
 use super::forward::{self, Answer, Failure};
+use super::gate;
 use super::headers::{self, Checked, Refusal, WEIR_VERSION, Way};
 use super::http2;
 use super::line::{Exchange, Fault, Line, Stage};
@@ -29,7 +30,7 @@ use super::upgrade;
 use super::view::TierView;
 use super::worker::Worker;
 use crate::cache::http::Reading;
-use crate::traffic::Track;
+use crate::traffic::{Access, TableTier, Track};
 
 /// Where an authority asks whether a name is ours (RFC 8555, section 8.3). What it asks of the app
 /// goes to the app.
@@ -78,6 +79,12 @@ pub async fn answer(
         return Ok(send_away(&line, &request, reason, RETRY_WHEN_FULL));
     }
     let passage = Passage::new(&worker, &line, tier, &request, &checked, begun);
+    let access = &tier.table.access;
+    if let Access::Maintenance { .. } = access
+        && !gate::lets_in(&tier.table.tier.closing, passage.client, request.headers())
+    {
+        return Ok(passage.maintain(&request));
+    }
     let (mut place, plan) = passage.place(&request);
     let exchange = passage.begin(&place, &request);
     let upgrade =
@@ -89,6 +96,14 @@ pub async fn answer(
         return Ok(passage.fail(Failure::Fault(Fault::TooLarge), &exchange, &asked));
     }
     let under_way = UnderWay { line: &line, exchange: &exchange };
+    if let Access::Hold { .. } = access
+        && !place.insider
+        && let Err(access) = Box::pin(gate::wait(&worker, &exchange, &request)).await
+    {
+        std::mem::forget(under_way);
+        exchange.tally.forget();
+        return Ok(passage.turn_away(&access, &request, &exchange, &asked));
+    }
     let outcome = match &tier.cache {
         Some(cache) if upgrade.is_none() => {
             Box::pin(caching::serve(&worker, cache, &exchange, &mut place, request)).await
@@ -239,7 +254,8 @@ impl<'a> Passage<'a> {
             let agent = agent.map(HeaderValue::as_bytes).unwrap_or_default();
             ignore.covers(request.uri().path(), self.client, agent)
         };
-        let judged = ignore.is_empty() || !covers();
+        // Who comes in while it is closed, or has waited for that, tells nothing of a version.
+        let judged = self.tier.table.access.is_open() && (ignore.is_empty() || !covers());
         let long = &self.tier.table.tier.timeouts.long_polls;
         let path = request.uri().path().as_bytes();
         let is_long = !long.is_empty() && long.iter().any(|pattern| pattern.matches(path));
@@ -249,7 +265,8 @@ impl<'a> Passage<'a> {
         let tally = Tally::new(&self.worker.error_keys, place, judged, is_long);
         let tier = Rc::clone(self.tier);
         let stream = self.line.stream();
-        let exchange = Exchange::new(stream, self.begun, tally, tier, self.client);
+        let mut exchange = Exchange::new(stream, self.begun, tally, tier, self.client);
+        exchange.insider = place.insider;
         let exchange = Rc::new(exchange);
         self.line.begins(&exchange);
         exchange
@@ -469,18 +486,65 @@ impl<'a> Passage<'a> {
         response
     }
 
+    /// The answer to a request whose tier is in maintenance.
+    fn maintain(&self, request: &Request<Incoming>) -> Response<ResponseBody> {
+        let TableTier { access, tier, .. } = &self.tier.table;
+        self.tier.cells.maintained.fetch_add(1, Ordering::Relaxed);
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        self.log_answer(request.method(), None, status, None);
+        let about = About { line: self.line, exchange: None, method: request.method(), id: None };
+        // A body that nobody reads would be taken for the next request.
+        let is_whole = request.body().is_end_stream();
+        let after = if is_whole { After::KeepAlive } else { After::Close };
+        gate::turn_away(access, &tier.closing, request.headers(), &about, after)
+    }
+
+    /// The answer to a request that may not wait, or not any longer.
+    fn turn_away(
+        &self,
+        access: &Access,
+        request: &Request<RequestBody>,
+        exchange: &Rc<Exchange>,
+        asked: &Asked,
+    ) -> Response<ResponseBody> {
+        if let Access::Maintenance { .. } = access {
+            self.tier.cells.maintained.fetch_add(1, Ordering::Relaxed);
+        }
+        self.log(asked, exchange, StatusCode::SERVICE_UNAVAILABLE, None);
+        exchange.cut.set(None);
+        exchange.enters(Stage::Answering, Instant::now());
+        let added = exchange.added.borrow();
+        let (exchange, id) = (Some(exchange), added.of(Own::RequestId));
+        let about = About { line: self.line, exchange, method: &asked.method, id };
+        let after = if request.body().is_none() { After::KeepAlive } else { After::Close };
+        let closing = &self.tier.table.tier.closing;
+        gate::turn_away(access, closing, request.headers(), &about, after)
+    }
+
     /// A line of the access log. No query and no header but the identifier: both hold secrets.
     fn log(&self, asked: &Asked, exchange: &Exchange, status: StatusCode, place: Option<&Place>) {
+        if self.path.is_some() {
+            let added = exchange.added.borrow();
+            self.log_answer(&asked.method, added.of(Own::RequestId), status, place);
+        }
+    }
+
+    fn log_answer(
+        &self,
+        method: &http::Method,
+        id: Option<&HeaderValue>,
+        status: StatusCode,
+        place: Option<&Place>,
+    ) {
         let Some(path) = &self.path else {
             return;
         };
-        let added = exchange.added.borrow();
-        let id = added.of(Own::RequestId).and_then(|id| id.to_str().ok());
+        let id = id.and_then(|id| id.to_str().ok());
         tracing::info!(
             target: "access",
             tier = %self.tier.table.tier.name,
             client = %self.client,
-            method = %asked.method,
+            method = %method,
             path = %path,
             status = status.as_u16(),
             version = place.map(|place| place.release.release.version.as_str()),

@@ -266,8 +266,8 @@ pub fn to_upstream(headers: &mut HeaderMap, way: &Way<'_>, added: &mut Added) {
             headers.append(CONNECTION, HeaderValue::from_static("TE"));
         }
     }
-    if let Some(preview) = &way.tier.preview {
-        remove_preview(headers, preview);
+    for secret in way.tier.preview.iter().chain(&way.tier.closing.bypass) {
+        remove_secret(headers, secret);
     }
     forwarded(headers, way, added);
     let continued = |before| HeaderValue::try_from(format!("{before}, {}", way.instance)).ok();
@@ -368,7 +368,8 @@ pub fn asks_upgrade<B>(request: &Request<B>, seen: Seen) -> bool {
         && headers.get_all(CONNECTION).iter().any(|line| has_token(line, "upgrade"))
 }
 
-fn remove_preview(headers: &mut HeaderMap, preview: &Preview) {
+/// Removes what carries a secret of Weir.
+fn remove_secret(headers: &mut HeaderMap, preview: &Preview) {
     if let Some(name) = &preview.header {
         headers.remove(name.as_str());
     }

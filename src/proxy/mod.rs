@@ -17,6 +17,7 @@ mod downstream;
 mod ending;
 mod forward;
 mod framing;
+mod gate;
 mod handler;
 mod handshake;
 mod headers;

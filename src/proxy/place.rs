@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use http::HeaderMap;
 
+use super::gate;
 use super::random;
 use super::seen::{Field, Seen};
 use super::view::{ReleaseView, TierView, View};
@@ -13,6 +14,7 @@ use crate::traffic::{Bucket, Preview, Sticky, Track, Version};
 
 /// Where a request goes, and why.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Place {
     /// The tier, as the table says that placed it.
     pub tier: Rc<TierView>,
@@ -24,6 +26,8 @@ pub struct Place {
     pub key: Option<u64>,
     /// Whether a tester asked for the release.
     pub preview: bool,
+    /// Whether the client comes in also where the tier is closed.
+    pub insider: bool,
     /// Whether the client has no key of its own and would get Weir's cookie.
     pub newcomer: bool,
     /// Whether the client's key changed at login, and its track with it.
@@ -54,6 +58,7 @@ impl Place {
             track,
             key,
             preview: false,
+            insider: gate::lets_in(&settings.closing, client, headers),
             newcomer: app.or(own).is_none() && settings.sticky.uses_own_cookie(),
             switched,
             bucket,
@@ -109,6 +114,11 @@ impl Place {
         self.track = if stable { Track::Stable } else { Track::Canary };
         self.release = release;
     }
+}
+
+/// Whether a client has the secret of `bypass`, and nothing behind it.
+pub fn has_secret(bypass: &Preview, headers: &HeaderMap) -> bool {
+    wish(bypass, headers).is_some_and(|wish| wish.is_empty())
 }
 
 /// What a tester asks for: nothing but the secret, or the text behind it.

@@ -47,6 +47,18 @@ pub fn page(
 /// An answer with `status` and `text`, word for word.
 pub fn text(
     status: StatusCode,
+    text: String,
+    about: &About<'_>,
+    after: After,
+) -> Response<ResponseBody> {
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    whole(status, kind, text, about, after)
+}
+
+/// The same with text of another `kind`.
+pub fn whole(
+    status: StatusCode,
+    kind: HeaderValue,
     mut text: String,
     about: &About<'_>,
     after: After,
@@ -60,7 +72,7 @@ pub fn text(
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONTENT_TYPE, kind);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if *about.method == Method::HEAD {
         headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));

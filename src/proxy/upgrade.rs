@@ -45,6 +45,7 @@ pub struct Tunnel {
     tier: TierName,
     release: usize,
     preview: bool,
+    insider: bool,
     line: Rc<Line>,
     ending: Ending,
     stage: Cell<Stage>,
@@ -66,10 +67,14 @@ enum Stage {
 }
 
 impl Tunnel {
-    /// Gives it an end if its release has lost by the table of `view`.
+    /// Gives it an end if its release has lost by the table of `view`, or if its tier is closed and
+    /// nothing shall stay open.
     pub fn follow(&self, view: &View, now: Instant) {
         let over = match view.tier(&self.tier) {
             None => Duration::ZERO,
+            Some(tier) if tier.table.access.closes() && !self.insider => {
+                tier.table.tier.timeouts.drain
+            }
             Some(tier) if tier.serves(self.release) => return,
             Some(tier)
                 if self.preview
@@ -136,6 +141,7 @@ pub fn start(
         tier: place.tier.table.tier.name.clone(),
         release: place.release.release.slot,
         preview: place.preview,
+        insider: place.insider,
         line: Rc::clone(line),
         ending: Ending::default(),
         stage: Cell::new(Stage::Open),

@@ -112,6 +112,8 @@ pub struct Worker {
     pub error_keys: Rc<RefCell<ErrorKeys>>,
     /// The memory that its tunnels read into.
     pub chunk: Chunk,
+    /// Tells requests that wait that the table has moved, or that it finishes.
+    pub moved: Notify,
     /// The tunnels that are open.
     pub tunnels: RefCell<Vec<Rc<Tunnel>>>,
     /// The TLS handshakes under way.
@@ -185,6 +187,7 @@ impl Worker {
             instance,
             error_keys: Rc::new(RefCell::new(ErrorKeys::new(Instant::now()))),
             chunk: upgrade::chunk(),
+            moved: Notify::new(),
             tunnels: RefCell::default(),
             handshakes: Rc::default(),
             keyring,
@@ -288,9 +291,16 @@ impl Worker {
         *self.view.borrow_mut() = Rc::new(view);
         self.board.acknowledge(self.index, epoch);
         self.part(Instant::now());
+        self.moved.notify_waiters();
     }
 
-    /// Gives tunnels and event streams on releases that serve no more an end.
+    /// Whether it finishes.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Gives tunnels and event streams an end, on releases that serve no more and where nothing shall
+    /// stay open.
     fn part(&self, now: Instant) {
         let view = Rc::clone(&self.view.borrow());
         for tunnel in self.tunnels.borrow().iter() {
@@ -299,13 +309,17 @@ impl Worker {
         for line in self.lines.borrow().iter() {
             for exchange in line.exchanges.borrow().iter().filter(|one| one.is_stream.get()) {
                 let slot = exchange.tally.release();
-                if let Some(tier) = view.tier(&exchange.tier.table.tier.name)
-                    && !tier.serves(slot)
-                    && !exchange.tally.is_preview()
-                {
-                    exchange.end_within(tier.table.close_over, now);
-                    exchange.wake(line);
-                }
+                let Some(tier) = view.tier(&exchange.tier.table.tier.name) else { continue };
+                let closes = tier.table.access.closes() && !exchange.insider;
+                let over = if closes {
+                    tier.table.tier.timeouts.drain
+                } else if !tier.serves(slot) && !exchange.tally.is_preview() {
+                    tier.table.close_over
+                } else {
+                    continue;
+                };
+                exchange.end_within(over, now);
+                exchange.wake(line);
             }
         }
     }
@@ -382,6 +396,7 @@ impl Worker {
         farewell: Farewell,
     ) -> usize {
         self.draining.set(true);
+        self.moved.notify_waiters();
         let end = Instant::now() + limit;
         for (listen, open) in std::mem::take(doors) {
             for (task, entrance) in open {

@@ -138,10 +138,12 @@ fn enters(event: &Event, version: &Version) -> bool {
         Change::RolledBack { to, .. } => to == version,
         Change::Started { release, .. } => release == version,
         Change::Advanced { .. }
+        | Change::Closed { .. }
         | Change::Cut
         | Change::Emptied { .. }
         | Change::Held { .. }
         | Change::Moved { .. }
+        | Change::Opened { .. }
         | Change::Paused
         | Change::Promoted { .. }
         | Change::Reanalysed { .. }

@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::caches::CacheFacts;
+use super::closure::Purpose;
 use super::event::RolloutId;
 use super::plan::Stages;
 use crate::analysis::{Settings, Verdict};
+use crate::time::{Timestamp, in_words};
 use crate::traffic::{Address, Listen, Salt, Sticky, TierName, Version, Weight};
 
 /// Longest name of an actor in bytes: the name of a token.
@@ -70,7 +72,8 @@ pub struct Command {
     pub because: Option<String>,
 }
 
-/// What an operator can order. Without a tier: all tiers with an open rollout.
+/// What an operator can order. Without a tier: all tiers with an open rollout; to close and to open,
+/// all tiers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Order {
@@ -89,6 +92,34 @@ pub enum Order {
         /// To this weight; none: to the next stage.
         #[serde(default)]
         to: Option<Weight>,
+    },
+    /// Have requests wait, or let them go on.
+    Hold {
+        /// Where.
+        #[serde(default)]
+        tier: Option<TierName>,
+        /// Whether they wait.
+        on: bool,
+        /// For how long; none: until it is ordered off.
+        #[serde(default, rename = "for", with = "crate::time::as_millis_or_none")]
+        lasts: Option<Duration>,
+    },
+    /// Answer all requests with 503 and a page, or serve them again.
+    Maintenance {
+        /// Where.
+        #[serde(default)]
+        tier: Option<TierName>,
+        /// Whether they are answered so.
+        on: bool,
+        /// For how long; none: until it is ordered off.
+        #[serde(default, rename = "for", with = "crate::time::as_millis_or_none")]
+        lasts: Option<Duration>,
+        /// What users are told.
+        #[serde(default)]
+        message: Option<String>,
+        /// Close connections that are open beyond their request, over the drain time.
+        #[serde(default)]
+        close: bool,
     },
     /// Stop progress; the guard goes on.
     Pause {
@@ -164,6 +195,13 @@ mod millis {
 pub enum Input {
     /// An order.
     Command(Command),
+    /// The time of what was closed is up, by a clock that does not jump.
+    Due {
+        /// Where; none: what closed all tiers.
+        tier: Option<TierName>,
+        /// When that was ordered.
+        ordered: Timestamp,
+    },
     /// The program starts or the file was read again: what it says now is in the facts.
     File {
         /// What was wrong with a journal that had to be set aside.
@@ -332,6 +370,14 @@ pub enum Refusal {
         /// What could be meant.
         candidates: String,
     },
+    /// `hold on` of a tier in maintenance.
+    #[error(
+        "{tier}: it is in maintenance, and a hold would end that; `weir maintenance off {tier}` first"
+    )]
+    InMaintenance {
+        /// Where.
+        tier: TierName,
+    },
     /// `advance` behind the last stage.
     #[error(
         "{tier}: {weight} is the last stage; `weir promote {tier}` gives {release} to everybody"
@@ -424,6 +470,19 @@ pub enum Refusal {
         tier: TierName,
         /// The weight now.
         weight: Weight,
+    },
+    /// `maintenance on` or `hold on` for no time, or for too long.
+    #[error(
+        "a {} of {} is not possible; use 1 s to {}, or leave --for out and end it by order",
+        purpose.name(), in_words(*lasts), in_words(*most)
+    )]
+    NotSoLong {
+        /// What for.
+        purpose: Purpose,
+        /// What was asked for.
+        lasts: Duration,
+        /// The longest there is.
+        most: Duration,
     },
     /// Not paused.
     #[error("{tier}: not paused")]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::closure::{Opening, Purpose};
 use super::command::Actor;
 use super::plan::Plan;
 use crate::analysis::{Settings, WhenUnproven};
@@ -53,6 +54,20 @@ pub enum Change {
         /// On what ground.
         cause: Cause,
     },
+    /// Users are kept out: of the event's tier, or of all.
+    Closed {
+        /// What for.
+        purpose: Purpose,
+        /// When it ends by itself; none: by an order alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        /// What users are told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+        /// Whether connections that are open beyond their request are closed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        close: bool,
+    },
     /// Upgraded connections of the release that was left are closed at once after all.
     Cut,
     /// The part of a release in caches began anew, empty.
@@ -75,6 +90,13 @@ pub enum Change {
         version: Version,
         /// Where it runs now.
         addresses: Vec<Address>,
+    },
+    /// Users are let in again: into the event's tier, or into all.
+    Opened {
+        /// What it was closed for.
+        purpose: Purpose,
+        /// On what ground.
+        cause: Opening,
     },
     /// Progress was stopped by an order.
     Paused,
@@ -241,8 +263,9 @@ impl Change {
     /// Whether this may act before it is written.
     pub const fn direction(&self) -> Direction {
         match self {
-            // An empty cache puts nobody on anything new.
-            Self::Cut
+            // An empty cache puts nobody on anything new, nor does a page.
+            Self::Closed { .. }
+            | Self::Cut
             | Self::Emptied { .. }
             | Self::Paused
             | Self::Receding { .. }
@@ -252,6 +275,7 @@ impl Change {
             | Self::Advanced { .. }
             | Self::Held { .. }
             | Self::Moved { .. }
+            | Self::Opened { .. }
             | Self::Promoted { .. }
             | Self::Reanalysed { .. }
             | Self::Replanned { .. }

@@ -4,6 +4,7 @@
 //! clock, network, disk or chance: those come in as arguments.
 
 mod caches;
+mod closure;
 mod command;
 mod event;
 mod names;
@@ -14,6 +15,7 @@ mod state;
 mod step;
 
 pub use caches::{CacheFacts, OnRollback};
+pub use closure::{Closure, Closures, Opening, Purpose};
 pub use command::{
     Actor, ActorError, Command, Facts, Input, Order, REASON_CHARS_MAX, Refusal, ReleaseFacts,
     TierFacts,

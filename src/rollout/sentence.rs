@@ -1,7 +1,10 @@
 //! Each event as one English sentence: the journal is the work log.
 
 use std::fmt::Write;
+use std::time::Duration;
 
+use super::closure::{Opening, Purpose};
+use super::command::Actor;
 use super::event::{Adoption, Blame, Cause, Change, Emptying, Event};
 use crate::analysis::WhenUnproven;
 use crate::time::in_words;
@@ -17,13 +20,19 @@ impl Event {
         text
     }
 
-    /// Where, in a word: the tier; else the rollout over tiers, else the program.
+    /// Where, in a word: the tier; else the rollout over tiers, all tiers, or the program.
     pub fn place(&self) -> String {
         match (&self.tier, self.rollout) {
             (Some(tier), _) => tier.to_string(),
             (None, Some(id)) => format!("rollout {id}"),
+            (None, None) if self.closes() => "all tiers".into(),
             (None, None) => "weir".into(),
         }
+    }
+
+    /// Whether it keeps users out, or lets them in again.
+    const fn closes(&self) -> bool {
+        matches!(self.change, Change::Closed { .. } | Change::Opened { .. })
     }
 
     fn adopted(&self, stable: &Version, why: &Adoption) -> String {
@@ -50,6 +59,10 @@ impl Event {
                     format!("advanced to {weight}: {reason}")
                 }
             },
+            Change::Closed { purpose, until, message, close } => {
+                let span = until.map(|until| until.since(self.at));
+                closed(*purpose, span, message.as_deref(), *close, by)
+            }
             Change::Cut => {
                 format!("open connections of the version that was left are closed at once, by {by}")
             }
@@ -59,21 +72,11 @@ impl Event {
                 let places: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 format!("{version} now runs at {}", places.join(", "))
             }
+            Change::Opened { purpose, cause } => opened(*purpose, *cause, by),
             Change::Paused => {
                 format!("paused by {by}; a failing canary is still rolled back")
             }
-            Change::Promoted { release, replaced, cause } => {
-                let (by, why) = match cause {
-                    Cause::Order => (format!(" by {by}"), String::new()),
-                    Cause::Proven { reason } | Cause::Unproven { reason } => {
-                        (String::new(), format!(": {reason}"))
-                    }
-                };
-                format!(
-                    "promoted{by}, everybody is on {release}; `weir rollback` goes back to \
-                     {replaced}{why}"
-                )
-            }
+            Change::Promoted { release, replaced, cause } => promoted(release, replaced, cause, by),
             Change::Reanalysed { give_up, when_unproven } => {
                 let then = match when_unproven {
                     WhenUnproven::Hold => "holds",
@@ -115,6 +118,46 @@ fn refused(order: &str, why: &str, more: u32, event: &Event) -> String {
         more => format!(" ({more} refusals before it are not written down)"),
     };
     format!("`{order}` by {} was refused: {why}{before}", event.by)
+}
+
+fn promoted(release: &Version, replaced: &Version, cause: &Cause, by: &Actor) -> String {
+    let (by, why) = match cause {
+        Cause::Order => (format!(" by {by}"), String::new()),
+        Cause::Proven { reason } | Cause::Unproven { reason } => {
+            (String::new(), format!(": {reason}"))
+        }
+    };
+    format!("promoted{by}, everybody is on {release}; `weir rollback` goes back to {replaced}{why}")
+}
+
+fn closed(
+    purpose: Purpose,
+    span: Option<Duration>,
+    message: Option<&str>,
+    close: bool,
+    by: &Actor,
+) -> String {
+    let span = span.map(|span| format!(" for {}", in_words(span))).unwrap_or_default();
+    match purpose {
+        Purpose::Hold => format!("held by {by}{span}; requests wait"),
+        Purpose::Maintenance => {
+            let close = if close { ", open connections are closed" } else { "" };
+            let said = message.map(|said| format!(", told: {said}")).unwrap_or_default();
+            format!("in maintenance by {by}{span}; users get 503{close}{said}")
+        }
+    }
+}
+
+fn opened(purpose: Purpose, cause: Opening, by: &Actor) -> String {
+    let how = match cause {
+        Opening::Order => format!("by {by}"),
+        Opening::Time => "since its time is up".into(),
+    };
+    let then = match purpose {
+        Purpose::Hold => "those who waited go on in order",
+        Purpose::Maintenance => "everybody is served again",
+    };
+    format!("{} ended {how}; {then}", purpose.name())
 }
 
 fn emptied(release: &Version, caches: &[String], why: &Emptying) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::closure::Closures;
 use super::command::Actor;
 use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
 use super::plan::{Plan, Stage};
@@ -22,6 +23,9 @@ pub struct State {
     /// Which beginning the part of each release in each cache is.
     #[serde(default, skip_serializing_if = "Generations::is_empty")]
     pub generations: Generations,
+    /// Which tiers are closed to their users.
+    #[serde(default, skip_serializing_if = "Closures::is_empty")]
+    pub closures: Closures,
 }
 
 /// One tier.
@@ -166,6 +170,8 @@ impl State {
             for cache in caches {
                 self.generations.begin(cache, release, event.at);
             }
+        } else if matches!(event.change, Change::Closed { .. } | Change::Opened { .. }) {
+            self.closures.apply(event);
         } else if let Some(tier) = event.tier.as_ref().and_then(|name| self.tiers.get_mut(name)) {
             tier.apply(event);
         }
@@ -278,8 +284,11 @@ impl Tier {
             }
             Change::Advanced { weight, .. } => self.enter(*weight, event),
             Change::Cut => self.close_now = true,
-            // Of all tiers: the state's own; or of nothing that changed.
-            Change::Emptied { .. } | Change::Refused { .. } => {}
+            // The state's own; or of nothing that changed.
+            Change::Closed { .. }
+            | Change::Emptied { .. }
+            | Change::Opened { .. }
+            | Change::Refused { .. } => {}
             Change::Moved { version, addresses } => {
                 if let Some(known) = self.addresses.get_mut(version) {
                     known.addresses.clone_from(addresses);

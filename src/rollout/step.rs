@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::caches::emptied;
+use super::closure;
 use super::command::{Actor, Command, Facts, Input, Order, Refusal, TierFacts};
 use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
 use super::plan::{Plan, Stages};
@@ -28,6 +29,9 @@ pub fn step(
 ) -> Result<Vec<Event>, Refusal> {
     let mut events = match input {
         Input::Command(command) => Desk { state, facts, now, command }.decide()?,
+        Input::Due { tier, ordered } => {
+            closure::due(state, tier.as_ref(), *ordered, now).into_iter().collect()
+        }
         Input::File { reload: true, .. } => {
             may_reload(state, facts)?;
             read_file(state, facts, None, now)
@@ -247,6 +251,10 @@ impl Desk<'_> {
             Order::Adopt { tier, version } => self.adopt(tier, version),
             Order::Advance { tier, to } => {
                 self.on_open(tier.as_ref(), |n, t, r| self.advance(n, t, r, *to))
+            }
+            Order::Hold { tier, .. } | Order::Maintenance { tier, .. } => {
+                tier.as_ref().map_or(Ok(()), |tier| self.known(tier).map(drop))?;
+                closure::decide(self.state, self.command, self.now)
             }
             Order::Pause { tier } => self.on_open(tier.as_ref(), |_, _, rollout| {
                 Ok((!rollout.paused).then_some(Change::Paused))

@@ -1,5 +1,6 @@
 //! Where a request goes: weights, buckets, the keys of clients, and the table that says all of it.
 
+mod access;
 mod address;
 pub mod affinity;
 mod board;
@@ -15,6 +16,7 @@ mod tier;
 mod tls;
 mod weight;
 
+pub use access::{Access, Closing, Holding};
 pub use address::{Address, AddressError, Scheme, Spot};
 pub use affinity::Sticky;
 pub use board::Board;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::Access;
 use super::generation::Generations;
 use super::tier::{Release, Tier, Version};
 use super::weight::{Bucket, Salt, Track, Weight};
@@ -40,6 +41,8 @@ pub struct TableTier {
     /// Whether outcomes are judged now: a rollout is open, so that hanging requests and the
     /// errors of one key are looked after.
     pub judged: bool,
+    /// Whether users come in.
+    pub access: Access,
     /// The release that lost at the last promotion or roll back.
     pub left: Option<Left>,
 }

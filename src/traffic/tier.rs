@@ -10,6 +10,7 @@ use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::access::Closing;
 use super::address::Address;
 use super::affinity::Sticky;
 use super::listener::Listener;
@@ -164,6 +165,8 @@ pub struct Tier {
     pub warm: Option<Warm>,
     /// How answers are kept, if they are.
     pub caching: Option<Caching>,
+    /// How users are kept out while it is closed.
+    pub closing: Closing,
 }
 
 /// Requests that stable had lately, put to a canary before it gets users.

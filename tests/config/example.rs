@@ -150,12 +150,18 @@ fn the_commented_example_works_with_and_without_its_comments() {
     assert_eq!(plain.warnings, []);
     let place = tempfile::tempdir().unwrap();
     std::fs::write(place.path().join("preview.secret"), "0123456789abcdef\n").unwrap();
+    std::fs::write(place.path().join("maintenance.secret"), "0123456789abcdef\n").unwrap();
+    std::fs::write(place.path().join("maintenance.html"), "<p>{{message}}</p>").unwrap();
     let authority = Authority::new();
     authority.write(place.path(), "ca");
     authority.sign(&["shop.example.com"]).write(place.path(), "web");
     for left in [
-        ["[analysis] margin", "[tier.preview] secret"],
-        ["[analysis.errors] margin", "[tier.preview] secret_file"],
+        ["[analysis] margin", "[tier.preview] secret", "[maintenance.bypass] secret"],
+        [
+            "[analysis.errors] margin",
+            "[tier.preview] secret_file",
+            "[maintenance.bypass] secret_file",
+        ],
     ] {
         let text = uncommented(&left);
         let config =
@@ -172,8 +178,12 @@ fn the_commented_example_works_with_and_without_its_comments() {
 fn the_commented_example_has_every_key() {
     let mut found = BTreeSet::new();
     for left in [
-        ["[analysis] margin", "[tier.preview] secret"],
-        ["[analysis.errors] margin", "[tier.preview] secret_file"],
+        ["[analysis] margin", "[tier.preview] secret", "[maintenance.bypass] secret"],
+        [
+            "[analysis.errors] margin",
+            "[tier.preview] secret_file",
+            "[maintenance.bypass] secret_file",
+        ],
     ] {
         collect(&toml::from_str(&uncommented(&left)).unwrap(), "", &mut found);
     }
@@ -241,7 +251,8 @@ fn the_defaults_that_are_written_are_the_defaults() {
         }
         for key in section.keys.iter().filter(|key| !key.default.is_empty()) {
             let path = path(section, key.name).replacen("tier.", "tier.web.", 1);
-            let path = if section.title.starts_with("[analysis") {
+            let of_tier = ["[analysis", "[maintenance"];
+            let path = if of_tier.iter().any(|title| section.title.starts_with(title)) {
                 format!("tier.web.{path}")
             } else {
                 path

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use weir::analysis::{Verdict, Why};
 use weir::journal::Record;
-use weir::rollout::{Actor, Command, Input, Order, State, Tier, step};
+use weir::rollout::{Actor, Closure, Command, Input, Order, State, Tier, step};
 use weir::time::Timestamp;
 use weir::traffic::{TierName, Version};
 
@@ -67,6 +67,12 @@ impl Player {
             }
             ["receded", tier] => Input::Receded { tier: tier.parse().unwrap() },
             ["reload"] => Input::File { journal_lost: None, reload: true },
+            ["due", ref tier @ ..] => {
+                let tier = tier.first().map(|tier| tier.parse::<TierName>().unwrap());
+                let closed = self.state.closures.each().find(|(name, _)| *name == tier.as_ref());
+                let ordered = closed.expect("something that is closed").1.ordered;
+                Input::Due { tier, ordered }
+            }
             ["unhealthy", tier, reason] => {
                 Input::Unhealthy { tier: tier.parse().unwrap(), reason: reason.into() }
             }
@@ -98,7 +104,9 @@ impl Player {
         if self.state == before {
             lines.push("nothing changes".into());
         }
-        lines.extend(self.state.tiers.iter().map(|(name, tier)| standing(name, tier, now)));
+        let closures = &self.state.closures;
+        let standing = |(name, tier)| standing(name, tier, closures.of(name), now);
+        lines.extend(self.state.tiers.iter().map(standing));
         lines
     }
 
@@ -146,7 +154,7 @@ impl Player {
 }
 
 /// A tier in one line.
-fn standing(name: &TierName, tier: &Tier, now: Timestamp) -> String {
+fn standing(name: &TierName, tier: &Tier, closure: Option<&Closure>, now: Timestamp) -> String {
     let canary = tier.rollout.as_ref().map_or("-".to_owned(), |rollout| {
         let paused = if rollout.paused { " paused" } else { "" };
         let held = if rollout.held { " held" } else { "" };
@@ -156,7 +164,8 @@ fn standing(name: &TierName, tier: &Tier, now: Timestamp) -> String {
     let previous =
         tier.previous.as_ref().map_or("-".to_owned(), |(version, _)| version.to_string());
     let doubt = if tier.unconfirmed.is_some() { " unconfirmed" } else { "" };
-    format!("= {name}: stable {}{doubt} canary {canary} previous {previous}", tier.stable)
+    let closed = closure.map_or(String::new(), |closure| format!(" {}", closure.purpose.name()));
+    format!("= {name}: stable {}{doubt} canary {canary} previous {previous}{closed}", tier.stable)
 }
 
 /// The words of a line; what stands in quotes is one word.
@@ -177,6 +186,7 @@ fn command(words: &[&str]) -> Command {
     let mut by: Actor = "night-shift".parse().unwrap();
     let (mut because, mut to) = (None, None);
     let (mut again, mut at_once, mut over) = (false, false, None);
+    let (mut lasts, mut message, mut close) = (None, None, false);
     let (mut upstreams, mut plain) = (Vec::new(), Vec::new());
     let mut rest = words[1..].iter();
     while let Some(word) = rest.next() {
@@ -189,14 +199,21 @@ fn command(words: &[&str]) -> Command {
             "--again" => again = true,
             "--now" => at_once = true,
             "--over" => over = Some(span(value())),
+            "--for" => lasts = Some(span(value())),
+            "--message" => message = Some(value().to_owned()),
+            "--close" => close = true,
             word => plain.push(word),
         }
     }
+    let closes = matches!(words[0], "hold" | "maintenance");
+    let on = closes && plain.remove(0) == "on";
     let tier = plain.first().map(|name| name.parse::<TierName>().unwrap());
     let version = plain.get(1).map(|version| version.parse::<Version>().unwrap());
     let order = match words[0] {
         "adopt" => Order::Adopt { tier: tier.unwrap(), version: version.unwrap() },
         "advance" => Order::Advance { tier, to },
+        "hold" => Order::Hold { tier, on, lasts },
+        "maintenance" => Order::Maintenance { tier, on, lasts, message, close },
         "pause" => Order::Pause { tier },
         "promote" => Order::Promote { tier },
         "resume" => Order::Resume { tier },

@@ -9,7 +9,8 @@ use rand::{RngExt, SeedableRng};
 use weir::analysis::{Counts, Judge, Settings, Verdict, WhenUnproven, Window};
 use weir::rollout::{
     Actor, CacheFacts, Cause, Change, Command, Direction, Emptying, Event, Facts, Input,
-    OnRollback, Order, Plan, ReleaseFacts, RolloutId, Stage, Stages, State, Tier, TierFacts, step,
+    OnRollback, Opening, Order, Plan, ReleaseFacts, RolloutId, Stage, Stages, State, Tier,
+    TierFacts, step,
 };
 use weir::time::Timestamp;
 use weir::traffic::{Salt, Sticky, TierName, Version, Weight};
@@ -53,6 +54,9 @@ pub struct Seen {
     raises_lost: u64,
     lowered_unwritten: u64,
     reloads: u64,
+    closed: u64,
+    opened_by_time: u64,
+    opened_by_order: u64,
 }
 
 impl Seen {
@@ -69,6 +73,9 @@ impl Seen {
         self.raises_lost += other.raises_lost;
         self.lowered_unwritten += other.lowered_unwritten;
         self.reloads += other.reloads;
+        self.closed += other.closed;
+        self.opened_by_time += other.opened_by_time;
+        self.opened_by_order += other.opened_by_order;
     }
 
     /// Fails where something never happened: then nothing was tested of it.
@@ -85,6 +92,9 @@ impl Seen {
             self.raises_lost,
             self.lowered_unwritten,
             self.reloads,
+            self.closed,
+            self.opened_by_time,
+            self.opened_by_order,
         ];
         assert!(all.iter().all(|count| *count > 0), "{self:?}");
     }
@@ -150,7 +160,8 @@ impl Day {
         for _ in 0..MOMENTS {
             self.wall += SPAN * 1_000;
             match self.chance.random_range(0..100) {
-                0..55 => self.look(),
+                0..52 => self.look(),
+                52..55 => self.time_is_up(),
                 55..75 => self.somebody_orders(),
                 75..80 => {
                     let tier = self.maybe_tier();
@@ -223,7 +234,7 @@ impl Day {
 
     fn somebody_orders(&mut self) {
         let (tier, version) = (self.maybe_tier(), release(self.chance.random_range(0..4)));
-        let order = match self.chance.random_range(0..10) {
+        let order = match self.chance.random_range(0..12) {
             0..4 => Order::Start {
                 tier: Some(web()),
                 version: self.chance.random_bool(0.7).then_some(version),
@@ -238,13 +249,27 @@ impl Day {
             6 => Order::Promote { tier },
             7 => Order::Pause { tier },
             8 => Order::Resume { tier },
+            9 => {
+                let (on, lasts) = (self.chance.random(), self.maybe_span());
+                Order::Hold { tier, on, lasts }
+            }
+            10 => {
+                let (on, lasts) = (self.chance.random(), self.maybe_span());
+                Order::Maintenance { tier, on, lasts, message: None, close: false }
+            }
             _ => Order::Adopt { tier: web(), version },
         };
         self.order(order);
     }
 
     fn order(&mut self, order: Order) {
-        let lowers = matches!(order, Order::Rollback { .. } | Order::Pause { .. });
+        let lowers = matches!(
+            order,
+            Order::Rollback { .. }
+                | Order::Pause { .. }
+                | Order::Hold { on: true, .. }
+                | Order::Maintenance { on: true, .. }
+        );
         if self.pending.is_some() && !lowers {
             return; // It waits outside.
         }
@@ -257,6 +282,26 @@ impl Day {
         }
         let by: Actor = "night-shift".parse().unwrap();
         self.decide(&Input::Command(Command { order, by, because: None }));
+    }
+
+    fn maybe_span(&mut self) -> Option<Duration> {
+        self.chance.random::<bool>().then(|| Duration::from_mins(5))
+    }
+
+    /// The time of what is closed is up, or that of an order before it was.
+    fn time_is_up(&mut self) {
+        let closures = self.memory.closures.clone();
+        for (tier, closure) in closures.each() {
+            let is_its = self.chance.random::<bool>();
+            let ordered = if is_its { closure.ordered } else { Timestamp::from_millis(7) };
+            let is_due = is_its && closure.until.is_some();
+            let input = Input::Due { tier: tier.cloned(), ordered };
+            let ended = step(&self.memory, &input, &self.facts, self.now()).unwrap();
+            assert_eq!(ended.len(), usize::from(is_due), "{closure:?} by {input:?}");
+            if self.pending.is_none() {
+                self.decide(&input);
+            }
+        }
     }
 
     fn edit(&mut self) {
@@ -534,6 +579,8 @@ impl Day {
             assert_eq!(tier.weight(), Weight::NONE);
             assert!(self.judge.is_none(), "a judge without a rollout");
         }
+        let is_closed = |state: &State| state.closures.of(&web()).is_some();
+        assert!(is_closed(&self.memory) || !is_closed(&durable), "open before that was written");
         let known = &tier.addresses[&tier.stable];
         assert!(!known.addresses.is_empty(), "nobody knows where {} runs", tier.stable);
         self.a_second_rollback_changes_nothing();
@@ -600,7 +647,7 @@ impl Day {
     }
 
     /// A weight rises by a proof, by an allowed timeout, or by an order.
-    fn raises_have_a_ground(&self, input: &Input, events: &[Event]) {
+    fn raises_have_a_ground(&mut self, input: &Input, events: &[Event]) {
         for event in events {
             let cause = match &event.change {
                 Change::Advanced { cause, weight } => {
@@ -610,6 +657,25 @@ impl Day {
                     cause
                 }
                 Change::Promoted { cause, .. } => cause,
+                Change::Closed { .. } => {
+                    assert!(matches!(input, Input::Command(_)), "nothing closes by itself");
+                    self.seen.closed += 1;
+                    continue;
+                }
+                Change::Opened { cause, .. } => {
+                    let by_order = match input {
+                        Input::Command(Command { order, .. }) => matches!(
+                            order,
+                            Order::Hold { on: false, .. } | Order::Maintenance { on: false, .. }
+                        ),
+                        Input::Due { .. } => false,
+                        _ => panic!("{input:?} opened what was closed"),
+                    };
+                    assert_eq!(*cause == Opening::Order, by_order);
+                    self.seen.opened_by_order += u64::from(by_order);
+                    self.seen.opened_by_time += u64::from(!by_order);
+                    continue;
+                }
                 Change::Started { .. } | Change::Adopted { .. } => {
                     assert!(matches!(input, Input::Command(_)), "nothing starts by itself");
                     continue;
@@ -624,7 +690,8 @@ impl Day {
                 Input::Verdict { verdict: Verdict::Pass { .. }, .. } => {
                     matches!(cause, Cause::Unproven { .. })
                 }
-                Input::File { .. }
+                Input::Due { .. }
+                | Input::File { .. }
                 | Input::Receded { .. }
                 | Input::Unhealthy { .. }
                 | Input::Verdict { .. } => false,

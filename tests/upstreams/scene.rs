@@ -9,8 +9,8 @@ use weir::proxy::{self, Proxy, Settings};
 use weir::tls::Keyring;
 use weir::traffic::overlay::Cookies;
 use weir::traffic::{
-    Board, HealthCheck, Ignore, Limits, Listener, Release, Route, Salt, SharedCaches, Sticky,
-    Table, TableTier, Tier, Timeouts, Upstream, Weight,
+    Access, Board, Closing, HealthCheck, Ignore, Limits, Listener, Release, Route, Salt,
+    SharedCaches, Sticky, Table, TableTier, Tier, Timeouts, Upstream, Weight,
 };
 
 use crate::support::client::Client;
@@ -73,6 +73,7 @@ impl Scene {
                 warming: None,
                 close_over: Duration::ZERO,
                 judged: true,
+                access: Access::Open,
                 left: None,
             }],
             ..Table::default()
@@ -164,6 +165,7 @@ fn tier() -> Tier {
         show_version: true,
         access_log: false,
         caching: None,
+        closing: Closing::default(),
         cookies: Cookies::default(),
         logout: vec![],
         assets: vec![],

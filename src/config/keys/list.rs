@@ -2,6 +2,7 @@
 
 use super::cache::CACHE;
 use super::caching::CACHING;
+use super::closing::{BYPASS, HOLD, MAINTENANCE};
 use super::notify::{ALERTMANAGER, NOTIFY, NOTIFY_MAIL, NOTIFY_WEBHOOK};
 use super::rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
 use super::runbook::{PREFLIGHT, STEP, STEP_CHECK, STEP_HTTP};
@@ -40,6 +41,9 @@ pub const SECTIONS: &[&Keys] = &[
     &PREVIEW,
     &TIMEOUTS,
     &LIMITS,
+    &MAINTENANCE,
+    &BYPASS,
+    &HOLD,
     &CACHING,
     &CACHE,
     &ROLLOUT,
@@ -75,6 +79,13 @@ pub const ROOT: Keys = Keys {
         ),
         key("acme", "table", "", Live, "The authority that issues certificates by itself (ACME)."),
         key("tier", "list of tables", "", Live, "The tiers: layers of the product."),
+        key(
+            "maintenance",
+            "table",
+            "",
+            Live,
+            "How users are kept out of closed tiers, for all of them.",
+        ),
         key("cache", "list of tables", "", Live, "Caches in which each version has its own part."),
         key("rollout", "table", "", Live, "How a rollout goes from 0% to everybody."),
         key("analysis", "table", "", Live, "How the canary is judged, for all tiers."),
@@ -269,6 +280,7 @@ pub const TIER: Keys = Keys {
         key("preview", "table", "", Live, "How testers reach a version at any weight."),
         key("timeouts", "table", "", Live, "How long things may take."),
         key("limits", "table", "", Live, "How much there may be of things."),
+        key("maintenance", "table", "", Live, "As `[maintenance]`, key by key, for this tier."),
         key("cache", "table", "", Live, "How answers are kept for others; without it none is."),
         key(
             "trusted_proxies",

@@ -23,6 +23,8 @@ use crate::proxy::view::TierView;
 pub enum Stage {
     /// A connection to the upstream is being made.
     Connecting,
+    /// It waits, since its tier is held; whoever has it wait times it.
+    Held,
     /// It is with the upstream, or on its way there.
     Waiting,
     /// The answer is on its way to the client.
@@ -96,6 +98,8 @@ pub struct Exchange {
     pub(super) ending: Ending,
     /// Why it was cut, if it was.
     pub cut: Cell<Option<Cut>>,
+    /// Whether its client comes in also where the tier is closed.
+    pub insider: bool,
     /// How it is counted.
     pub tally: Tally,
     /// The tier, as it was when the request came.
@@ -144,6 +148,7 @@ impl Exchange {
             fault: Cell::new(None),
             ending: Ending::default(),
             cut: Cell::new(None),
+            insider: false,
             tally,
             tier,
             client,
@@ -218,6 +223,7 @@ impl Exchange {
         let timeouts = &self.tier.table.tier.timeouts;
         let cut = match self.stage.get() {
             Stage::Connecting => (still > timeouts.connect).then_some(Cut::Upstream),
+            Stage::Held => None,
             Stage::Waiting => self.sweep_waiting(now),
             Stage::Answering => {
                 if now.saturating_duration_since(self.begun) > timeouts.stream_after {

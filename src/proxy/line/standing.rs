@@ -77,7 +77,7 @@ impl Exchange {
                 Some(Slow::Body)
             }
             Stage::Answering if !self.upstream_owes.get() => Some(Slow::Read),
-            Stage::Answering | Stage::Connecting | Stage::Waiting => None,
+            Stage::Answering | Stage::Connecting | Stage::Held | Stage::Waiting => None,
         }
     }
 
