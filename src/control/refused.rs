@@ -119,6 +119,6 @@ mod tests {
         }
         let later = now.plus(REFUSALS_SPAN);
         let next = event("2", "ada", later).unwrap();
-        assert!(matches!(next.change, Change::Refused { more: 29, .. }), "{next:?}");
+        assert!(matches!(next.change, Change::Refused { more: 28, .. }), "{next:?}");
     }
 }

@@ -187,7 +187,9 @@ impl Own {
         }
         text.push_str(rest);
         parts.push(Part::Text(text));
-        let is_json = source.trim_start().starts_with(['{', '[']);
+        // A placeholder at the beginning makes no JSON of it.
+        let begins = |text: &str| text.trim_start().starts_with(['{', '[']);
+        let is_json = matches!(parts.first(), Some(Part::Text(text)) if begins(text));
         let own = Self { source: source.to_owned(), parts, is_json };
         if is_json
             && let Err(error) = serde_json::from_str::<Value>(&own.fill(&Letter::test("\"me\"")))

@@ -57,7 +57,7 @@ fn a_rollout_over_two_tiers_is_told_by_tier_with_its_numbers() {
 #[test]
 fn a_page_needs_nothing_from_elsewhere_and_shows_what_was_written_as_it_was() {
     let mut records = records();
-    let evil = "<script>alert(1)</script> & \"so\" <img src=x>";
+    let evil = "<script>alert(1)</script> & \"so\" <img>";
     records[2].event.because = Some(evil.into());
     let report = Report::of(
         1,
@@ -76,7 +76,7 @@ fn a_page_needs_nothing_from_elsewhere_and_shows_what_was_written_as_it_was() {
     assert!(page.contains("@media print"));
     // A text of Markdown is none of HTML, and breaks out of no table.
     let text = report.text(Format::Markdown);
-    assert!(!text.contains("<script") && text.contains(r"\<script\>"), "{text}");
+    assert!(text.contains(r"\<script\>") && !text.replace(r"\<", "").contains('<'), "{text}");
 }
 
 #[test]
