@@ -309,7 +309,7 @@ mod tests {
     fn what_closes_all_tiers_closes_those_to_come_and_one_can_be_opened_before_the_others() {
         let all = closed(1, None, Purpose::Maintenance, None);
         let state = after(&[all.clone(), opened(Some("admin"), Purpose::Maintenance)]);
-        assert!(is_closed(&state, "web") && is_closed(&state, "of tomorrow"));
+        assert!(is_closed(&state, "web") && is_closed(&state, "of-tomorrow"));
         assert!(!is_closed(&state, "admin"));
         let state = after(&[all, opened(None, Purpose::Maintenance)]);
         assert!(state.closures.is_empty());
