@@ -18,13 +18,13 @@ use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Program, Reload, ReloadError, TokenFile, Tokens};
-use crate::assembly::{Certificates, Weir, control_settings, hooks, proxy_settings, tls_settings};
+use crate::assembly::{self, Certificates, Weir, control_settings, proxy_settings, tls_settings};
 use crate::cache::Caches;
 use crate::cli::{self, Run};
 use crate::config::{self, Config, LogFormat};
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError, Settings};
 use crate::handover::{self, Estate, Succession};
-use crate::hooks::Hooks;
+use crate::hooks::{self, Hooks};
 use crate::inherited::Inherited;
 use crate::metrics::exposition::Reloads;
 use crate::notify::Notifier;
@@ -372,7 +372,15 @@ fn named_where_kept(run: &Run) -> Result<(), String> {
 fn settings(run: &Run, config: &Config) -> Settings {
     let mut settings = control_settings(config, run.observe, run.record.clone(), remarks(run));
     settings.starts_by_itself = starts_by_itself(run);
+    settings.hooks = assembly::hooks(config, &folder(run));
     settings
+}
+
+/// Where the file stands.
+fn folder(run: &Run) -> PathBuf {
+    let file = file(run);
+    let folder = file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
 }
 
 /// Whether the rollout begins without an order.
@@ -505,10 +513,9 @@ impl Reloading {
 
     /// What does the steps of `config`.
     fn hooks(&self, config: &Config) -> Hooks {
-        let file = file(&self.run);
-        let folder = file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        hooks(config, folder, self.certificates.keyring())
+        let place = assembly::hooks(config, &folder(&self.run));
+        let keyring = Arc::clone(self.certificates.keyring());
+        Hooks::new(hooks::Settings { place, keyring })
     }
 
     /// A reload by SIGHUP: the log is the answer.

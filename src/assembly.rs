@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::{self, Config, MemoryLimit};
 use crate::control::{self, Control, Handle};
 use crate::handover::Predecessor;
-use crate::hooks::{self, Hooks};
+use crate::hooks;
 use crate::inherited::Inherited;
 use crate::journal::{self, Journal, Kept, Shelf};
 use crate::machine;
@@ -135,6 +135,7 @@ impl Weir {
             store.lost,
             Arc::clone(&board),
             Arc::clone(&register),
+            Arc::clone(certificates.keyring()),
         )
         .with_context(|| format!("cannot record to {}", record.unwrap_or_default().display()))?;
         let (stop, stopped) = oneshot::channel();
@@ -341,18 +342,13 @@ pub fn cache_workers(config: &Config) -> usize {
     proxy_settings(config, 0).worker_count()
 }
 
-/// What does the steps of the runbook of `config`, the file in `folder`.
-pub fn hooks(config: &Config, folder: &Path, keyring: &Arc<Keyring>) -> Hooks {
+/// Where and with what the steps of the runbook of `config`, the file in `folder`, are done.
+pub fn hooks(config: &Config, folder: &Path) -> hooks::Place {
     let ledger = match &config.state.path {
         Some(journal) => journal.with_extension("steps"),
         None => std::env::temp_dir().join(format!("weir-{}.steps", std::process::id())),
     };
-    Hooks::new(hooks::Settings {
-        folder: folder.to_owned(),
-        ledger,
-        secrets: config.secrets(std::env::vars()),
-        keyring: Arc::clone(keyring),
-    })
+    hooks::Place { folder: folder.to_owned(), ledger, secrets: config.secrets(std::env::vars()) }
 }
 
 /// What the control wing needs of the file.
@@ -387,10 +383,12 @@ pub fn control_settings(
         rollback_over: config.rollout.rollback_over,
         caches: config.lives.clone(),
         own,
+        upgrade: config.rollout.upgrade.clone(),
         starts_by_itself: false,
         observe,
         record,
         outline: config.scene(),
+        hooks: hooks::Place::default(),
         remarks,
     }
 }

@@ -17,7 +17,7 @@ use weir::journal::{Journal, Kept};
 use weir::metrics::exposition::Reloads;
 use weir::metrics::{CacheEntry, CacheLedger, DeliveryLedger, HttpCacheEntry, Outcome, Register};
 use weir::time::Timestamp;
-use weir::tls::Keyring;
+use weir::tls::{Keyring, Protocols};
 use weir::traffic::{Board, Track};
 
 use super::support::client::{self, Client};
@@ -117,6 +117,7 @@ impl Api {
                     None,
                     board,
                     register,
+                    Keyring::new(Protocols { server: &[], client: &[] }).unwrap(),
                 )
                 .unwrap();
                 let (_stop_control, control_stopped) = oneshot::channel();

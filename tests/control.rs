@@ -18,6 +18,7 @@ use weir::metrics::HealthState;
 use weir::metrics::Register;
 use weir::rollout::{Actor, Adoption, Change, Command, Event, Order, Outcome, State, Tier};
 use weir::time::Timestamp;
+use weir::tls::{Keyring, Protocols};
 use weir::traffic::{Board, TierName, Version, Weight};
 
 use crate::support::skipped;
@@ -105,6 +106,7 @@ impl World {
             None,
             Arc::clone(&board),
             Arc::clone(&register),
+            Keyring::new(Protocols { server: &[], client: &[] }).unwrap(),
         )
         .unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -262,7 +264,7 @@ fn start() -> Order {
 }
 
 fn rollback() -> Order {
-    Order::Rollback { tier: Some(name()), now: false, over: None }
+    Order::Rollback { tier: Some(name()), now: false, over: None, past_no_return: false }
 }
 
 fn promote() -> Order {

@@ -43,7 +43,7 @@ const PLAN: &[(&str, &[&str])] = &[
     // Control wing: moves weights.
     (
         "control",
-        &["analysis", "clock", "hooks", "journal", "metrics", "rollout", "time", "traffic"],
+        &["analysis", "clock", "hooks", "journal", "metrics", "rollout", "time", "tls", "traffic"],
     ),
     ("notify", &["clock", "control", "journal", "metrics", "rollout", "time", "tls", "traffic"]),
     // Roof.

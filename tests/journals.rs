@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use weir::journal::Record;
-use weir::rollout::{Adoption, Blame, Cause, Change, Emptying, Opening, Purpose, State};
+use weir::rollout::{Adoption, Blame, Cause, Change, Emptying, Ending, Opening, Purpose, State};
 
 /// The version whose journals are still written to the letter.
 const NEWEST: &str = "0.1";
@@ -83,13 +83,18 @@ fn kinds(change: &Change) -> [&'static str; 2] {
         },
         Change::Advanced { cause, .. } => ["advanced", ground(cause)],
         Change::Closed { purpose, .. } => ["closed", purpose.name()],
+        Change::Approved { .. } => ["approved", ""],
+        Change::Asked { .. } => ["asked", ""],
         Change::Cut => ["cut", ""],
+        Change::DecisionPassed => ["decision passed", ""],
         Change::Emptied { why, .. } => match why {
             Emptying::Again => ["emptied", "again"],
             Emptying::RolledBack => ["emptied", "rolled back"],
             Emptying::Stale { .. } => ["emptied", "stale"],
         },
+        Change::Froze { cause } => ["froze", blame(cause)],
         Change::Held { .. } => ["held", ""],
+        Change::Interrupted { .. } => ["interrupted", ""],
         Change::Moved { .. } => ["moved", ""],
         Change::Opened { purpose: Purpose::Hold, cause } => match cause {
             Opening::Order => ["hold ended", "order"],
@@ -99,15 +104,27 @@ fn kinds(change: &Change) -> [&'static str; 2] {
             Opening::Order => ["maintenance ended", "order"],
             Opening::Time => ["maintenance ended", "time"],
         },
+        Change::Passed { cause, .. } => ["passed", ground(cause)],
         Change::Paused => ["paused", ""],
         Change::Promoted { cause, .. } => ["promoted", ground(cause)],
         Change::Reanalysed { .. } => ["reanalysed", ""],
         Change::Receding { .. } => ["receding", ""],
         Change::Refused { .. } => ["refused", ""],
         Change::Replanned { .. } => ["replanned", ""],
+        Change::Rerouted { .. } => ["rerouted", ""],
         Change::Resumed => ["resumed", ""],
         Change::RolledBack { cause, .. } => ["rolled back", blame(cause)],
         Change::Started { .. } => ["started", ""],
+        Change::StepBegan { .. } => ["step began", ""],
+        Change::StepEnded { .. } => ["step ended", ""],
+        Change::StepSkipped { .. } => ["step skipped", ""],
+        Change::TurnedBack { cause, .. } => ["turned back", blame(cause)],
+        Change::UpgradeEnded { ending } => match ending {
+            Ending::Promoted => ["upgrade ended", "promoted"],
+            Ending::RolledBack => ["upgrade ended", "rolled back"],
+            Ending::Stopped { .. } => ["upgrade ended", "stopped"],
+        },
+        Change::UpgradeStarted { .. } => ["upgrade started", ""],
         Change::WouldHaveRolledBack { cause } => ["would have rolled back", blame(cause)],
     }
 }
@@ -122,7 +139,10 @@ fn ground(cause: &Cause) -> &'static str {
 
 fn blame(cause: &Blame) -> &'static str {
     match cause {
+        Blame::DecisionTime => "decision time",
         Blame::Order => "order",
+        Blame::Step { .. } => "step",
+        Blame::Together { .. } => "together",
         Blame::Unhealthy { .. } => "unhealthy",
         Blame::Verdict { .. } => "verdict",
     }
@@ -140,18 +160,25 @@ fn every_kind_of_event_stands_in_a_journal() {
         ["advanced", "order"],
         ["advanced", "proven"],
         ["advanced", "unproven"],
+        ["approved", ""],
+        ["asked", ""],
         ["closed", "hold"],
         ["closed", "maintenance"],
         ["cut", ""],
+        ["decision passed", ""],
         ["emptied", "again"],
         ["emptied", "rolled back"],
         ["emptied", "stale"],
+        ["froze", "verdict"],
         ["held", ""],
         ["hold ended", "order"],
         ["hold ended", "time"],
         ["maintenance ended", "order"],
         ["maintenance ended", "time"],
+        ["interrupted", ""],
         ["moved", ""],
+        ["passed", "order"],
+        ["passed", "proven"],
         ["paused", ""],
         ["promoted", "order"],
         ["promoted", "proven"],
@@ -165,6 +192,19 @@ fn every_kind_of_event_stands_in_a_journal() {
         ["rolled back", "unhealthy"],
         ["rolled back", "verdict"],
         ["started", ""],
+        ["rerouted", ""],
+        ["rolled back", "decision time"],
+        ["rolled back", "step"],
+        ["rolled back", "together"],
+        ["step began", ""],
+        ["step ended", ""],
+        ["step skipped", ""],
+        ["turned back", "order"],
+        ["turned back", "step"],
+        ["upgrade ended", "promoted"],
+        ["upgrade ended", "rolled back"],
+        ["upgrade ended", "stopped"],
+        ["upgrade started", ""],
         ["would have rolled back", "unhealthy"],
         ["would have rolled back", "verdict"],
     ];

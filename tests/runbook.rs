@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir::hooks::{Hooks, Occasion, Running, Scene, Secrets, Settings};
+use weir::hooks::{Hooks, Occasion, Place, Running, Scene, Secrets, Settings};
 use weir::rollout::runbook::{Action, Outcome, Run, Step, When};
 use weir::tls::{Keyring, Protocols};
 
@@ -18,9 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What does steps in `folder`; no output may show `secret`.
 fn hooks(folder: &Path, secret: &str) -> Hooks {
     Hooks::new(Settings {
-        folder: folder.to_owned(),
-        ledger: folder.join("weir.steps"),
-        secrets: Secrets::new([secret.to_owned()], [], &[]),
+        place: Place {
+            folder: folder.to_owned(),
+            ledger: folder.join("weir.steps"),
+            secrets: Secrets::new([secret.to_owned()], [], &[]),
+        },
         keyring: keyring(),
     })
 }

@@ -1,6 +1,8 @@
 //! What goes over the wire: the shapes of the answers, for the program, the command line and the
 //! `OpenAPI` description alike.
 
+mod upgrade;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -13,6 +15,8 @@ use crate::rollout::{Event, Fate, Outcome, Plan};
 use crate::time::Timestamp;
 use crate::tls::Standing;
 use crate::traffic::{TierName, Version, Weight};
+
+pub use upgrade::{ItemStatus, UpgradeStatus};
 
 /// How things stand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -31,6 +35,9 @@ pub struct Status {
     pub journal: Option<String>,
     /// What is wrong with the journal.
     pub journal_trouble: Option<String>,
+    /// The open rollout over tiers.
+    #[serde(default)]
+    pub upgrade: Option<UpgradeStatus>,
     /// The tiers, in the order of the file.
     pub tiers: Vec<TierStatus>,
     /// The certificates that clients are shown, and those that are ordered.
@@ -488,6 +495,7 @@ impl Status {
             observe: view.observe,
             journal: view.journal.clone(),
             journal_trouble: view.journal_trouble.clone(),
+            upgrade: view.upgrade.as_ref().map(UpgradeStatus::from),
             tiers: view.tiers.iter().map(TierStatus::from).collect(),
             certificates: certificates
                 .iter()

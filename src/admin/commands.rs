@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(order, Order::Advance { tier: None, to });
         let (order, _) = parsed(r#"{"order":"rollback","over":"30s"}"#).await.unwrap();
         let over = Some(Duration::from_secs(30));
-        assert_eq!(order, Order::Rollback { tier: None, now: false, over });
+        assert_eq!(order, Order::Rollback { tier: None, now: false, over, past_no_return: false });
     }
 
     #[tokio::test]

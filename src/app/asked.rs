@@ -10,6 +10,7 @@ use crate::admin::{self, Preflight};
 use crate::assembly::Weir;
 use crate::cache::http::HttpCaches;
 use crate::cache::{Caches, Surveyed};
+use crate::clock;
 use crate::config::Config;
 use crate::hooks::Occasion;
 use crate::metrics::CacheEntry;
@@ -70,7 +71,8 @@ pub(super) fn admin_preflight(reloading: &Arc<Reloading>) -> Preflight {
             let config = reloading.config();
             version.as_ref().map_or(Ok(()), |version| config.knows(version))?;
             let hooks = reloading.hooks(&config);
-            let scene = reloading.handle.view().scene(&config.scene());
+            let mut scene = reloading.handle.view().scene(&config.scene());
+            scene.closed = config.rollout.upgrade.calendar.closed(clock::wall());
             let occasion = Occasion { new: version, ..Occasion::default() };
             Ok(hooks.preflight(&config.runbook.preflight, &occasion, &scene).await.into())
         }

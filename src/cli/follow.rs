@@ -188,18 +188,31 @@ fn end(change: &Change) -> Option<u8> {
         Change::Adopted { .. }
         | Change::Advanced { .. }
         | Change::Closed { .. }
+        | Change::Approved { .. }
+        | Change::Asked { .. }
         | Change::Cut
+        | Change::DecisionPassed
         | Change::Emptied { .. }
+        | Change::Froze { .. }
         | Change::Held { .. }
+        | Change::Interrupted { .. }
         | Change::Moved { .. }
         | Change::Opened { .. }
+        | Change::Passed { .. }
         | Change::Paused
         | Change::Reanalysed { .. }
         | Change::Refused { .. }
         | Change::Replanned { .. }
+        | Change::Rerouted { .. }
         | Change::Resumed
         | Change::Started { .. }
         | Change::Receding { .. }
+        | Change::StepBegan { .. }
+        | Change::StepEnded { .. }
+        | Change::StepSkipped { .. }
+        | Change::TurnedBack { .. }
+        | Change::UpgradeEnded { .. }
+        | Change::UpgradeStarted { .. }
         | Change::WouldHaveRolledBack { .. } => None,
     }
 }

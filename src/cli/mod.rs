@@ -14,6 +14,7 @@ mod replay;
 mod report;
 mod screen;
 mod secrets;
+mod tree;
 mod verbs;
 mod words;
 

@@ -6,7 +6,7 @@ use anyhow::bail;
 use serde_json::{Map, Value, json};
 
 use super::client::{AskError, Client};
-use super::verbs::{Common, Give, Start, Switch};
+use super::verbs::{Common, Give, Start, StepVerb, Switch};
 use super::{client, forecast, print, words};
 use crate::admin::api::{Done, RolloutStatus, Status, TierStatus};
 use crate::rollout::{Change, Order};
@@ -31,8 +31,15 @@ pub(super) async fn give(give: Give) -> anyhow::Result<()> {
         }
         Give::Pause { tier, common } => order(&Order::Pause { tier }, &common, plain).await,
         Give::Resume { tier, common } => order(&Order::Resume { tier }, &common, plain).await,
-        Give::Rollback { tier, now, over, common } => {
-            order(&Order::Rollback { tier, now, over }, &common, plain).await
+        Give::Rollback { tier, now, over, past_no_return, common } => {
+            order(&Order::Rollback { tier, now, over, past_no_return }, &common, plain).await
+        }
+        Give::Approve { step, common } => order(&Order::Approve { step }, &common, plain).await,
+        Give::Step(StepVerb::Retry { step, common }) => {
+            order(&Order::RetryStep { step }, &common, plain).await
+        }
+        Give::Step(StepVerb::Skip { step, common }) => {
+            order(&Order::SkipStep { step }, &common, plain).await
         }
         Give::Adopt { tier, version, common } => {
             order(&Order::Adopt { tier, version }, &common, plain).await
@@ -124,8 +131,11 @@ fn left_behind(order: &Order, done: &Done) -> Option<String> {
         Order::Advance { .. }
         | Order::Hold { .. }
         | Order::Maintenance { .. }
+        | Order::Approve { .. }
         | Order::Pause { .. }
         | Order::Resume { .. }
+        | Order::RetryStep { .. }
+        | Order::SkipStep { .. }
         | Order::Start { .. } => return None,
     };
     let left = words::count(done.connections_left, "upgraded connection");
@@ -150,7 +160,10 @@ fn next(order: &Order, done: &Done) -> String {
             "`weir status` shows how things stand".into()
         }
         Order::Pause { .. } => format!("`weir resume {tier}` goes on"),
-        Order::Resume { .. } => "`weir watch` follows it".into(),
+        Order::Approve { .. }
+        | Order::Resume { .. }
+        | Order::RetryStep { .. }
+        | Order::SkipStep { .. } => "`weir watch` follows it".into(),
         Order::Adopt { .. } => "`weir status` shows how things stand".into(),
         Order::Rollback { .. } => match done.events.first().map(|event| &event.change) {
             Some(Change::Receding { .. }) => format!(

@@ -51,10 +51,12 @@ async fn here(version: Option<Version>, look: &Look) -> anyhow::Result<Preflight
     let keyring =
         Keyring::new(Protocols { server: &[], client: &[] }).context("cannot speak TLS")?;
     let hooks = Hooks::new(hooks::Settings {
-        folder: folder(&path),
-        // Checks run nothing.
-        ledger: std::env::temp_dir(),
-        secrets: config.secrets(std::env::vars()),
+        place: hooks::Place {
+            folder: folder(&path),
+            // Checks run nothing.
+            ledger: std::env::temp_dir(),
+            secrets: config.secrets(std::env::vars()),
+        },
         keyring,
     });
     known(&config, version.as_ref()).map_err(anyhow::Error::msg)?;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
+use super::tree::tree;
 use super::words::{bar, count, moment, percent, thousands};
 use crate::admin::api::{ReleaseStatus, RolloutStatus, Status, TierStatus};
 use crate::analysis::{Report, Verdict};
@@ -37,6 +38,10 @@ pub(super) fn screen(status: &Status, address: &str) -> String {
     }
     if let Some(trouble) = &status.journal_trouble {
         let _ = writeln!(text, "{BAD}journal: {trouble}{BAD:#}");
+    }
+    if let Some(upgrade) = &status.upgrade {
+        text.push('\n');
+        tree(&mut text, upgrade, &status.tiers, status.at);
     }
     for tier in &status.tiers {
         text.push('\n');

@@ -12,6 +12,7 @@ use jiff::SignedDuration;
 use crate::admin::Role;
 use crate::analysis::WhenUnproven;
 use crate::rollout::ROLLBACK_OVER_MAX;
+use crate::rollout::runbook::StepName;
 use crate::time::in_words;
 use crate::traffic::{Address, TierName, Version, Weight};
 
@@ -303,10 +304,24 @@ pub enum Give {
         /// once [default: `rollback_over` of the file]
         #[arg(long, value_name = "SPAN", value_parser = over, conflicts_with = "now")]
         over: Option<Duration>,
+        /// Also past the point of no return, which nothing undoes
+        #[arg(long)]
+        past_no_return: bool,
         /// How to ask.
         #[command(flatten)]
         common: Common,
     },
+    /// Say yes to what a step asks
+    Approve {
+        /// Which step [default: the one that waits]
+        step: Option<StepName>,
+        /// How to ask.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Decide of a step that failed, or during which Weir was interrupted
+    #[command(subcommand)]
+    Step(StepVerb),
     /// Say which version serves, since the app was changed behind Weir's back
     Adopt {
         /// Where
@@ -334,6 +349,27 @@ pub enum NotifyOrder {
         /// How to ask.
         #[command(flatten)]
         look: Look,
+    },
+}
+
+/// What a person decides of a step.
+#[derive(Debug, Subcommand)]
+pub enum StepVerb {
+    /// Do it again
+    Retry {
+        /// Which [default: the one that waits]
+        step: Option<StepName>,
+        /// How to ask.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Take it as done
+    Skip {
+        /// Which [default: the one that waits]
+        step: Option<StepName>,
+        /// How to ask.
+        #[command(flatten)]
+        common: Common,
     },
 }
 

@@ -17,7 +17,7 @@ use crate::namespace::redis::Credentials;
 use crate::notify;
 use crate::proxy::UpstreamClient;
 use crate::rollout::runbook::Action;
-use crate::rollout::{CacheFacts, OnRollback, Stage, Stages};
+use crate::rollout::{CacheFacts, OnRollback, PastDecision, Scope, Stage, Stages, UpgradeFacts};
 use crate::tls::acme::Challenge;
 use crate::tls::day;
 use crate::traffic::{Certificate, ClientTls, Closing, Listener, Tier, TierName, Trust, Version};
@@ -123,7 +123,8 @@ impl Page<'_> {
             tier: self.tier.clone(),
             is_release: self.keys.title == keys::RELEASE.title,
         };
-        self.entries.insert(format!("{}.{key}", self.path), entry);
+        let path = if self.path.is_empty() { key.into() } else { format!("{}.{key}", self.path) };
+        self.entries.insert(path, entry);
     }
 
     fn put_by_version(&mut self, key: &'static str, version: &Version, value: impl Display) {
@@ -174,6 +175,39 @@ fn rollout(page: &mut Page<'_>, rollout: &RolloutConfig) {
             page.put("stages", list(plan.stages().iter().map(said)));
         }
     }
+    upgrade(page, &rollout.upgrade);
+}
+
+/// What is done over the tiers, and what was agreed on.
+fn upgrade(page: &mut Page<'_>, upgrade: &UpgradeFacts) {
+    let step = |tiers: &Vec<TierName>| match tiers.as_slice() {
+        [tier] => tier.to_string(),
+        tiers => list(tiers),
+    };
+    page.put("order", list(upgrade.order.iter().map(step)));
+    page.put_some("name", upgrade.name.as_ref());
+    page.put(
+        "on_failure",
+        match upgrade.on_failure {
+            Scope::Rollout => "rollout",
+            Scope::Tier => "tier",
+        },
+    );
+    page.put_some("decide_by", upgrade.decide_by.as_ref());
+    page.put(
+        "past_decision",
+        match upgrade.past_decision {
+            PastDecision::Hold => "hold",
+            PastDecision::Rollback => "rollback",
+        },
+    );
+    page.put("hours", list(&upgrade.calendar.hours));
+    page.put("freeze", list(&upgrade.calendar.freeze));
+    let point = upgrade.no_return.as_ref().map(|step| format!("after step {step}"));
+    page.put_some("point_of_no_return", point.as_ref());
+    page.put("hops", list(&upgrade.hops));
+    page.turn(&keys::ROOT, "");
+    page.put("zone", &upgrade.calendar.zone);
 }
 
 /// A step a line: what changes in it is seen as a whole.

@@ -27,6 +27,7 @@ mod notify;
 mod preview;
 mod program;
 mod reader;
+mod rollout;
 mod runbook;
 mod scene;
 mod section;
@@ -56,7 +57,7 @@ pub use without_file::{ArgumentError, may_be_asked_there, without_file};
 use crate::analysis;
 use crate::cache::Cache;
 use crate::proxy::{RESOLVE_EVERY, UpstreamClient};
-use crate::rollout::{CacheFacts, Stages};
+use crate::rollout::{CacheFacts, Stages, UpgradeFacts};
 use crate::traffic::{Address, ClientTls, Closing, Tier, Version};
 use cache::CacheDraft;
 use diagnostic::Source;
@@ -244,7 +245,7 @@ pub struct ReleaseConfig {
 }
 
 /// How a rollout goes from 0 % to everybody.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RolloutConfig {
     /// The stages.
     pub stages: Stages,
@@ -252,6 +253,8 @@ pub struct RolloutConfig {
     pub bake: Duration,
     /// Over which time users go back where an order does not say; zero: at once.
     pub rollback_over: Duration,
+    /// What is done over the tiers, and what was agreed on.
+    pub upgrade: UpgradeFacts,
 }
 
 /// Reads the file at `path`.
@@ -313,8 +316,8 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let state = program::state(&mut root, base);
     let proxy = program::proxy(&mut root);
     let log = program::log(&mut root);
-    let rollout = program::rollout(&mut root);
-    let judging = judging::global(&mut root, rollout.bake);
+    let draft = rollout::rollout(&mut root);
+    let judging = judging::global(&mut root, draft.bake());
     let maintenance = root.table("maintenance", &keys::MAINTENANCE);
     let closing = closing::read(maintenance, base, &Closing::default());
     let sections = root.tables("tier", TIERS_MAX, &keys::TIER);
@@ -341,7 +344,8 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let runbook = RunbookDraft::read(&mut root, base);
     let notify = NotifyDraft::read(&mut root, base);
     root.finish();
-    runbook.check(reader, &drafts, &rollout.stages);
+    runbook.check(reader, &drafts, draft.stages());
+    draft.check(reader, &drafts, &runbook);
     notify.check(reader, &drafts);
     cache::check(reader, &caches, &drafts, &proxy, admin.listen);
     check::tiers(reader, &drafts, admin.listen, admin_span.as_ref());
@@ -356,7 +360,8 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     if tiers.is_empty() {
         return None;
     }
-    let (runbook, warnings) = (runbook.finish(), Vec::new());
+    let (mut runbook, warnings) = (runbook.finish(), Vec::new());
+    let rollout = draft.finish(&mut runbook);
     Some(Config {
         admin,
         state,

@@ -5,13 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::keys;
-use super::section::{At, PATTERNS_MAX, Section, set};
+use super::section::{PATTERNS_MAX, Section, set};
 use super::values::{self, Mistake, quoted};
-use super::{AdminSettings, LogFormat, LogSettings, ProxyConfig, RolloutConfig, StateSettings};
+use super::{AdminSettings, LogFormat, LogSettings, ProxyConfig, StateSettings};
 use crate::namespace::Namespace;
 use crate::proxy::UpstreamClient;
-use crate::rollout::{Plan, ROLLBACK_OVER_MAX, STAGES_MAX, Stage, Stages};
-use crate::traffic::Weight;
 
 /// Further names of the admin address.
 const HOSTS_MAX: usize = 32;
@@ -25,9 +23,6 @@ const MEMORY_MIN: u64 = 64 << 20;
 
 /// A stage may bake for a month.
 pub(super) const BAKE_MAX: Duration = Duration::from_hours(30 * 24);
-
-/// The default least time of a stage, that of the judge's study.
-const BAKE: Duration = Duration::from_mins(1);
 
 /// Reads `[admin]`; also where `listen` stands, if it was written.
 pub(super) fn admin(root: &mut Section<'_>, base: &Path) -> (AdminSettings, Option<Range<usize>>) {
@@ -150,96 +145,4 @@ pub(super) fn path(text: &str) -> Result<&str, Mistake> {
         ));
     }
     Ok(text)
-}
-
-/// Reads `[rollout]`.
-pub(super) fn rollout(root: &mut Section<'_>) -> RolloutConfig {
-    let mut section = root.table("rollout", &keys::ROLLOUT);
-    let mut config =
-        RolloutConfig { stages: Stages::Auto, bake: BAKE, rollback_over: Duration::ZERO };
-    section.duration("bake", Duration::ZERO..=BAKE_MAX, &mut config.bake);
-    let over = Duration::ZERO..=ROLLBACK_OVER_MAX;
-    section.duration("rollback_over", over, &mut config.rollback_over);
-    if section.is_text("stages") {
-        section.word("stages", &[("auto", ())], &mut ());
-    } else if let Some(key) = section.key_span("stages") {
-        let stages: Vec<_> = section
-            .tables("stages", STAGES_MAX, &keys::STAGE)
-            .into_iter()
-            .map(|inner| stage(inner, config.bake))
-            .collect();
-        if section.is_empty_list("stages") {
-            section.wrong(
-                "stages",
-                key,
-                Mistake::new(
-                    "`stages` is empty",
-                    "write at least one, { weight = \"5%\", bake = \"60s\" }, or \"auto\"",
-                ),
-            );
-        }
-        rising(&section, &stages);
-        let listed = stages.into_iter().flatten().map(|at| at.value).collect();
-        // What makes no plan was said above, at its place.
-        if let Ok(plan) = Plan::new(listed) {
-            config.stages = Stages::Listed(plan);
-        }
-    }
-    section.finish();
-    config
-}
-
-fn stage(mut section: Section<'_>, bake: Duration) -> Option<At<Stage>> {
-    section.need("weight", "weight = \"5%\"");
-    let help = "write a percentage with its sign: \"5%\" or \"0.25%\"";
-    let weight = section.text("weight", help, |text| {
-        let weight: Weight = text.parse().map_err(|_| {
-            Mistake::new(
-                format!("{} is no weight", quoted(text)),
-                format!("{help}, 0.01% to 99.99%"),
-            )
-        })?;
-        match weight {
-            Weight::ALL => Err(Mistake::new(
-                "a stage of 100% has nobody left to compare with",
-                "leave it out: after the last stage everybody has it",
-            )),
-            Weight::NONE => Err(Mistake::new("a stage of 0% admits nobody", "use 0.01% to 99.99%")),
-            weight => Ok(weight),
-        }
-    });
-    let mut stage_bake = bake;
-    section.duration("bake", Duration::ZERO..=BAKE_MAX, &mut stage_bake);
-    if let Some(at) = weight.as_ref().filter(|at| at.value.points() > 5_000) {
-        section.remark(
-            "weight",
-            at.span.clone(),
-            Mistake::new(
-                format!("above 50% the judge grows blind, and {} is above it", at.value),
-                "at 90% it takes 71 errors to see anything; let 50% be the last stage",
-            ),
-        );
-    }
-    section.finish();
-    weight.map(|at| At { value: Stage { weight: at.value, bake: stage_bake }, span: at.span })
-}
-
-/// Weights must rise from stage to stage.
-fn rising(section: &Section<'_>, stages: &[Option<At<Stage>>]) {
-    let stages: Vec<&At<Stage>> = stages.iter().flatten().collect();
-    for pair in stages.windows(2) {
-        let [before, after] = pair else { continue };
-        if after.value.weight > before.value.weight {
-            continue;
-        }
-        let mistake = Mistake::new(
-            format!(
-                "{} does not rise above the {} before it",
-                after.value.weight, before.value.weight
-            ),
-            "weights rise from stage to stage",
-        );
-        let others = vec![(before.span.clone(), "the stage before".to_owned())];
-        section.conflict("stages", after.span.clone(), mistake, others);
-    }
 }

@@ -68,6 +68,11 @@ impl RunbookDraft {
         Self { steps, preflight, is_wanted }
     }
 
+    /// Whether there is a step of this name.
+    pub(super) fn has(&self, name: &StepName) -> bool {
+        self.steps.iter().any(|draft| draft.step.name == *name)
+    }
+
     /// What the steps say against each other, the tiers and the stages.
     pub(super) fn check(&self, reader: &Reader, tiers: &[Draft], stages: &Stages) {
         let mut seen: HashMap<&StepName, &Range<usize>> = HashMap::new();
@@ -126,7 +131,7 @@ fn no_such_moment(when: &When, tiers: &[&TierName], stages: &Stages) -> Option<M
     }
 }
 
-fn no_such_tier(tier: &TierName, tiers: &[&TierName]) -> Mistake {
+pub(super) fn no_such_tier(tier: &TierName, tiers: &[&TierName]) -> Mistake {
     let near = keys::nearest(tier.as_str(), tiers.iter().map(|tier| tier.as_str()));
     let near = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
     let known: Vec<&str> = tiers.iter().map(|tier| tier.as_str()).collect();
@@ -314,7 +319,7 @@ pub(super) fn url(text: &str) -> Result<Url, Mistake> {
     })
 }
 
-fn one_line(text: &str) -> Result<String, Mistake> {
+pub(super) fn one_line(text: &str) -> Result<String, Mistake> {
     let help = format!("write one line of at most {QUESTION_CHARS_MAX} characters");
     let short = text.chars().count() <= QUESTION_CHARS_MAX && !text.chars().any(char::is_control);
     if short && !text.trim().is_empty() {

@@ -12,7 +12,7 @@ use super::{
     StateSettings, TierConfig, TierLines,
 };
 use crate::analysis;
-use crate::rollout::Stages;
+use crate::rollout::{Stages, UpgradeFacts};
 use crate::traffic::matching::Network;
 use crate::traffic::overlay::Cookies;
 use crate::traffic::{
@@ -96,6 +96,7 @@ pub fn without_file(
         stages: Stages::Auto,
         bake: analysis.bake,
         rollback_over: std::time::Duration::ZERO,
+        upgrade: UpgradeFacts::default(),
     };
     let tier = TierConfig {
         tier: Arc::new(tier),

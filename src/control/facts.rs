@@ -35,6 +35,7 @@ impl super::Control {
             salt: Salt::new(rand::random()),
             observe: settings.observe,
             caches: settings.caches.clone(),
+            upgrade: settings.upgrade.clone(),
         }
     }
 

@@ -59,8 +59,11 @@ const fn lowers(order: &Order) -> bool {
         Order::Rollback { .. } | Order::Pause { .. } => true,
         Order::Adopt { .. }
         | Order::Advance { .. }
+        | Order::Approve { .. }
         | Order::Promote { .. }
         | Order::Resume { .. }
+        | Order::RetryStep { .. }
+        | Order::SkipStep { .. }
         | Order::Start { .. } => false,
     }
 }

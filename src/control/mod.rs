@@ -6,6 +6,7 @@
 //! the order that lowers.
 
 mod closing;
+mod errands;
 mod facts;
 mod handle;
 mod heard;
@@ -34,14 +35,18 @@ use crate::rollout::{
     Change, Command, Direction, Event, Facts, Input, Order, Refusal, State, step,
 };
 use crate::time::Timestamp;
+use crate::tls::Keyring;
 use crate::traffic::{Board, Table, TierName, Weight};
 
 pub use handle::{ANSWER_MAX, Answer, Handle, OrderError};
 pub use settings::{Feeds, ReleaseSettings, Settings, Signal, TierSettings};
 pub use succession::{Heir, Lowered};
-pub use view::{ClosedView, ReleaseView, RolloutView, TierView, UpstreamView, View};
+pub use view::{
+    ClosedView, ItemView, ReleaseView, RolloutView, TierView, UpgradeView, UpstreamView, View,
+};
 
 use closing::Closing;
+use errands::Errand;
 use handle::{Ask, Reply};
 use refused::Refusals;
 use sampled::Sampler;
@@ -78,6 +83,9 @@ pub struct Control {
     journal: Journal,
     board: Arc<Board>,
     register: Arc<Register>,
+    keyring: Arc<Keyring>,
+    /// The step of the runbook that runs.
+    errand: Option<Errand>,
     /// What is seen of each tier.
     watched: BTreeMap<TierName, Watched>,
     /// A raise that the journal has not confirmed yet.
@@ -126,6 +134,7 @@ enum Then {
 enum Turn {
     Ask(Ask),
     Back(Back),
+    Errand(Input),
     Confirmed(Vec<Record>),
     Office(Office),
     Stop,
@@ -140,6 +149,7 @@ impl Control {
             match self.next(&mut stop).await {
                 Turn::Ask(ask) => self.asked(ask).await,
                 Turn::Back(back) => self.came_back(back).await,
+                Turn::Errand(input) => self.errand_ended(input).await,
                 Turn::Confirmed(records) => self.number(records),
                 Turn::Office(office) => self.office(office).await,
                 Turn::Stop => break,
@@ -170,6 +180,12 @@ impl Control {
                 None => std::future::pending().await,
             }
         };
+        let errand = async {
+            match &mut self.errand {
+                Some(errand) => errand.ended().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             _ = stop => Turn::Stop,
@@ -178,9 +194,19 @@ impl Control {
             back = back => Turn::Back(back),
             outcome = append => Turn::Written(outcome),
             Some(records) = self.written.1.recv() => Turn::Confirmed(records),
+            input = errand => Turn::Errand(input),
             Some(ask) = self.orders.recv(), if free => Turn::Ask(ask),
             _ = self.ticks.tick() => Turn::Tick,
         }
+    }
+
+    /// A step has ended. That is written down whatever else is on its way to the disk.
+    async fn errand_ended(&mut self, input: Input) {
+        if let Some(mut errand) = self.errand.take() {
+            errand.listen();
+        }
+        self.decide_alone(&input).await;
+        self.show();
     }
 
     async fn asked(&mut self, ask: Ask) {
@@ -496,6 +522,11 @@ impl Control {
                 self.decide_alone(&input).await;
             }
         }
+        if self.state.open_upgrade().is_some() {
+            self.decide_alone(&Input::Tick).await;
+            self.errand.iter_mut().for_each(Errand::listen);
+            self.run_errand();
+        }
         if self.kept.elapsed() >= KEEP_EVERY {
             self.kept = Instant::now();
             self.journal.keep(self.evidence());
@@ -587,6 +618,7 @@ impl Control {
     fn standing(&self, order: &Order) -> Answer {
         let wanted = match order {
             Order::Adopt { tier, .. } => Some(tier),
+            Order::Approve { .. } | Order::RetryStep { .. } | Order::SkipStep { .. } => None,
             Order::Advance { tier, .. }
             | Order::Hold { tier, .. }
             | Order::Maintenance { tier, .. }

@@ -5,12 +5,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::closing::Turned;
+use super::errands::Errand;
 use super::settings::{ReleaseSettings, TierSettings};
-use super::view::{ClosedView, ReleaseView, RolloutView, TierView, UpstreamView, View};
+use super::view::{
+    ClosedView, ItemView, ReleaseView, RolloutView, TierView, UpgradeView, UpstreamView, View,
+};
 use super::{Control, Watched, publish};
 use crate::clock;
 use crate::metrics::{HealthState, WarmUp};
-use crate::rollout::{Closure, Event, Purpose, Receding, Tier};
+use crate::rollout::{Closure, Event, Item, Purpose, Receding, Tier, Wait, waits_for};
 use crate::time::{Timestamp, in_words};
 use crate::traffic::{Address, TierName, Version, Weight};
 
@@ -32,6 +35,7 @@ impl View {
             observe: false,
             journal: None,
             journal_trouble: None,
+            upgrade: None,
             tiers: vec![],
             records: Arc::default(),
         }
@@ -51,9 +55,30 @@ impl Control {
             observe: self.settings.observe,
             journal: self.journal.path().map(|path| path.display().to_string()),
             journal_trouble: self.journal.trouble(),
+            upgrade: self.upgrade_view(),
             tiers: self.settings.tiers.iter().filter_map(tier).collect(),
             records: Arc::clone(&self.records),
         }));
+    }
+
+    fn upgrade_view(&self) -> Option<UpgradeView> {
+        let upgrade = self.state.open_upgrade()?;
+        let (facts, now) = (self.facts(&self.settings, false), clock::wall());
+        let wait = waits_for(&self.state, &facts, now);
+        let zone = &self.settings.upgrade.calendar.zone;
+        Some(UpgradeView {
+            id: upgrade.id,
+            name: upgrade.name.clone(),
+            items: upgrade.items.iter().map(item_view).collect(),
+            done: upgrade.at,
+            needs_person: wait.as_ref().is_some_and(Wait::needs_person),
+            waits_for: wait.map(|wait| wait.to_string()),
+            goes_back: upgrade.goes_back(),
+            started: upgrade.started,
+            entered: upgrade.entered,
+            decide_by: upgrade.decide_by.map(|at| (at, zone.say(at))),
+            output: self.errand.as_ref().map(Errand::lines).unwrap_or_default(),
+        })
     }
 
     fn tier_view(&self, tier: &Tier, file: &TierSettings) -> TierView {
@@ -387,4 +412,19 @@ fn clock_time(at: Timestamp) -> String {
     instant.map_or_else(String::new, |instant| {
         instant.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
     })
+}
+
+fn item_view(item: &Item) -> ItemView {
+    let (kind, stage) = match item {
+        Item::Everybody { .. } => ("everybody", None),
+        Item::Stage { stage, .. } => ("stage", Some(stage)),
+        Item::Step(_) => ("step", None),
+    };
+    ItemView {
+        kind,
+        text: item.to_string(),
+        tiers: item.tiers().to_vec(),
+        weight: stage.map(|stage| stage.weight),
+        bake_seconds: stage.map(|stage| stage.bake.as_secs()),
+    }
 }

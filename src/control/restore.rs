@@ -18,6 +18,7 @@ use crate::journal::{Batch, Journal, Kept, Record};
 use crate::metrics::Register;
 use crate::rollout::{Event, Input, State, step};
 use crate::time::Timestamp;
+use crate::tls::Keyring;
 use crate::traffic::Board;
 
 /// After a longer downtime a stage bakes anew.
@@ -36,6 +37,7 @@ impl Control {
         journal_lost: Option<String>,
         board: Arc<Board>,
         register: Arc<Register>,
+        keyring: Arc<Keyring>,
     ) -> io::Result<(Self, Handle)> {
         let now = clock::wall();
         let mut state = State::default();
@@ -62,6 +64,8 @@ impl Control {
             journal,
             board,
             register,
+            keyring,
+            errand: None,
             watched,
             pending: None,
             giving: None,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::analysis;
-use crate::hooks::Scene;
-use crate::rollout::{CacheFacts, Stages};
+use crate::hooks::{self, Scene};
+use crate::rollout::{CacheFacts, Stages, UpgradeFacts};
 use crate::traffic::{Address, ClientTls, Listen, Tier, TierName, Version};
 
 /// What the control wing needs of the file.
@@ -26,10 +26,14 @@ pub struct Settings {
     pub starts_by_itself: bool,
     /// Verdicts are only written down; stages move by order alone.
     pub observe: bool,
+    /// What the file says of a rollout over tiers.
+    pub upgrade: UpgradeFacts,
     /// Where the windows of the judge are recorded, if they are.
     pub record: Option<PathBuf>,
     /// What the file knows for the checks of steps.
     pub outline: Scene,
+    /// Where and with what steps are done.
+    pub hooks: hooks::Place,
     /// What an operator should know about how the program was started.
     pub remarks: Vec<String>,
 }

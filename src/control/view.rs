@@ -25,10 +25,54 @@ pub struct View {
     pub journal: Option<String>,
     /// What is wrong with the journal.
     pub journal_trouble: Option<String>,
+    /// The open rollout over tiers.
+    pub upgrade: Option<UpgradeView>,
     /// The tiers, in the order of the file.
     pub tiers: Vec<TierView>,
     /// The journal, oldest first: at most `RECORDS_SHOWN` of the newest.
     pub records: Arc<Vec<Record>>,
+}
+
+/// The open rollout over tiers at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpgradeView {
+    /// Its number.
+    pub id: RolloutId,
+    /// What the file calls it.
+    pub name: Option<String>,
+    /// What is done, in order.
+    pub items: Vec<ItemView>,
+    /// How many of them are done.
+    pub done: usize,
+    /// What it waits for; none: it goes on at once.
+    pub waits_for: Option<String>,
+    /// Whether a person must say or do something before it goes on.
+    pub needs_person: bool,
+    /// Whether it goes back.
+    pub goes_back: bool,
+    /// When it was opened.
+    pub started: Timestamp,
+    /// When it came to the item it is at.
+    pub entered: Timestamp,
+    /// When it must be decided, and that moment in the zone of the file.
+    pub decide_by: Option<(Timestamp, String)>,
+    /// The last lines of the step that runs.
+    pub output: Vec<String>,
+}
+
+/// One thing of a rollout over tiers.
+#[derive(Clone, Debug, Serialize)]
+pub struct ItemView {
+    /// What it is: `stage`, `everybody` or `step`.
+    pub kind: &'static str,
+    /// It in a line.
+    pub text: String,
+    /// The tiers that it raises.
+    pub tiers: Vec<TierName>,
+    /// To which weight.
+    pub weight: Option<Weight>,
+    /// How long it lasts at least, in seconds.
+    pub bake_seconds: Option<u64>,
 }
 
 /// One tier at one moment.

@@ -193,16 +193,29 @@ impl Watched {
                     self.begin(rollout);
                 }
             }
-            Change::Closed { .. }
+            Change::Approved { .. }
+            | Change::Asked { .. }
+            | Change::Closed { .. }
             | Change::Cut
+            | Change::DecisionPassed
             | Change::Emptied { .. }
+            | Change::Froze { .. }
             | Change::Held { .. }
+            | Change::Interrupted { .. }
             | Change::Moved { .. }
             | Change::Opened { .. }
+            | Change::Passed { .. }
             | Change::Paused
             | Change::Receding { .. }
             | Change::Refused { .. }
+            | Change::Rerouted { .. }
             | Change::Resumed
+            | Change::StepBegan { .. }
+            | Change::StepEnded { .. }
+            | Change::StepSkipped { .. }
+            | Change::TurnedBack { .. }
+            | Change::UpgradeEnded { .. }
+            | Change::UpgradeStarted { .. }
             | Change::WouldHaveRolledBack { .. } => {}
         }
     }

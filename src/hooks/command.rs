@@ -86,7 +86,7 @@ pub(super) async fn run(
         Ok(begun) => begun,
         Err(why) => return Try::failed(why),
     };
-    let mut reading = Reading::new(&settings.secrets);
+    let mut reading = Reading::new(&settings.place.secrets);
     // Who reads too slowly misses lines; the journal has them.
     let tell = |line: String| drop(hear.try_send(line));
     let deadline = Instant::now() + order.step.timeout;
@@ -191,7 +191,7 @@ fn command(order: &Order<'_>, settings: &Settings) -> (String, Command) {
         command.env_remove(name);
     }
     command
-        .current_dir(&settings.folder)
+        .current_dir(&settings.place.folder)
         .envs(order.occasion.variables(&order.step.name))
         .stdin(Stdio::null())
         .process_group(0);

@@ -11,7 +11,7 @@ const SECRET_BYTES_MIN: usize = 6;
 const STARS: &str = "***";
 
 /// Texts that no output may show. Prints as how many there are.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secrets(Vec<String>);
 
 impl Secrets {

@@ -40,14 +40,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What hooks need to know of the program.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What the file says.
+    pub place: Place,
+    /// For `https://`.
+    pub keyring: Arc<Keyring>,
+}
+
+/// What hooks need to know of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
     /// Where commands run.
     pub folder: PathBuf,
     /// Where is written what runs, so that the next start knows of it.
     pub ledger: PathBuf,
     /// What must not stand in any output.
     pub secrets: Secrets,
-    /// For `https://`.
-    pub keyring: Arc<Keyring>,
 }
 
 /// Does steps.
@@ -118,7 +125,7 @@ impl Try {
 impl Hooks {
     /// What does the steps under `settings`.
     pub fn new(settings: Settings) -> Self {
-        let ledger = Ledger::new(settings.ledger.clone());
+        let ledger = Ledger::new(settings.place.ledger.clone());
         Self { settings: Arc::new(settings), ledger }
     }
 
@@ -177,7 +184,7 @@ impl Hooks {
         }
         let made = timeout(step.timeout, checks::check(check, occasion, scene, &self.settings));
         match made.await {
-            Ok((mark, why)) => finding(mark, self.settings.secrets.masked(&why)),
+            Ok((mark, why)) => finding(mark, self.settings.place.secrets.masked(&why)),
             Err(_) => finding(Mark::Failed, format!("no answer in {}", in_words(step.timeout))),
         }
     }
@@ -185,7 +192,7 @@ impl Hooks {
     /// What another Weir has begun, which was killed, restarted or is handing over, and how it
     /// stands with it. Reads files.
     pub fn interrupted(&self) -> Vec<Interrupted> {
-        self.ledger.interrupted(&self.settings.secrets)
+        self.ledger.interrupted(&self.settings.place.secrets)
     }
 
     /// Waits until the process of `interrupted` has ended; how it ended nobody knows.
@@ -219,7 +226,7 @@ impl Hooks {
             if !again || tries > step.retries || pause(step.retry_after, &mut cancelled).await {
                 let ending =
                     if again && *cancelled.borrow() { Ending::Cancelled } else { done.ending };
-                let why = self.settings.secrets.masked(&done.why);
+                let why = self.settings.place.secrets.masked(&done.why);
                 return Outcome { ending, tries, took: begun.elapsed(), why, output: done.output };
             }
             let _ = hear.try_send(format!("{}; try {} follows", done.why, tries + 1));

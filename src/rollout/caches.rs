@@ -139,18 +139,31 @@ fn enters(event: &Event, version: &Version) -> bool {
         Change::Started { release, .. } => release == version,
         Change::Advanced { .. }
         | Change::Closed { .. }
+        | Change::Approved { .. }
+        | Change::Asked { .. }
         | Change::Cut
+        | Change::DecisionPassed
         | Change::Emptied { .. }
+        | Change::Froze { .. }
         | Change::Held { .. }
+        | Change::Interrupted { .. }
         | Change::Moved { .. }
         | Change::Opened { .. }
+        | Change::Passed { .. }
         | Change::Paused
         | Change::Promoted { .. }
         | Change::Reanalysed { .. }
         | Change::Receding { .. }
         | Change::Refused { .. }
         | Change::Replanned { .. }
+        | Change::Rerouted { .. }
         | Change::Resumed
+        | Change::StepBegan { .. }
+        | Change::StepEnded { .. }
+        | Change::StepSkipped { .. }
+        | Change::TurnedBack { .. }
+        | Change::UpgradeEnded { .. }
+        | Change::UpgradeStarted { .. }
         | Change::WouldHaveRolledBack { .. } => false,
     }
 }

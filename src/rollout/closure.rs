@@ -136,19 +136,32 @@ impl Closures {
             }
             Change::Adopted { .. }
             | Change::Advanced { .. }
+            | Change::Approved { .. }
+            | Change::Asked { .. }
             | Change::Cut
+            | Change::DecisionPassed
             | Change::Emptied { .. }
+            | Change::Froze { .. }
             | Change::Held { .. }
+            | Change::Interrupted { .. }
             | Change::Moved { .. }
+            | Change::Passed { .. }
             | Change::Paused
             | Change::Promoted { .. }
             | Change::Reanalysed { .. }
             | Change::Receding { .. }
             | Change::Refused { .. }
             | Change::Replanned { .. }
+            | Change::Rerouted { .. }
             | Change::Resumed
             | Change::RolledBack { .. }
             | Change::Started { .. }
+            | Change::StepBegan { .. }
+            | Change::StepEnded { .. }
+            | Change::StepSkipped { .. }
+            | Change::TurnedBack { .. }
+            | Change::UpgradeEnded { .. }
+            | Change::UpgradeStarted { .. }
             | Change::WouldHaveRolledBack { .. } => {}
         }
     }
@@ -192,9 +205,12 @@ pub(super) fn decide(
         }
         Order::Adopt { .. }
         | Order::Advance { .. }
+        | Order::Approve { .. }
         | Order::Pause { .. }
         | Order::Promote { .. }
         | Order::Resume { .. }
+        | Order::RetryStep { .. }
+        | Order::SkipStep { .. }
         | Order::Rollback { .. }
         | Order::Start { .. } => return Ok(vec![]),
     };

@@ -11,6 +11,8 @@ use super::caches::CacheFacts;
 use super::closure::Purpose;
 use super::event::RolloutId;
 use super::plan::Stages;
+use super::runbook::{Outcome, StepName};
+use super::upgrading::UpgradeFacts;
 use crate::analysis::{Settings, Verdict};
 use crate::time::{Timestamp, in_words};
 use crate::traffic::{Address, Listen, Salt, Sticky, TierName, Version, Weight};
@@ -121,6 +123,12 @@ pub enum Order {
         #[serde(default)]
         close: bool,
     },
+    /// Say yes to the question of a step.
+    Approve {
+        /// Which; none: the one that waits.
+        #[serde(default)]
+        step: Option<StepName>,
+    },
     /// Stop progress; the guard goes on.
     Pause {
         /// Where.
@@ -151,6 +159,21 @@ pub enum Order {
         /// second: at once; none: as the file says.
         #[serde(default, skip_serializing_if = "Option::is_none", with = "millis")]
         over: Option<Duration>,
+        /// Also past the point of no return.
+        #[serde(default)]
+        past_no_return: bool,
+    },
+    /// Do a step again that failed, or during which Weir was interrupted.
+    RetryStep {
+        /// Which; none: the one that waits.
+        #[serde(default)]
+        step: Option<StepName>,
+    },
+    /// Take a step as done.
+    SkipStep {
+        /// Which; none: the one that waits.
+        #[serde(default)]
+        step: Option<StepName>,
     },
     /// Open a rollout.
     Start {
@@ -215,6 +238,17 @@ pub enum Input {
         /// Where.
         tier: TierName,
     },
+    /// A run of a step has ended.
+    StepEnded {
+        /// In which rollout.
+        rollout: RolloutId,
+        /// Which step.
+        step: StepName,
+        /// How.
+        outcome: Outcome,
+    },
+    /// Time has passed.
+    Tick,
     /// No upstream of the canary has been healthy for too long, while stable is.
     Unhealthy {
         /// Where.
@@ -246,6 +280,8 @@ pub struct Facts {
     pub observe: bool,
     /// The caches in which releases have parts of their own.
     pub caches: Vec<CacheFacts>,
+    /// What the file says of a rollout over tiers.
+    pub upgrade: UpgradeFacts,
 }
 
 /// What is true of one tier.
@@ -378,6 +414,24 @@ pub enum Refusal {
         /// Where.
         tier: TierName,
     },
+    /// `start` where the last hop of the chain is reached.
+    #[error(
+        "the chain is climbed: {last} is its last hop; add the next to `hops`, or name a version"
+    )]
+    ChainClimbed {
+        /// The last hop.
+        last: Version,
+    },
+    /// `start` of a hop that is not the next.
+    #[error(
+        "{version} is not the next hop: {next} comes first, and none is left out; `weir start`"
+    )]
+    HopLeftOut {
+        /// What was asked for.
+        version: Version,
+        /// The next hop.
+        next: Version,
+    },
     /// `advance` behind the last stage.
     #[error(
         "{tier}: {weight} is the last stage; `weir promote {tier}` gives {release} to everybody"
@@ -461,6 +515,27 @@ pub enum Refusal {
         /// Where Weir listens.
         own: Listen,
     },
+    /// What was done in a rollout over tiers changed in the file.
+    #[error(
+        "the rollout over tiers has come to {what}, and the file changes that or what came before \
+         it; only what is still to come can change while it is open"
+    )]
+    PassedItems {
+        /// Where it stands.
+        what: String,
+    },
+    /// Past the point of no return.
+    #[error(
+        "step {step} is done, which is the point of no return: {released} may have written what \
+         the old version cannot read, and going back does not undo that step; `weir rollback \
+         --past-no-return` takes everybody back all the same"
+    )]
+    PastNoReturn {
+        /// The step.
+        step: String,
+        /// The new version.
+        released: String,
+    },
     /// Passed stages changed in the file.
     #[error(
         "{tier}: the stages up to {weight} are passed and cannot change while a rollout is open"
@@ -529,6 +604,31 @@ pub enum Refusal {
         was: String,
         /// What the file says.
         now: String,
+    },
+    /// A step stands between.
+    #[error(
+        "step {step} comes first; it goes on by itself, or `weir step skip {step}` takes it as done"
+    )]
+    StepBetween {
+        /// Which.
+        step: StepName,
+    },
+    /// No step waits for this.
+    #[error("no step waits for that; {now}")]
+    StepNotWaiting {
+        /// What it waits for.
+        now: String,
+    },
+    /// A rollout over tiers is open.
+    #[error(
+        "rollout {id} over {tiers} is open; `weir status` shows how far it is, `weir rollback` takes \
+         everybody back"
+    )]
+    UpgradeOpen {
+        /// Its number.
+        id: RolloutId,
+        /// Its tiers.
+        tiers: String,
     },
     /// `advance --to 100%`.
     #[error("{tier}: 100% is a promotion; use `weir promote {tier}`")]

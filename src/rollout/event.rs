@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::closure::{Opening, Purpose};
 use super::command::Actor;
 use super::plan::Plan;
+use super::runbook::{Outcome, StepName};
+use super::upgrade::{Agreed, Ending, Item};
 use crate::analysis::{Settings, WhenUnproven};
 use crate::time::Timestamp;
 use crate::traffic::{Address, Salt, TierName, Version, Weight};
@@ -68,8 +70,22 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         close: bool,
     },
+    /// A person said yes to the question of a step.
+    Approved {
+        /// Which.
+        step: StepName,
+    },
+    /// The turn of a step has come that a person must say yes to.
+    Asked {
+        /// Which.
+        step: StepName,
+        /// What is asked.
+        question: String,
+    },
     /// Upgraded connections of the release that was left are closed at once after all.
     Cut,
+    /// The decision time has passed, and nothing is raised until a person says so.
+    DecisionPassed,
     /// The part of a release in caches began anew, empty.
     Emptied {
         /// The release.
@@ -79,10 +95,20 @@ pub enum Change {
         /// On what ground.
         why: Emptying,
     },
+    /// What would have been rolled back stays as it is, since the point of no return is passed.
+    Froze {
+        /// Why it would have gone back.
+        cause: Blame,
+    },
     /// The time for a proof is over and the rollout waits for a person.
     Held {
         /// What is missing.
         reason: String,
+    },
+    /// Weir was interrupted while a step ran, and nobody knows how far it came.
+    Interrupted {
+        /// Which.
+        step: StepName,
     },
     /// A release stands at other addresses.
     Moved {
@@ -97,6 +123,13 @@ pub enum Change {
         purpose: Purpose,
         /// On what ground.
         cause: Opening,
+    },
+    /// A tier has passed a stage, and waits for what comes between it and the next.
+    Passed {
+        /// The weight of the stage.
+        weight: Weight,
+        /// On what ground.
+        cause: Cause,
     },
     /// Progress was stopped by an order.
     Paused,
@@ -131,6 +164,11 @@ pub enum Change {
     Replanned {
         /// The new plan.
         plan: Plan,
+    },
+    /// What is done in a rollout over tiers was changed from here on.
+    Rerouted {
+        /// All of it.
+        items: Vec<Item>,
     },
     /// A pause ended by an order.
     Resumed,
@@ -173,6 +211,42 @@ pub enum Change {
         /// What keeps clients on their version, as the file has it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sticky: Option<String>,
+    },
+    /// A step of the runbook began.
+    StepBegan {
+        /// Which.
+        step: StepName,
+        /// Which run of it, counted from 1.
+        run: u32,
+    },
+    /// A step of the runbook ended.
+    StepEnded {
+        /// Which.
+        step: StepName,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A step of the runbook counts as done.
+    StepSkipped {
+        /// Which.
+        step: StepName,
+    },
+    /// A rollout over tiers goes back: users are back already.
+    TurnedBack {
+        /// Why.
+        cause: Blame,
+        /// What is done on the way back.
+        items: Vec<Item>,
+    },
+    /// A rollout over tiers is over.
+    UpgradeEnded {
+        /// How.
+        ending: Ending,
+    },
+    /// A rollout over tiers was opened.
+    UpgradeStarted {
+        /// What was agreed on.
+        agreed: Box<Agreed>,
     },
     /// In observe mode: what would have been rolled back.
     WouldHaveRolledBack {
@@ -234,8 +308,24 @@ pub enum Cause {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Blame {
+    /// The decision time passed.
+    DecisionTime,
     /// An operator said so.
     Order,
+    /// A step of the runbook failed.
+    Step {
+        /// Which.
+        step: StepName,
+        /// What was seen.
+        reason: String,
+    },
+    /// Another tier of the same rollout went back.
+    Together {
+        /// Which.
+        tier: TierName,
+        /// Why it did.
+        reason: String,
+    },
     /// No upstream of the canary was healthy.
     Unhealthy {
         /// What was seen.
@@ -266,21 +356,35 @@ impl Change {
             // An empty cache puts nobody on anything new, nor does a page.
             Self::Closed { .. }
             | Self::Cut
+            | Self::DecisionPassed
             | Self::Emptied { .. }
+            | Self::Froze { .. }
             | Self::Paused
             | Self::Receding { .. }
             | Self::Refused { .. }
-            | Self::RolledBack { .. } => Direction::Lower,
+            | Self::RolledBack { .. }
+            // Where it failed, everything may go back with it.
+            | Self::StepEnded { .. }
+            | Self::TurnedBack { .. }
+            | Self::UpgradeEnded { .. } => Direction::Lower,
             Self::Adopted { .. }
             | Self::Advanced { .. }
+            | Self::Approved { .. }
+            | Self::Asked { .. }
             | Self::Held { .. }
+            | Self::Interrupted { .. }
             | Self::Moved { .. }
             | Self::Opened { .. }
+            | Self::Passed { .. }
             | Self::Promoted { .. }
             | Self::Reanalysed { .. }
             | Self::Replanned { .. }
+            | Self::Rerouted { .. }
             | Self::Resumed
             | Self::Started { .. }
+            | Self::StepBegan { .. }
+            | Self::StepSkipped { .. }
+            | Self::UpgradeStarted { .. }
             | Self::WouldHaveRolledBack { .. } => Direction::Raise,
         }
     }
@@ -294,6 +398,9 @@ impl Event {
         let mut event = self.clone();
         if let Change::Started { salt, .. } = &mut event.change {
             *salt = Salt::new([0; 16]);
+        }
+        if let Change::UpgradeStarted { agreed } = &mut event.change {
+            agreed.salt = Salt::new([0; 16]);
         }
         event
     }

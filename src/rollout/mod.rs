@@ -4,8 +4,10 @@
 //! clock, network, disk or chance: those come in as arguments.
 
 mod caches;
+mod calendar;
 mod closure;
 mod command;
+mod desk;
 mod event;
 mod names;
 mod plan;
@@ -13,8 +15,13 @@ pub mod runbook;
 mod sentence;
 mod state;
 mod step;
+mod upgrade;
+mod upgrade_orders;
+mod upgrading;
+mod wait;
 
 pub use caches::{CacheFacts, OnRollback};
+pub use calendar::{Calendar, CalendarError, DecisionTime, Freeze, Hours, WINDOWS_MAX, Zone};
 pub use closure::{Closure, Closures, Opening, Purpose};
 pub use command::{
     Actor, ActorError, Command, Facts, Input, Order, REASON_CHARS_MAX, Refusal, ReleaseFacts,
@@ -25,3 +32,6 @@ pub use names::event_names;
 pub use plan::{Plan, PlanError, STAGES_MAX, Stage, Stages};
 pub use state::{Fate, Known, Outcome, Receding, Rollout, State, Tier};
 pub use step::{ROLLBACK_OVER_MAX, step};
+pub use upgrade::{Agreed, Course, Ending, Item, PastDecision, Scope, Target, Turn, Upgrade};
+pub use upgrading::{UpgradeFacts, waits_for};
+pub use wait::Wait;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::closure::{Opening, Purpose};
 use super::command::Actor;
 use super::event::{Adoption, Blame, Cause, Change, Emptying, Event};
+use super::upgrade::{Agreed, Ending, Item, Target};
 use crate::analysis::WhenUnproven;
 use crate::time::in_words;
-use crate::traffic::Version;
+use crate::traffic::{TierName, Version};
 
 impl Event {
     /// The event as one sentence, without its time: `web: 1.1.0 advanced to 5%: ...`.
@@ -63,16 +64,41 @@ impl Event {
                 let span = until.map(|until| until.since(self.at));
                 closed(*purpose, span, message.as_deref(), *close, by)
             }
+            Change::Approved { step } => format!("{by} said yes to step {step}"),
+            Change::Asked { step, question } => format!(
+                "waits for a person, step {step}: {question} (`weir approve {step}`, or `weir rollback`)"
+            ),
             Change::Cut => {
                 format!("open connections of the version that was left are closed at once, by {by}")
             }
+            Change::DecisionPassed => {
+                "the decision time has passed; nothing is raised until `weir resume`, and `weir \
+                 rollback` takes everybody back"
+                    .into()
+            }
             Change::Emptied { release, caches, why } => emptied(release, caches, why),
+            Change::Froze { cause } => format!(
+                "ALARM: stays as it is, past the point of no return, though it would have gone back: \
+                 {}; `weir rollback --past-no-return` goes back, `weir resume` goes on",
+                ground(cause, self)
+            ),
             Change::Held { reason } => format!("held; the time for a proof is over: {reason}"),
+            Change::Interrupted { step } => format!(
+                "Weir was interrupted while step {step} ran, and does not know how far it came; look, \
+                 then `weir step retry {step}`, `weir step skip {step}` if it is done, or `weir \
+                 rollback`"
+            ),
             Change::Moved { version, addresses } => {
                 let places: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 format!("{version} now runs at {}", places.join(", "))
             }
             Change::Opened { purpose, cause } => opened(*purpose, *cause, by),
+            Change::Passed { weight, cause } => match cause {
+                Cause::Order => format!("{weight} is enough, says {by}"),
+                Cause::Proven { reason } | Cause::Unproven { reason } => {
+                    format!("has passed {weight}: {reason}")
+                }
+            },
             Change::Paused => {
                 format!("paused by {by}; a failing canary is still rolled back")
             }
@@ -92,6 +118,9 @@ impl Event {
             ),
             Change::Refused { order, why, more } => refused(order, why, *more, self),
             Change::Replanned { plan } => format!("the plan is now {plan}"),
+            Change::Rerouted { items } => {
+                format!("the plan is changed from here on; {} items in all", items.len())
+            }
             Change::Resumed => format!("resumed by {by}"),
             Change::RolledBack { from, to, cause, .. } => {
                 format!(
@@ -105,6 +134,27 @@ impl Event {
                 let first = plan.first().weight;
                 format!("{release}{again} started at {first} by {by}; the plan: {plan}")
             }
+            Change::StepBegan { step, run } => {
+                let again = if *run > 1 { format!(", run {run}") } else { String::new() };
+                format!("step {step} begins{again}")
+            }
+            Change::StepEnded { step, outcome } => outcome.sentence(step),
+            Change::StepSkipped { step } => format!("step {step} counts as done, says {by}"),
+            Change::TurnedBack { cause, items } => format!(
+                "goes back, users first: {}; still to do: {}",
+                ground(cause, self),
+                steps(items)
+            ),
+            Change::UpgradeEnded { ending } => match ending {
+                Ending::Promoted => "is over: everybody has the new version everywhere".into(),
+                Ending::RolledBack => "is over: everybody and everything is back".into(),
+                Ending::Stopped { tier } => {
+                    format!(
+                        "stops here, since {tier} went back alone; other tiers stay as they are"
+                    )
+                }
+            },
+            Change::UpgradeStarted { agreed } => started(agreed, self),
             Change::WouldHaveRolledBack { cause } => {
                 format!("would have rolled back (observing only): {}", ground(cause, self))
             }
@@ -178,8 +228,28 @@ fn emptied(release: &Version, caches: &[String], why: &Emptying) -> String {
     }
 }
 
+/// The names of the steps among `items`.
+fn steps(items: &[Item]) -> String {
+    let name = |item: &Item| match item {
+        Item::Step(step) => Some(step.name.to_string()),
+        Item::Everybody { .. } | Item::Stage { .. } => None,
+    };
+    let names: Vec<String> = items.iter().filter_map(name).collect();
+    if names.is_empty() { "nothing".into() } else { names.join(", ") }
+}
+
+fn started(agreed: &Agreed, event: &Event) -> String {
+    let name = agreed.name.as_deref().map(|name| format!("{name} ")).unwrap_or_default();
+    let target = |(tier, target): (&TierName, &Target)| format!("{tier} {}", target.version);
+    let targets: Vec<String> = agreed.targets.iter().map(target).collect();
+    format!("{name}started by {}: {}; {} items", event.by, targets.join(", "), agreed.items.len())
+}
+
 fn ground(cause: &Blame, event: &Event) -> String {
     match cause {
+        Blame::DecisionTime => "the decision time has passed".into(),
+        Blame::Step { step, reason } => format!("step {step} failed: {reason}"),
+        Blame::Together { tier, reason } => format!("together with {tier}: {reason}"),
         Blame::Order => format!("ordered by {}", event.by),
         Blame::Unhealthy { reason } | Blame::Verdict { reason, .. } => reason.clone(),
     }

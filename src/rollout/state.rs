@@ -9,6 +9,7 @@ use super::closure::Closures;
 use super::command::Actor;
 use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
 use super::plan::{Plan, Stage};
+use super::upgrade::Upgrade;
 use crate::analysis::Settings;
 use crate::time::Timestamp;
 use crate::traffic::{Address, Generations, Salt, Sticky, TierName, Version, Weight};
@@ -20,6 +21,9 @@ pub struct State {
     pub tiers: BTreeMap<TierName, Tier>,
     /// The number of the newest rollout; 0 before the first.
     pub latest: RolloutId,
+    /// The last rollout over tiers, open or ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
     /// Which beginning the part of each release in each cache is.
     #[serde(default, skip_serializing_if = "Generations::is_empty")]
     pub generations: Generations,
@@ -161,8 +165,19 @@ impl State {
     pub fn apply(&mut self, event: &Event) {
         // What lowered a rollout whose start was never written made no rollout of it; but a roll
         // back counts, or the next one without a tier would go back one rollout further.
-        if matches!(event.change, Change::Started { .. } | Change::RolledBack { .. }) {
+        let counts = matches!(
+            event.change,
+            Change::RolledBack { .. } | Change::Started { .. } | Change::UpgradeStarted { .. }
+        );
+        if counts {
             self.latest = self.latest.max(event.rollout.unwrap_or(0));
+        }
+        if let (Change::UpgradeStarted { agreed }, Some(id)) = (&event.change, event.rollout) {
+            self.upgrade = Some(Upgrade::new(id, agreed, event.at));
+        } else if let Some(upgrade) = &mut self.upgrade
+            && event.rollout == Some(upgrade.id)
+        {
+            upgrade.apply(event);
         }
         if let Change::Adopted { stable, addresses, why } = &event.change {
             self.adopt(event, stable, addresses, why);
@@ -204,6 +219,11 @@ impl State {
     /// The canary's weight in `tier`: computed, never stored beside the rollout.
     pub fn weight(&self, tier: &TierName) -> Weight {
         self.tiers.get(tier).map_or(Weight::NONE, Tier::weight)
+    }
+
+    /// The open rollout over tiers.
+    pub fn open_upgrade(&self) -> Option<&Upgrade> {
+        self.upgrade.as_ref().filter(|upgrade| upgrade.ended.is_none())
     }
 
     /// The tiers with an open rollout.
@@ -284,11 +304,24 @@ impl Tier {
             }
             Change::Advanced { weight, .. } => self.enter(*weight, event),
             Change::Cut => self.close_now = true,
-            // The state's own; or of nothing that changed.
-            Change::Closed { .. }
+            // Of the state, of the rollout over tiers, or of nothing that changed.
+            Change::Approved { .. }
+            | Change::Asked { .. }
+            | Change::Closed { .. }
+            | Change::DecisionPassed
             | Change::Emptied { .. }
+            | Change::Froze { .. }
+            | Change::Interrupted { .. }
             | Change::Opened { .. }
-            | Change::Refused { .. } => {}
+            | Change::Passed { .. }
+            | Change::Refused { .. }
+            | Change::Rerouted { .. }
+            | Change::StepBegan { .. }
+            | Change::StepEnded { .. }
+            | Change::StepSkipped { .. }
+            | Change::TurnedBack { .. }
+            | Change::UpgradeEnded { .. }
+            | Change::UpgradeStarted { .. } => {}
             Change::Moved { version, addresses } => {
                 if let Some(known) = self.addresses.get_mut(version) {
                     known.addresses.clone_from(addresses);
@@ -396,7 +429,10 @@ impl Tier {
 
     fn roll_back(&mut self, from: &Version, to: &Version, cause: &Blame, event: &Event) {
         let why = match cause {
+            Blame::DecisionTime => "the decision time passed".into(),
             Blame::Order => format!("by {}", event.by),
+            Blame::Step { step, .. } => format!("step {step} failed"),
+            Blame::Together { tier, .. } => format!("with {tier}"),
             Blame::Unhealthy { .. } => "unhealthy".into(),
             Blame::Verdict { metric, .. } => metric.clone(),
         };

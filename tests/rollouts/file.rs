@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use weir::analysis::{Settings, WhenUnproven};
-use weir::rollout::{CacheFacts, Facts, OnRollback, Plan, ReleaseFacts, Stage, Stages, TierFacts};
-use weir::traffic::{Listen, Salt, Sticky, Version};
+use weir::rollout::runbook::{Action, OnFailure, OnInterrupt, Run, Step, StepName, When};
+use weir::rollout::{
+    CacheFacts, Calendar, Facts, OnRollback, PastDecision, Plan, ReleaseFacts, Scope, Stage,
+    Stages, TierFacts, UpgradeFacts, Zone,
+};
+use weir::traffic::{Listen, Salt, Sticky, TierName, Version};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +22,8 @@ pub struct File {
     analysis: Analysis,
     #[serde(default)]
     cache: Vec<Cache>,
+    #[serde(default)]
+    step: Vec<StepLine>,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +59,41 @@ struct Release {
 struct Rollout {
     stages: Option<Vec<Rung>>,
     rollback_over: Option<String>,
+    name: Option<String>,
+    #[serde(default)]
+    order: Vec<Tiers>,
+    #[serde(default)]
+    on_failure: Scope,
+    decide_by: Option<String>,
+    #[serde(default)]
+    past_decision: PastDecision,
+    #[serde(default)]
+    hours: Vec<String>,
+    no_return: Option<String>,
+    #[serde(default)]
+    hops: Vec<Version>,
+}
+
+/// A step of the order.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Tiers {
+    One(TierName),
+    Together(Vec<TierName>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepLine {
+    name: StepName,
+    when: When,
+    confirm: Option<String>,
+    #[serde(default)]
+    run: Vec<String>,
+    #[serde(default)]
+    on_interrupt: OnInterrupt,
+    #[serde(default)]
+    on_failure: OnFailure,
 }
 
 #[derive(Deserialize)]
@@ -101,7 +142,31 @@ impl File {
         let own = own.map(|text| Listen::Socket(text.parse().unwrap())).to_vec();
         let caches = self.cache.iter().map(cache).collect();
         let salt = Salt::new(*b"a secret of ours");
-        Facts { tiers: tiers.collect(), own, salt, observe, caches }
+        let upgrade = self.upgrade();
+        Facts { tiers: tiers.collect(), own, salt, observe, caches, upgrade }
+    }
+
+    fn upgrade(&self) -> UpgradeFacts {
+        let rollout = &self.rollout;
+        let order = rollout.order.iter().map(|tiers| match tiers {
+            Tiers::One(tier) => vec![tier.clone()],
+            Tiers::Together(tiers) => tiers.clone(),
+        });
+        UpgradeFacts {
+            name: rollout.name.clone(),
+            order: order.collect(),
+            steps: self.step.iter().map(step).collect(),
+            on_failure: rollout.on_failure,
+            decide_by: rollout.decide_by.as_ref().map(|text| text.parse().unwrap()),
+            past_decision: rollout.past_decision,
+            no_return: rollout.no_return.as_ref().map(|name| name.parse().unwrap()),
+            calendar: Calendar {
+                zone: Zone::default(),
+                hours: rollout.hours.iter().map(|text| text.parse().unwrap()).collect(),
+                freeze: vec![],
+            },
+            hops: rollout.hops.clone(),
+        }
     }
 
     fn tier(&self, tier: &Tier, stages: &Stages, down: &BTreeSet<String>) -> TierFacts {
@@ -130,6 +195,19 @@ impl File {
             rate: None,
             named_upstreams_healthy: !down.contains(&format!("{} named", tier.name)),
         }
+    }
+}
+
+fn step(line: &StepLine) -> Step {
+    let action = match line.run.as_slice() {
+        [] => Action::Confirm,
+        command => Action::Run(Run { command: command.to_vec(), shell: false }),
+    };
+    Step {
+        confirm: line.confirm.clone(),
+        on_interrupt: line.on_interrupt,
+        on_failure: line.on_failure,
+        ..Step::new(line.name.clone(), line.when.clone(), action)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Plays one line of a script on `step` and `State::apply`, with a journal of JSON lines.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use weir::analysis::{Verdict, Why};
 use weir::journal::Record;
-use weir::rollout::{Actor, Closure, Command, Input, Order, State, Tier, step};
+use weir::rollout::runbook::{Ending, Outcome, Output};
+use weir::rollout::{Actor, Closure, Command, Input, Order, State, Tier, step, waits_for};
 use weir::time::Timestamp;
 use weir::traffic::{TierName, Version};
 
@@ -66,6 +68,9 @@ impl Player {
                 start(Some(what.to_owned()))
             }
             ["receded", tier] => Input::Receded { tier: tier.parse().unwrap() },
+            ["tick"] => Input::Tick,
+            ["step", "succeeds", name] => self.step_ends(name, Ending::Succeeded, "exit code 0"),
+            ["step", "fails", name, why] => self.step_ends(name, Ending::Failed, why),
             ["reload"] => Input::File { journal_lost: None, reload: true },
             ["due", ref tier @ ..] => {
                 let tier = tier.first().map(|tier| tier.parse::<TierName>().unwrap());
@@ -107,6 +112,14 @@ impl Player {
         let closures = &self.state.closures;
         let standing = |(name, tier)| standing(name, tier, closures.of(name), now);
         lines.extend(self.state.tiers.iter().map(standing));
+        lines.extend(self.state.open_upgrade().map(|upgrade| {
+            let wait = waits_for(&self.state, &facts, now);
+            let wait = wait.map_or("nothing".to_owned(), |wait| wait.to_string());
+            let all = upgrade.items.len();
+            let at = (upgrade.at + 1).min(all);
+            let item = upgrade.item().map_or("the end".to_owned(), ToString::to_string);
+            format!("= rollout {}, {at} of {all}, {item}; waits for {wait}", upgrade.id)
+        }));
         lines
     }
 
@@ -128,6 +141,14 @@ impl Player {
             format!("{seq:>2}  +{minutes} min  {:<11}  {}", event.by, event.sentence())
         };
         self.journal.iter().map(line).collect()
+    }
+
+    fn step_ends(&self, name: &str, ending: Ending, why: &str) -> Input {
+        let took = Duration::from_secs(7);
+        let outcome =
+            Outcome { ending, tries: 1, took, why: why.into(), output: Output::default() };
+        let rollout = self.state.upgrade.as_ref().map_or(0, |upgrade| upgrade.id);
+        Input::StepEnded { rollout, step: name.parse().unwrap(), outcome }
     }
 
     fn verdict(&self, tier: &TierName, words: &[&str]) -> Input {
@@ -185,7 +206,7 @@ fn words(line: &str) -> Vec<String> {
 fn command(words: &[&str]) -> Command {
     let mut by: Actor = "night-shift".parse().unwrap();
     let (mut because, mut to) = (None, None);
-    let (mut again, mut at_once, mut over) = (false, false, None);
+    let (mut again, mut at_once, mut over, mut past_no_return) = (false, false, None, false);
     let (mut lasts, mut message, mut close) = (None, None, false);
     let (mut upstreams, mut plain) = (Vec::new(), Vec::new());
     let mut rest = words[1..].iter();
@@ -199,11 +220,15 @@ fn command(words: &[&str]) -> Command {
             "--again" => again = true,
             "--now" => at_once = true,
             "--over" => over = Some(span(value())),
+            "--past-no-return" => past_no_return = true,
             "--for" => lasts = Some(span(value())),
             "--message" => message = Some(value().to_owned()),
             "--close" => close = true,
             word => plain.push(word),
         }
+    }
+    if let ["approve" | "step", ..] = words {
+        return Command { order: about_step(words[0], &plain), by, because };
     }
     let closes = matches!(words[0], "hold" | "maintenance");
     let on = closes && plain.remove(0) == "on";
@@ -217,9 +242,19 @@ fn command(words: &[&str]) -> Command {
         "pause" => Order::Pause { tier },
         "promote" => Order::Promote { tier },
         "resume" => Order::Resume { tier },
-        "rollback" => Order::Rollback { tier, now: at_once, over },
+        "rollback" => Order::Rollback { tier, now: at_once, over, past_no_return },
         "start" => Order::Start { tier, version, upstreams, again },
         word => panic!("there is no order {word}"),
     };
     Command { order, by, because }
+}
+
+fn about_step(verb: &str, plain: &[&str]) -> Order {
+    let step = |name: Option<&&str>| name.map(|name| name.parse().unwrap());
+    match (verb, plain) {
+        ("approve", name) => Order::Approve { step: step(name.first()) },
+        (_, ["retry", name @ ..]) => Order::RetryStep { step: step(name.first()) },
+        (_, ["skip", name @ ..]) => Order::SkipStep { step: step(name.first()) },
+        _ => panic!("there is no order {verb} {plain:?}"),
+    }
 }

@@ -10,7 +10,7 @@ use weir::analysis::{Counts, Judge, Settings, Verdict, WhenUnproven, Window};
 use weir::rollout::{
     Actor, CacheFacts, Cause, Change, Command, Direction, Emptying, Event, Facts, Input,
     OnRollback, Opening, Order, Plan, ReleaseFacts, RolloutId, Stage, Stages, State, Tier,
-    TierFacts, step,
+    TierFacts, UpgradeFacts, step,
 };
 use weir::time::Timestamp;
 use weir::traffic::{Salt, Sticky, TierName, Version, Weight};
@@ -166,7 +166,7 @@ impl Day {
                 75..80 => {
                     let tier = self.maybe_tier();
                     let over = self.chance.random_bool(0.4).then_some(Duration::from_secs(30));
-                    self.order(Order::Rollback { tier, now: false, over });
+                    self.order(Order::Rollback { tier, now: false, over, past_no_return: false });
                 }
                 80..86 => self.disk_turns(),
                 86..89 => self.crash(),
@@ -589,7 +589,8 @@ impl Day {
     /// Two people who type it never go back two generations.
     fn a_second_rollback_changes_nothing(&self) {
         let by: Actor = "day-shift".parse().unwrap();
-        let order = Order::Rollback { tier: Some(web()), now: false, over: None };
+        let order =
+            Order::Rollback { tier: Some(web()), now: false, over: None, past_no_return: false };
         let input = Input::Command(Command { order, by, because: None });
         let Ok(first) = step(&self.memory, &input, &self.facts, self.now()) else { return };
         if first.is_empty() {
@@ -693,6 +694,8 @@ impl Day {
                 Input::Due { .. }
                 | Input::File { .. }
                 | Input::Receded { .. }
+                | Input::StepEnded { .. }
+                | Input::Tick
                 | Input::Unhealthy { .. }
                 | Input::Verdict { .. } => false,
             };
@@ -761,5 +764,6 @@ fn facts(analysis: Settings, places: &[(u16, u16)]) -> Facts {
             on_rollback: OnRollback::Drop,
             stale_after: Some(STALE_AFTER),
         }],
+        upgrade: UpgradeFacts::default(),
     }
 }

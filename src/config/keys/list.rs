@@ -88,6 +88,13 @@ pub const ROOT: Keys = Keys {
         ),
         key("cache", "list of tables", "", Live, "Caches in which each version has its own part."),
         key("rollout", "table", "", Live, "How a rollout goes from 0% to everybody."),
+        key(
+            "zone",
+            "name",
+            "\"UTC\"",
+            Live,
+            "The time zone of all times in this file, such as `\"Europe/Berlin\"`; `hours`, `freeze` and `decide_by` need it.",
+        ),
         key("analysis", "table", "", Live, "How the canary is judged, for all tiers."),
         key("step", "list of tables", "", Live, "The runbook: what is done beside the weights."),
         key(

@@ -1,0 +1,584 @@
+//! What a rollout over tiers does next, and what it waits for; the way back.
+
+use std::collections::BTreeMap;
+
+use super::calendar::{Calendar, DecisionTime};
+use super::command::{Actor, Facts, Refusal, TierFacts};
+use super::event::{Blame, Cause, Change, Event, RolloutId};
+use super::plan::{Plan, Stage, Stages};
+use super::runbook::{self, OnFailure, OnInterrupt, Outcome, Output, Step, StepName, When};
+use super::state::{State, Tier};
+use super::step::{may_raise, opening, place_taken};
+use super::upgrade::{Agreed, Ending, Item, PastDecision, Scope, Target, Turn, Upgrade};
+use super::wait::Wait;
+use crate::time::Timestamp;
+use crate::traffic::{Salt, TierName, Version};
+
+/// What the file says of a rollout over tiers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpgradeFacts {
+    /// What it is called.
+    pub name: Option<String>,
+    /// The tiers in order; those of one step move together. Empty: all at once.
+    pub order: Vec<Vec<TierName>>,
+    /// The steps of the runbook.
+    pub steps: Vec<Step>,
+    /// How much goes back where one tier fails.
+    pub on_failure: Scope,
+    /// When it must be decided.
+    pub decide_by: Option<DecisionTime>,
+    /// What happens then.
+    pub past_decision: PastDecision,
+    /// The step after which nothing goes back by itself.
+    pub no_return: Option<StepName>,
+    /// When it may go on by itself.
+    pub calendar: Calendar,
+    /// The versions to climb, one rollout after the other, none left out. Empty: any.
+    pub hops: Vec<Version>,
+}
+
+impl UpgradeFacts {
+    /// Whether the file asks for more than tiers that go each its own way.
+    pub fn is_wanted(&self) -> bool {
+        let calendar = !self.calendar.hours.is_empty() || !self.calendar.freeze.is_empty();
+        let runbook = !self.steps.is_empty();
+        let agreed = self.name.is_some() || self.decide_by.is_some();
+        !self.order.is_empty() || runbook || agreed || calendar
+    }
+
+    /// The order of `tiers`, those that it does not name at its end.
+    fn order_of(&self, tiers: &[TierName]) -> Vec<Vec<TierName>> {
+        let of = |step: &Vec<TierName>| -> Vec<TierName> {
+            step.iter().filter(|tier| tiers.contains(tier)).cloned().collect()
+        };
+        let mut order: Vec<Vec<TierName>> = self.order.iter().map(of).collect();
+        let unnamed = |tier: &&TierName| !self.order.iter().flatten().any(|named| named == *tier);
+        order.push(tiers.iter().filter(unnamed).cloned().collect());
+        order.retain(|step| !step.is_empty());
+        order
+    }
+
+    /// What is done to bring `targets` to everybody, by `plan`.
+    fn items(&self, targets: &BTreeMap<TierName, Target>, plan: &Plan) -> Vec<Item> {
+        let tiers: Vec<TierName> = targets.keys().cloned().collect();
+        let mut hops: Vec<&Version> = targets.values().map(|target| &target.version).collect();
+        hops.sort();
+        hops.dedup();
+        let mut items = Vec::new();
+        let add = |items: &mut Vec<Item>, when: &When| {
+            let meant = self.steps.iter().filter(|step| step.when == *when);
+            items.extend(meant.map(|step| Item::Step(Box::new(step.clone()))));
+        };
+        hops.iter().for_each(|hop| add(&mut items, &When::BeforeHop((*hop).clone())));
+        add(&mut items, &When::BeforeRollout);
+        for tiers in self.order_of(&tiers) {
+            tiers.iter().for_each(|tier| add(&mut items, &When::BeforeTier(tier.clone())));
+            for stage in plan.stages() {
+                items.push(Item::Stage { tiers: tiers.clone(), stage: *stage });
+                add(&mut items, &When::AfterStage(stage.weight));
+            }
+            items.push(Item::Everybody { tiers: tiers.clone() });
+            tiers.iter().for_each(|tier| add(&mut items, &When::AfterTier(tier.clone())));
+        }
+        add(&mut items, &When::AfterRollout);
+        hops.iter().for_each(|hop| add(&mut items, &When::AfterHop((*hop).clone())));
+        items
+    }
+
+    /// What is agreed on when `targets` are opened at `now`.
+    pub(super) fn agreed(
+        &self,
+        targets: BTreeMap<TierName, Target>,
+        salt: Salt,
+        facts: &Facts,
+        now: Timestamp,
+    ) -> Agreed {
+        let plan = plan_of(&targets, facts);
+        let back = self.steps.iter().filter(|step| step.when == When::OnRollback);
+        let decide_by = self.decide_by.as_ref();
+        Agreed {
+            name: self.name.clone(),
+            items: self.items(&targets, &plan),
+            targets,
+            salt,
+            way_back: back.cloned().collect(),
+            on_failure: self.on_failure,
+            decide_by: decide_by.and_then(|time| time.after(now, &self.calendar.zone)),
+            past_decision: self.past_decision,
+            no_return: self.no_return.clone(),
+        }
+    }
+}
+
+/// One plan for all: the tiers of a step move together. `auto` goes by the tier with the least
+/// traffic.
+fn plan_of(targets: &BTreeMap<TierName, Target>, facts: &Facts) -> Plan {
+    let tiers: Vec<&TierFacts> = targets.keys().filter_map(|name| facts.tier(name)).collect();
+    let listed = tiers.iter().find_map(|tier| match &tier.stages {
+        Stages::Auto => None,
+        Stages::Listed(plan) => Some(plan.clone()),
+    });
+    listed.unwrap_or_else(|| {
+        let least = tiers.iter().filter_map(|tier| tier.rate).min_by(f64::total_cmp);
+        Plan::auto(least)
+    })
+}
+
+/// What follows for the open rollout over tiers, and what it waits for where nothing does.
+///
+/// # Errors
+/// What it waits for.
+pub(super) fn onward(
+    upgrade: &Upgrade,
+    state: &State,
+    facts: &Facts,
+    now: Timestamp,
+) -> Result<Vec<Event>, Wait> {
+    Road { upgrade, state, facts, now }.next()
+}
+
+/// What the open rollout over tiers waits for; none: none is open, or it goes on at once.
+pub fn waits_for(state: &State, facts: &Facts, now: Timestamp) -> Option<Wait> {
+    onward(state.open_upgrade()?, state, facts, now).err()
+}
+
+struct Road<'a> {
+    upgrade: &'a Upgrade,
+    state: &'a State,
+    facts: &'a Facts,
+    now: Timestamp,
+}
+
+impl Road<'_> {
+    fn next(&self) -> Result<Vec<Event>, Wait> {
+        let at = self.upgrade.at;
+        if let Some(step) = &self.upgrade.still_running {
+            return Err(Wait::Running { step: step.clone() });
+        }
+        match self.upgrade.item() {
+            Some(Item::Step(step)) => self.step(step),
+            Some(Item::Stage { tiers, stage }) if self.is_entered(tiers, *stage) => {
+                let left = tiers.iter().filter(|tier| !self.upgrade.passed.contains_key(tier));
+                let tiers: Vec<TierName> = left.cloned().collect();
+                if tiers.is_empty() {
+                    return self.begin(at + 1);
+                }
+                self.is_free()?;
+                Err(Wait::Proof { tiers })
+            }
+            Some(Item::Everybody { .. } | Item::Stage { .. }) | None => self.begin(at),
+        }
+    }
+
+    fn is_entered(&self, tiers: &[TierName], stage: Stage) -> bool {
+        tiers.iter().all(|tier| self.state.weight(tier) >= stage.weight)
+    }
+
+    fn step(&self, step: &Step) -> Result<Vec<Event>, Wait> {
+        let name = step.name.clone();
+        match &self.upgrade.turn {
+            Turn::Approved => {
+                self.may_go_on()?;
+                Ok(vec![self.event(Change::StepBegan { step: name, run: 1 })])
+            }
+            Turn::Asked => {
+                let question = step.confirm.clone().unwrap_or_default();
+                Err(Wait::Answer { step: name, question })
+            }
+            Turn::Failed { reason, .. } => Err(Wait::Failed { step: name, reason: reason.clone() }),
+            Turn::Interrupted { .. } => Err(Wait::Interrupted { step: name }),
+            Turn::Running { .. } => Err(Wait::Running { step: name }),
+            Turn::Waiting => self.begin(self.upgrade.at),
+        }
+    }
+
+    fn begin(&self, index: usize) -> Result<Vec<Event>, Wait> {
+        let Some(item) = self.upgrade.items.get(index) else {
+            let back = self.upgrade.goes_back();
+            let ending = if back { Ending::RolledBack } else { Ending::Promoted };
+            return Ok(vec![self.event(Change::UpgradeEnded { ending })]);
+        };
+        self.may_go_on()?;
+        match item {
+            Item::Everybody { tiers } => {
+                let left = tiers.iter().filter(|tier| !self.upgrade.given.contains(*tier));
+                left.map(|tier| self.promote(tier)).collect()
+            }
+            Item::Stage { tiers, stage } => {
+                let below = tiers.iter().filter(|tier| self.state.weight(tier) < stage.weight);
+                below.map(|tier| self.raise(tier, *stage)).collect()
+            }
+            Item::Step(step) => Ok(vec![self.event(began(step))]),
+        }
+    }
+
+    /// Whether no person's word is waited for.
+    fn is_free(&self) -> Result<(), Wait> {
+        match &self.upgrade.held {
+            Some(why) => Err(Wait::Held { why: why.clone() }),
+            None if self.upgrade.paused => Err(Wait::Paused),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether anything may go on by itself now. On the way back nothing is waited for.
+    fn may_go_on(&self) -> Result<(), Wait> {
+        if self.upgrade.goes_back() {
+            return Ok(());
+        }
+        if self.facts.observe {
+            return Err(Wait::Observing);
+        }
+        self.is_free()?;
+        let calendar = &self.facts.upgrade.calendar;
+        if calendar.is_open(self.now) {
+            return Ok(());
+        }
+        let until = calendar.opens_after(self.now);
+        let said = until.map(|until| calendar.zone.say(until)).unwrap_or_default();
+        Err(Wait::Hours { until, said })
+    }
+
+    fn raise(&self, name: &TierName, stage: Stage) -> Result<Event, Wait> {
+        let tier = self.tier(name)?;
+        may_raise(name, tier, self.facts).map_err(refused)?;
+        if tier.rollout.is_some() {
+            let cause = self.ground(name);
+            return Ok(self.of_tier(name, Change::Advanced { weight: stage.weight, cause }));
+        }
+        let Some(target) = self.upgrade.targets.get(name) else {
+            return Err(self.unknown(name));
+        };
+        let plan = plan_in(self.upgrade, name);
+        let salt = self.upgrade.salt;
+        let change = opening(name, tier, self.facts, target, plan, salt).map_err(refused)?;
+        Ok(self.of_tier(name, change))
+    }
+
+    fn promote(&self, name: &TierName) -> Result<Event, Wait> {
+        let tier = self.tier(name)?;
+        may_raise(name, tier, self.facts).map_err(refused)?;
+        let Some(rollout) = &tier.rollout else { return Err(self.unknown(name)) };
+        let (release, replaced) = (rollout.release.clone(), tier.stable.clone());
+        let change = Change::Promoted { release, replaced, cause: self.ground(name) };
+        Ok(self.of_tier(name, change))
+    }
+
+    fn ground(&self, name: &TierName) -> Cause {
+        self.upgrade.passed.get(name).cloned().unwrap_or(Cause::Order)
+    }
+
+    fn tier(&self, name: &TierName) -> Result<&Tier, Wait> {
+        self.state.tiers.get(name).ok_or_else(|| self.unknown(name))
+    }
+
+    fn unknown(&self, name: &TierName) -> Wait {
+        let known: Vec<String> = self.facts.tiers.iter().map(|t| t.name.to_string()).collect();
+        refused(Refusal::UnknownTier { tier: name.clone(), known: known.join(", ") })
+    }
+
+    fn event(&self, change: Change) -> Event {
+        whole(self.upgrade.id, change, self.now)
+    }
+
+    fn of_tier(&self, name: &TierName, change: Change) -> Event {
+        Event { tier: Some(name.clone()), ..self.event(change) }
+    }
+}
+
+/// The stages of `name` as `upgrade` has them.
+pub(super) fn plan_in(upgrade: &Upgrade, name: &TierName) -> Plan {
+    let stage = |item: &Item| match item {
+        Item::Stage { tiers, stage } if tiers.contains(name) => Some(*stage),
+        Item::Everybody { .. } | Item::Stage { .. } | Item::Step(_) => None,
+    };
+    let stages = upgrade.items.iter().filter_map(stage).collect();
+    Plan::new(stages).unwrap_or_else(|_| Plan::auto(None))
+}
+
+fn refused(refusal: Refusal) -> Wait {
+    Wait::Refused(Box::new(refusal))
+}
+
+fn began(step: &Step) -> Change {
+    let name = step.name.clone();
+    match &step.confirm {
+        Some(question) => Change::Asked { step: name, question: question.clone() },
+        None => Change::StepBegan { step: name, run: 1 },
+    }
+}
+
+/// An event of the whole rollout over tiers that Weir decides by itself.
+fn whole(id: RolloutId, change: Change, now: Timestamp) -> Event {
+    let (by, because, tier, rollout) = (Actor::weir(), None, None, Some(id));
+    Event { at: now, by, because, tier, rollout, change }
+}
+
+/// Time has passed.
+pub(super) fn ticked(state: &State, facts: &Facts, now: Timestamp) -> Vec<Event> {
+    let Some(upgrade) = state.open_upgrade() else { return vec![] };
+    let late = upgrade.decide_by.is_some_and(|decide_by| now >= decide_by);
+    if late && !facts.observe {
+        return match upgrade.past_decision {
+            PastDecision::Rollback if !upgrade.past_no_return => {
+                turn_back(upgrade, state, facts, &Blame::DecisionTime, None, now)
+            }
+            PastDecision::Hold | PastDecision::Rollback => {
+                vec![whole(upgrade.id, Change::DecisionPassed, now)]
+            }
+        };
+    }
+    onward(upgrade, state, facts, now).unwrap_or_default()
+}
+
+/// A tier is proven at its weight. None: it is in no open rollout over tiers, or has no part in
+/// the stage that this has come to.
+pub(super) fn passed(
+    name: &TierName,
+    cause: &Cause,
+    state: &State,
+    facts: &Facts,
+    now: Timestamp,
+) -> Vec<Event> {
+    let Some(upgrade) = state.open_upgrade() else { return vec![] };
+    let Some(Item::Stage { tiers, .. }) = upgrade.item() else { return vec![] };
+    if !tiers.contains(name) || upgrade.passed.contains_key(name) {
+        return vec![];
+    }
+    let change = Change::Passed { weight: state.weight(name), cause: cause.clone() };
+    let event = Event { tier: Some(name.clone()), ..whole(upgrade.id, change, now) };
+    let mut after = state.clone();
+    after.apply(&event);
+    let raises =
+        |event: &Event| matches!(event.change, Change::Advanced { .. } | Change::Promoted { .. });
+    let next = ticked(&after, facts, now);
+    // Where it rises at once, what it has passed stands in that event.
+    if next.iter().any(raises) && tiers.len() == 1 { next } else { vec![event] }
+}
+
+/// Whether `tier` belongs to the open rollout over tiers.
+pub(super) fn of_upgrade<'a>(state: &'a State, tier: &TierName) -> Option<&'a Upgrade> {
+    state.open_upgrade().filter(|upgrade| upgrade.targets.contains_key(tier))
+}
+
+/// A tier has failed.
+pub(super) fn failed(
+    upgrade: &Upgrade,
+    name: &TierName,
+    cause: Blame,
+    state: &State,
+    facts: &Facts,
+    now: Timestamp,
+) -> Vec<Event> {
+    if upgrade.past_no_return {
+        let frozen = upgrade.held.is_some();
+        let change = Change::Froze { cause };
+        let event = Event { tier: Some(name.clone()), ..whole(upgrade.id, change, now) };
+        return if frozen { vec![] } else { vec![event] };
+    }
+    match upgrade.on_failure {
+        Scope::Rollout => turn_back(upgrade, state, facts, &cause, Some(name), now),
+        Scope::Tier => stop(upgrade, name, &cause, state, facts, now),
+    }
+}
+
+/// Everybody back, in all tiers that `upgrade` has touched, the last one first; then what is done
+/// on the way back.
+pub(super) fn turn_back(
+    upgrade: &Upgrade,
+    state: &State,
+    facts: &Facts,
+    cause: &Blame,
+    failed: Option<&TierName>,
+    now: Timestamp,
+) -> Vec<Event> {
+    // On the way back the items are steps alone: then any order of the tiers is as good.
+    let mut touched: Vec<&TierName> = Vec::new();
+    let in_order = upgrade.items.iter().flat_map(Item::tiers);
+    in_order.chain(upgrade.targets.keys()).for_each(|tier| {
+        if !touched.contains(&tier) {
+            touched.push(tier);
+        }
+    });
+    let back = |name: &&TierName| {
+        let change = falls(name, upgrade.id, state, facts, &blame(cause, failed, name))?;
+        Some(Event { tier: Some((*name).clone()), ..whole(upgrade.id, change, now) })
+    };
+    let mut events: Vec<Event> = touched.iter().rev().filter_map(back).collect();
+    if upgrade.goes_back() && upgrade.ended.is_none() {
+        return events;
+    }
+    let items: Vec<Item> =
+        upgrade.way_back.iter().map(|step| Item::Step(Box::new(step.clone()))).collect();
+    let nothing_left = items.is_empty() && upgrade.running().is_none();
+    events.push(whole(upgrade.id, Change::TurnedBack { cause: cause.clone(), items }, now));
+    if nothing_left {
+        events.pop();
+        let ending = Ending::RolledBack;
+        events.push(whole(upgrade.id, Change::UpgradeEnded { ending }, now));
+    }
+    events
+}
+
+/// How `name` goes back, if rollout `id` has brought it anywhere.
+fn falls(
+    name: &TierName,
+    id: RolloutId,
+    state: &State,
+    facts: &Facts,
+    cause: &Blame,
+) -> Option<Change> {
+    let tier = state.tiers.get(name)?;
+    if place_taken(name, tier, facts).is_some() {
+        return None;
+    }
+    let (from, to) = match (&tier.rollout, &tier.previous) {
+        (Some(rollout), _) if rollout.id == id => (&rollout.release, &tier.stable),
+        (None, Some((previous, of))) if *of == id => (&tier.stable, previous),
+        (Some(_) | None, _) => return None,
+    };
+    let (from, to) = (from.clone(), to.clone());
+    Some(Change::RolledBack { from, to, cause: cause.clone(), now: false })
+}
+
+/// The tier that failed goes back for its own reason, the others together with it.
+fn blame(cause: &Blame, failed: Option<&TierName>, name: &TierName) -> Blame {
+    match (cause, failed) {
+        (Blame::Unhealthy { reason } | Blame::Verdict { reason, .. }, Some(failed))
+            if failed != name =>
+        {
+            Blame::Together { tier: failed.clone(), reason: reason.clone() }
+        }
+        _ => cause.clone(),
+    }
+}
+
+/// One tier back; the rollout over tiers ends there, and nothing of it rises any more by itself.
+pub(super) fn stop(
+    upgrade: &Upgrade,
+    name: &TierName,
+    cause: &Blame,
+    state: &State,
+    facts: &Facts,
+    now: Timestamp,
+) -> Vec<Event> {
+    let of_tier = |tier: &TierName, change| Event {
+        tier: Some(tier.clone()),
+        ..whole(upgrade.id, change, now)
+    };
+    let back = falls(name, upgrade.id, state, facts, cause).map(|change| of_tier(name, change));
+    let others = state.open().filter(|(other, _, rollout)| {
+        rollout.id == upgrade.id && *other != name && !rollout.paused
+    });
+    let mut events: Vec<Event> = back.into_iter().collect();
+    events.extend(others.map(|(other, ..)| of_tier(other, Change::Paused)));
+    let ending = Ending::Stopped { tier: name.clone() };
+    events.push(whole(upgrade.id, Change::UpgradeEnded { ending }, now));
+    events
+}
+
+/// A run of a step has ended.
+pub(super) fn step_ended(
+    id: RolloutId,
+    name: &StepName,
+    outcome: &Outcome,
+    state: &State,
+    facts: &Facts,
+    now: Timestamp,
+) -> Vec<Event> {
+    let Some(upgrade) = state.open_upgrade().filter(|upgrade| upgrade.id == id) else {
+        return vec![];
+    };
+    let change = Change::StepEnded { step: name.clone(), outcome: outcome.clone() };
+    let ended = whole(id, change, now);
+    let running = upgrade.running().filter(|(step, _)| step.name == *name);
+    let Some((step, _)) = running else {
+        let awaited = upgrade.still_running.as_ref() == Some(name);
+        return if awaited { vec![ended] } else { vec![] };
+    };
+    if outcome.succeeded() {
+        return vec![ended];
+    }
+    match step.on_failure {
+        OnFailure::Continue => {
+            vec![ended, whole(id, Change::StepSkipped { step: name.clone() }, now)]
+        }
+        OnFailure::Rollback if !upgrade.goes_back() && !upgrade.past_no_return => {
+            let mut after = state.clone();
+            after.apply(&ended);
+            let Some(upgrade) = after.open_upgrade() else { return vec![ended] };
+            let reason = outcome.why.clone();
+            let cause = Blame::Step { step: name.clone(), reason };
+            let back = turn_back(upgrade, &after, facts, &cause, None, now);
+            [ended].into_iter().chain(back).collect()
+        }
+        OnFailure::Hold | OnFailure::Rollback => vec![ended],
+    }
+}
+
+/// The program starts and a step was running.
+pub(super) fn interrupted(state: &State, now: Timestamp) -> Vec<Event> {
+    let Some(upgrade) = state.open_upgrade() else { return vec![] };
+    let event = |change| whole(upgrade.id, change, now);
+    if let Some(step) = upgrade.still_running.clone() {
+        return vec![event(Change::Interrupted { step })];
+    }
+    let Some((step, run)) = upgrade.running() else { return vec![] };
+    let name = step.name.clone();
+    let interrupted = event(Change::Interrupted { step: name.clone() });
+    match step.on_interrupt {
+        OnInterrupt::Ask => vec![interrupted],
+        OnInterrupt::Fail => {
+            let outcome = Outcome {
+                ending: runbook::Ending::Failed,
+                tries: 1,
+                took: now.since(upgrade.entered),
+                why: "Weir was interrupted while it ran".into(),
+                output: Output::default(),
+            };
+            let ended = event(Change::StepEnded { step: name, outcome });
+            vec![interrupted, ended]
+        }
+        OnInterrupt::Retry => {
+            vec![interrupted, event(Change::StepBegan { step: name, run: run.saturating_add(1) })]
+        }
+    }
+}
+
+/// What the file says now of what is still to come, where that has changed.
+///
+/// # Errors
+/// It changes what was done already.
+pub(super) fn rerouted(
+    state: &State,
+    facts: &Facts,
+    now: Timestamp,
+) -> Result<Option<Event>, Refusal> {
+    let Some(upgrade) = state.open_upgrade().filter(|upgrade| !upgrade.goes_back()) else {
+        return Ok(None);
+    };
+    let plan = match upgrade.targets.keys().find_map(|name| facts.tier(name)) {
+        None => return Ok(None),
+        Some(tier) if matches!(tier.stages, Stages::Auto) => plan_in(upgrade, &tier.name),
+        Some(_) => plan_of(&upgrade.targets, facts),
+    };
+    let items = facts.upgrade.items(&upgrade.targets, &plan);
+    if items == upgrade.items {
+        return Ok(None);
+    }
+    let done = (upgrade.at + 1).min(upgrade.items.len());
+    if items.get(..done) != Some(&upgrade.items[..done]) {
+        let what = upgrade.item().map_or_else(|| "the end".into(), ToString::to_string);
+        return Err(Refusal::PassedItems { what });
+    }
+    Ok(Some(whole(upgrade.id, Change::Rerouted { items }, now)))
+}
+
+/// The step that stands between the item it has come to and one that `wanted` means.
+pub(super) fn step_before(upgrade: &Upgrade, wanted: impl Fn(&Item) -> bool) -> Option<StepName> {
+    let rest = upgrade.items.iter().skip(upgrade.at);
+    rest.skip(1).take_while(|item| !wanted(item)).find_map(|item| match item {
+        Item::Step(step) => Some(step.name.clone()),
+        Item::Everybody { .. } | Item::Stage { .. } => None,
+    })
+}

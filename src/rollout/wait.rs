@@ -1,0 +1,107 @@
+//! What a rollout over tiers waits for, in words.
+
+use std::fmt;
+
+use super::command::Refusal;
+use super::runbook::StepName;
+use super::upgrade::and;
+use crate::time::Timestamp;
+use crate::traffic::TierName;
+
+/// What a rollout over tiers waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wait {
+    /// A person's yes.
+    Answer {
+        /// To the question of this step.
+        step: StepName,
+        /// The question.
+        question: String,
+    },
+    /// A person's word on a step that failed.
+    Failed {
+        /// Which.
+        step: StepName,
+        /// What was seen.
+        reason: String,
+    },
+    /// A person's word.
+    Held {
+        /// Why.
+        why: String,
+    },
+    /// The hours in which it may go on by itself.
+    Hours {
+        /// When they come; none within a year.
+        until: Option<Timestamp>,
+        /// That moment as people there say it.
+        said: String,
+    },
+    /// A person's word on a step during which Weir was interrupted.
+    Interrupted {
+        /// Which.
+        step: StepName,
+    },
+    /// Nothing: the program only observes.
+    Observing,
+    /// The end of a pause.
+    Paused,
+    /// The judge.
+    Proof {
+        /// In these tiers.
+        tiers: Vec<TierName>,
+    },
+    /// What would refuse an order, too.
+    Refused(Box<Refusal>),
+    /// A step that runs.
+    Running {
+        /// Which.
+        step: StepName,
+    },
+}
+
+impl Wait {
+    /// Whether a person must say or do something before it goes on.
+    pub const fn needs_person(&self) -> bool {
+        match self {
+            Self::Answer { .. }
+            | Self::Failed { .. }
+            | Self::Held { .. }
+            | Self::Interrupted { .. }
+            | Self::Observing
+            | Self::Paused
+            | Self::Refused(_) => true,
+            Self::Hours { .. } | Self::Proof { .. } | Self::Running { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer { step, question } => {
+                write!(out, "a person: {question} (`weir approve {step}`)")
+            }
+            Self::Failed { step, reason } => write!(
+                out,
+                "a person: step {step} failed: {reason} (`weir step retry {step}`, `weir step skip \
+                 {step}`, or `weir rollback`)"
+            ),
+            Self::Held { why } => write!(out, "a person: {why} (`weir resume` or `weir rollback`)"),
+            Self::Hours { until: Some(_), said } => write!(out, "its hours, which come at {said}"),
+            Self::Hours { until: None, .. } => out.write_str(
+                "its hours, none of which comes within a year; look at `hours` and `freeze`",
+            ),
+            Self::Interrupted { step } => write!(
+                out,
+                "a person: Weir was interrupted during step {step} (`weir step retry {step}`, \
+                 `weir step skip {step}`, or `weir rollback`)"
+            ),
+            Self::Observing => out.write_str("nothing: `--observe` raises nothing by itself"),
+            Self::Paused => out.write_str("the end of the pause (`weir resume`)"),
+            Self::Proof { tiers } => write!(out, "the judge of {} (`weir explain`)", and(tiers)),
+            Self::Refused(refusal) => refusal.fmt(out),
+            Self::Running { step } => write!(out, "step {step}, which runs"),
+        }
+    }
+}
