@@ -144,11 +144,10 @@ impl RolloutDraft {
 /// The tiers in order: texts, and lists of those that move together.
 fn order(section: &mut Section<'_>) -> At<Vec<Vec<TierName>>> {
     let help = "write a list: order = [\"admin\", [\"web\", \"api\"], \"worker\"]";
-    let name = |value: &DeValue<'_>| match value {
-        DeValue::String(text) => text
-            .parse::<TierName>()
-            .map_err(|_| Mistake::new(format!("{} is no name of a tier", quoted(text)), help)),
-        other => Err(not_a("the name of a tier", other, help)),
+    let name = |value: &DeValue<'_>| {
+        let text = value.as_str().ok_or_else(|| not_a("the name of a tier", value, help))?;
+        let wrong = |_| Mistake::new(format!("{} is no name of a tier", quoted(text)), help);
+        text.parse::<TierName>().map_err(wrong)
     };
     let read = section.read("order", |value| {
         let list = value.as_array().ok_or_else(|| not_a("a list", value, help))?;
@@ -158,9 +157,9 @@ fn order(section: &mut Section<'_>) -> At<Vec<Vec<TierName>>> {
                 format!("at most {TIERS_MAX} are allowed"),
             ));
         }
-        let step = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
-            DeValue::Array(tiers) => tiers.iter().map(|tier| name(tier.get_ref())).collect(),
-            one => Ok(vec![name(one)?]),
+        let step = |item: &Spanned<DeValue<'_>>| match item.get_ref().as_array() {
+            Some(tiers) => tiers.iter().map(|tier| name(tier.get_ref())).collect(),
+            None => Ok(vec![name(item.get_ref())?]),
         };
         list.iter().map(step).collect::<Result<Vec<Vec<TierName>>, Mistake>>()
     });

@@ -60,7 +60,7 @@ pub enum DecisionTime {
 }
 
 /// When a rollout may go on by itself. Without hours: at all times that are not frozen.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Calendar {
     /// The zone of all times.
     pub zone: Zone,
@@ -87,12 +87,6 @@ pub enum CalendarError {
     /// No zone.
     #[error("there is no time zone {0:?}; use a name such as \"Europe/Berlin\" or \"UTC\"")]
     Zone(String),
-}
-
-impl Default for Calendar {
-    fn default() -> Self {
-        Self { zone: Zone::default(), hours: Vec::new(), freeze: Vec::new() }
-    }
 }
 
 impl Default for Zone {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::closure::{Opening, Purpose};
 use super::command::Actor;
 use super::event::{Adoption, Blame, Cause, Change, Emptying, Event};
+use super::runbook::StepName;
 use super::upgrade::{Agreed, Ending, Item, Target};
 use crate::analysis::WhenUnproven;
 use crate::time::in_words;
-use crate::traffic::{TierName, Version};
+use crate::traffic::{TierName, Version, Weight};
 
 impl Event {
     /// The event as one sentence, without its time: `web: 1.1.0 advanced to 5%: ...`.
@@ -65,57 +66,30 @@ impl Event {
                 closed(*purpose, span, message.as_deref(), *close, by)
             }
             Change::Approved { step } => format!("{by} said yes to step {step}"),
-            Change::Asked { step, question } => format!(
-                "waits for a person, step {step}: {question} (`weir approve {step}`, or `weir rollback`)"
-            ),
-            Change::Cut => {
-                format!("open connections of the version that was left are closed at once, by {by}")
-            }
-            Change::DecisionPassed => {
-                "the decision time has passed; nothing is raised until `weir resume`, and `weir \
-                 rollback` takes everybody back"
-                    .into()
-            }
+            Change::Asked { step, question } => asked(step, question),
+            Change::Cut => cut(by),
+            Change::DecisionPassed => DECISION_PASSED.into(),
             Change::Emptied { release, caches, why } => emptied(release, caches, why),
-            Change::Froze { cause } => format!(
-                "ALARM: stays as it is, past the point of no return, though it would have gone back: \
-                 {}; `weir rollback --past-no-return` goes back, `weir resume` goes on",
-                ground(cause, self)
-            ),
+            Change::Froze { cause } => froze(&ground(cause, self)),
             Change::Held { reason } => format!("held; the time for a proof is over: {reason}"),
-            Change::Interrupted { step } => format!(
-                "Weir was interrupted while step {step} ran, and does not know how far it came; look, \
-                 then `weir step retry {step}`, `weir step skip {step}` if it is done, or `weir \
-                 rollback`"
-            ),
+            Change::Interrupted { step } => interrupted(step),
             Change::Moved { version, addresses } => {
                 let places: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 format!("{version} now runs at {}", places.join(", "))
             }
             Change::Opened { purpose, cause } => opened(*purpose, *cause, by),
-            Change::Passed { weight, cause } => match cause {
-                Cause::Order => format!("{weight} is enough, says {by}"),
-                Cause::Proven { reason } | Cause::Unproven { reason } => {
-                    format!("has passed {weight}: {reason}")
-                }
-            },
+            Change::Passed { weight, cause } => passed(*weight, cause, by),
             Change::Paused => {
                 format!("paused by {by}; a failing canary is still rolled back")
             }
             Change::Promoted { release, replaced, cause } => promoted(release, replaced, cause, by),
-            Change::Reanalysed { give_up, when_unproven } => {
-                let then = match when_unproven {
-                    WhenUnproven::Hold => "holds",
-                    WhenUnproven::Advance => "advances",
-                };
-                format!("a stage without a proof {then} after {}", in_words(*give_up))
+            Change::Reanalysed { give_up, when_unproven: WhenUnproven::Hold } => {
+                format!("a stage without a proof holds after {}", in_words(*give_up))
             }
-            Change::Receding { from, over } => format!(
-                "everybody goes back, from {from} to nothing over {}, ordered by {by}; `weir rollback \
-                 {}` again takes them back at once",
-                in_words(*over),
-                self.place()
-            ),
+            Change::Reanalysed { give_up, when_unproven: WhenUnproven::Advance } => {
+                format!("a stage without a proof advances after {}", in_words(*give_up))
+            }
+            Change::Receding { from, over } => self.receding(*from, *over),
             Change::Refused { order, why, more } => refused(order, why, *more, self),
             Change::Replanned { plan } => format!("the plan is now {plan}"),
             Change::Rerouted { items } => {
@@ -134,30 +108,76 @@ impl Event {
                 let first = plan.first().weight;
                 format!("{release}{again} started at {first} by {by}; the plan: {plan}")
             }
-            Change::StepBegan { step, run } => {
-                let again = if *run > 1 { format!(", run {run}") } else { String::new() };
-                format!("step {step} begins{again}")
-            }
+            Change::StepBegan { step, run: 0 | 1 } => format!("step {step} begins"),
+            Change::StepBegan { step, run } => format!("step {step} begins, run {run}"),
             Change::StepEnded { step, outcome } => outcome.sentence(step),
             Change::StepSkipped { step } => format!("step {step} counts as done, says {by}"),
-            Change::TurnedBack { cause, items } => format!(
-                "goes back, users first: {}; still to do: {}",
-                ground(cause, self),
-                steps(items)
-            ),
-            Change::UpgradeEnded { ending } => match ending {
-                Ending::Promoted => "is over: everybody has the new version everywhere".into(),
-                Ending::RolledBack => "is over: everybody and everything is back".into(),
-                Ending::Stopped { tier } => {
-                    format!(
-                        "stops here, since {tier} went back alone; other tiers stay as they are"
-                    )
-                }
-            },
+            Change::TurnedBack { cause, items } => {
+                let (why, left) = (ground(cause, self), steps(items));
+                format!("goes back, users first: {why}; still to do: {left}")
+            }
+            Change::UpgradeEnded { ending } => ended(ending),
             Change::UpgradeStarted { agreed } => started(agreed, self),
             Change::WouldHaveRolledBack { cause } => {
                 format!("would have rolled back (observing only): {}", ground(cause, self))
             }
+        }
+    }
+}
+
+/// What is said when the decision time has passed and the rollout holds.
+const DECISION_PASSED: &str = "the decision time has passed; nothing is raised until `weir resume`, \
+                               and `weir rollback` takes everybody back";
+
+impl Event {
+    fn receding(&self, from: Weight, over: Duration) -> String {
+        let (over, by, place) = (in_words(over), &self.by, self.place());
+        format!(
+            "everybody goes back, from {from} to nothing over {over}, ordered by {by}; `weir rollback \
+             {place}` again takes them back at once"
+        )
+    }
+}
+
+fn cut(by: &Actor) -> String {
+    format!("open connections of the version that was left are closed at once, by {by}")
+}
+
+fn asked(step: &StepName, question: &str) -> String {
+    format!(
+        "waits for a person, step {step}: {question} (`weir approve {step}`, or `weir rollback`)"
+    )
+}
+
+fn froze(why: &str) -> String {
+    format!(
+        "ALARM: stays as it is, past the point of no return, though it would have gone back: {why}; \
+         `weir rollback --past-no-return` goes back, `weir resume` goes on"
+    )
+}
+
+fn interrupted(step: &StepName) -> String {
+    format!(
+        "Weir was interrupted while step {step} ran, and does not know how far it came; look, then \
+         `weir step retry {step}`, `weir step skip {step}` if it is done, or `weir rollback`"
+    )
+}
+
+fn passed(weight: Weight, cause: &Cause, by: &Actor) -> String {
+    match cause {
+        Cause::Order => format!("{weight} is enough, says {by}"),
+        Cause::Proven { reason } | Cause::Unproven { reason } => {
+            format!("has passed {weight}: {reason}")
+        }
+    }
+}
+
+fn ended(ending: &Ending) -> String {
+    match ending {
+        Ending::Promoted => "is over: everybody has the new version everywhere".into(),
+        Ending::RolledBack => "is over: everybody and everything is back".into(),
+        Ending::Stopped { tier } => {
+            format!("stops here, since {tier} went back alone; other tiers stay as they are")
         }
     }
 }

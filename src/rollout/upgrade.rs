@@ -333,19 +333,7 @@ impl Upgrade {
                 self.reach_step(step, event);
                 self.done(step, event);
             }
-            Change::TurnedBack { cause, items } => {
-                self.still_running = self.running().map(|(step, _)| step.name.clone());
-                self.course = Course::Back { cause: cause.clone() };
-                self.ended = None;
-                self.items.clone_from(items);
-                self.held = None;
-                self.paused = false;
-                self.decide_by = None;
-                self.at = 0;
-                self.turn = Turn::Waiting;
-                self.entered = event.at;
-                self.passed.clear();
-            }
+            Change::TurnedBack { cause, items } => self.turn_back(cause, items, event),
             Change::Adopted { .. }
             | Change::Cut
             | Change::Emptied { .. }
@@ -362,6 +350,20 @@ impl Upgrade {
             | Change::WouldHaveRolledBack { .. } => {}
             Change::UpgradeEnded { ending } => self.ended = Some((ending.clone(), event.at)),
         }
+    }
+
+    fn turn_back(&mut self, cause: &Blame, items: &[Item], event: &Event) {
+        self.still_running = self.running().map(|(step, _)| step.name.clone());
+        self.course = Course::Back { cause: cause.clone() };
+        self.ended = None;
+        self.items = items.to_vec();
+        self.held = None;
+        self.paused = false;
+        self.decide_by = None;
+        self.at = 0;
+        self.turn = Turn::Waiting;
+        self.entered = event.at;
+        self.passed.clear();
     }
 
     /// A tier has risen: it has come to the highest stage that is not above it.

@@ -173,12 +173,12 @@ impl Desk<'_> {
             let lost = tier.versions.iter().filter(|(version, fate)| {
                 fate.outcome == Outcome::RolledBack && facts.release(version).is_some()
             });
-            let last = if others.is_empty() && again {
+            let newest = if others.is_empty() && again {
                 lost.max_by_key(|(_, fate)| fate.at)
             } else {
                 lost.into_iter().find(|(version, _)| others.contains(version))
             };
-            let Some((version, fate)) = last else { continue };
+            let Some((version, fate)) = newest else { continue };
             if !again {
                 let (tier, version) = (facts.name.clone(), version.clone());
                 return Err(Refusal::RolledBackBefore { tier, version, why: fate.why.clone() });
@@ -195,7 +195,7 @@ impl Desk<'_> {
         to: Option<Weight>,
     ) -> Result<Vec<Event>, Refusal> {
         let Some(Item::Stage { tiers, stage }) = upgrade.item() else {
-            return Err(self.first_comes(upgrade));
+            return Err(first_comes(upgrade));
         };
         let weights = tiers.iter().map(|tier| self.state.weight(tier));
         let weight = weights.min().unwrap_or(Weight::NONE);
@@ -260,17 +260,9 @@ impl Desk<'_> {
         left.map(enough).collect()
     }
 
-    /// What stands before anything may rise by an order.
-    fn first_comes(&self, upgrade: &Upgrade) -> Refusal {
-        match upgrade.step() {
-            Some(step) => Refusal::StepBetween { step: step.name.clone() },
-            None => Refusal::NoneOpen(String::new()),
-        }
-    }
-
     pub(super) fn promote_upgrade(&self, upgrade: &Upgrade) -> Result<Vec<Event>, Refusal> {
         let Some(Item::Stage { tiers, .. } | Item::Everybody { tiers }) = upgrade.item() else {
-            return Err(self.first_comes(upgrade));
+            return Err(first_comes(upgrade));
         };
         let everybody = |item: &Item| matches!(item, Item::Everybody { .. });
         if let Some(step) = step_before(upgrade, everybody) {
@@ -320,17 +312,15 @@ impl Desk<'_> {
             return Err(Refusal::StepNotWaiting { now: none.into() });
         };
         let meant = upgrade.step().filter(|step| name.is_none_or(|name| step.name == *name));
-        match meant.filter(|_| wanted(&upgrade.turn)) {
-            Some(step) => Ok((upgrade, step)),
-            None => {
-                let wait = onward(upgrade, self.state, self.facts, self.now).err();
-                let now = wait.map_or_else(
-                    || "the rollout goes on at once".into(),
-                    |wait| format!("the rollout waits for {wait}"),
-                );
-                Err(Refusal::StepNotWaiting { now })
-            }
+        if let Some(step) = meant.filter(|_| wanted(&upgrade.turn)) {
+            return Ok((upgrade, step));
         }
+        let wait = onward(upgrade, self.state, self.facts, self.now).err();
+        let now = wait.map_or_else(
+            || "the rollout goes on at once".into(),
+            |wait| format!("the rollout waits for {wait}"),
+        );
+        Err(Refusal::StepNotWaiting { now })
     }
 
     /// The way back of a rollout over tiers. None: the order is about no such rollout.
@@ -356,7 +346,7 @@ impl Desk<'_> {
             self.known(name)?;
         }
         if upgrade.past_no_return && !past_no_return {
-            return Err(self.past_no_return(upgrade));
+            return Err(past_the_point(upgrade));
         }
         let alone = name.filter(|_| upgrade.targets.len() > 1);
         let (state, facts) = (self.state, self.facts);
@@ -383,14 +373,22 @@ impl Desk<'_> {
         }
         Ok(Some(events))
     }
+}
 
-    fn past_no_return(&self, upgrade: &Upgrade) -> Refusal {
-        let step = upgrade.no_return.as_ref().map(ToString::to_string).unwrap_or_default();
-        let versions = upgrade.targets.values().map(|target| target.version.to_string());
-        let mut versions: Vec<String> = versions.collect();
-        versions.dedup();
-        Refusal::PastNoReturn { step, released: versions.join(", ") }
+/// What stands before anything may rise by an order.
+fn first_comes(upgrade: &Upgrade) -> Refusal {
+    match upgrade.step() {
+        Some(step) => Refusal::StepBetween { step: step.name.clone() },
+        None => Refusal::NoneOpen(String::new()),
     }
+}
+
+fn past_the_point(upgrade: &Upgrade) -> Refusal {
+    let step = upgrade.no_return.as_ref().map(ToString::to_string).unwrap_or_default();
+    let versions = upgrade.targets.values().map(|target| target.version.to_string());
+    let mut versions: Vec<String> = versions.collect();
+    versions.dedup();
+    Refusal::PastNoReturn { step, released: versions.join(", ") }
 }
 
 fn other_rollout(tier: &Tier, id: RolloutId) -> bool {

@@ -69,19 +69,27 @@ impl UpgradeFacts {
             let meant = self.steps.iter().filter(|step| step.when == *when);
             items.extend(meant.map(|step| Item::Step(Box::new(step.clone()))));
         };
-        hops.iter().for_each(|hop| add(&mut items, &When::BeforeHop((*hop).clone())));
+        for hop in &hops {
+            add(&mut items, &When::BeforeHop((*hop).clone()));
+        }
         add(&mut items, &When::BeforeRollout);
         for tiers in self.order_of(&tiers) {
-            tiers.iter().for_each(|tier| add(&mut items, &When::BeforeTier(tier.clone())));
+            for tier in &tiers {
+                add(&mut items, &When::BeforeTier(tier.clone()));
+            }
             for stage in plan.stages() {
                 items.push(Item::Stage { tiers: tiers.clone(), stage: *stage });
                 add(&mut items, &When::AfterStage(stage.weight));
             }
             items.push(Item::Everybody { tiers: tiers.clone() });
-            tiers.iter().for_each(|tier| add(&mut items, &When::AfterTier(tier.clone())));
+            for tier in tiers {
+                add(&mut items, &When::AfterTier(tier));
+            }
         }
         add(&mut items, &When::AfterRollout);
-        hops.iter().for_each(|hop| add(&mut items, &When::AfterHop((*hop).clone())));
+        for hop in &hops {
+            add(&mut items, &When::AfterHop((*hop).clone()));
+        }
         items
     }
 
