@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::command::Facts;
 use super::event::{Change, Emptying, Event};
+use super::facts::Facts;
 use super::state::{Outcome, State, Tier};
 use super::{Actor, Fate};
 use crate::time::Timestamp;

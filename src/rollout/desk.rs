@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::closure;
-use super::command::{Command, Facts, Order, Refusal, ReleaseFacts, TierFacts};
+use super::command::{Command, Order, Refusal};
 use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
+use super::facts::{Facts, ReleaseFacts, TierFacts};
 use super::plan::{Plan, Stages};
 use super::state::{Outcome, Rollout, State, Tier};
 use super::step::{ROLLBACK_OVER_MAX, may_raise, opening, place_taken, promoted};

@@ -9,6 +9,7 @@ mod closure;
 mod command;
 mod desk;
 mod event;
+mod facts;
 mod names;
 mod plan;
 pub mod runbook;
@@ -23,11 +24,9 @@ mod wait;
 pub use caches::{CacheFacts, OnRollback};
 pub use calendar::{Calendar, CalendarError, DecisionTime, Freeze, Hours, WINDOWS_MAX, Zone};
 pub use closure::{Closure, Closures, Opening, Purpose};
-pub use command::{
-    Actor, ActorError, Command, Facts, Input, Order, REASON_CHARS_MAX, Refusal, ReleaseFacts,
-    TierFacts,
-};
+pub use command::{Actor, ActorError, Command, Input, Order, REASON_CHARS_MAX, Refusal};
 pub use event::{Adoption, Blame, Cause, Change, Direction, Emptying, Event, RolloutId};
+pub use facts::{Facts, ReleaseFacts, TierFacts};
 pub use names::event_names;
 pub use plan::{Plan, PlanError, STAGES_MAX, Stage, Stages};
 pub use state::{Fate, Known, Outcome, Receding, Rollout, State, Tier};

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::caches::emptied;
 use super::closure;
-use super::command::{Actor, Facts, Input, Refusal, TierFacts};
+use super::command::{Actor, Input, Refusal};
 use super::desk::{Desk, listed};
 use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
+use super::facts::{Facts, TierFacts};
 use super::plan::{Plan, Stages};
 use super::state::{Receding, Rollout, State, Tier};
 use super::upgrade::Target;

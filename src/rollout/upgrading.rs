@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::calendar::{Calendar, DecisionTime};
-use super::command::{Actor, Facts, Refusal, TierFacts};
+use super::command::{Actor, Refusal};
 use super::event::{Blame, Cause, Change, Event, RolloutId};
+use super::facts::{Facts, TierFacts};
 use super::plan::{Plan, Stage, Stages};
 use super::runbook::{self, OnFailure, OnInterrupt, Outcome, Output, Step, StepName, When};
 use super::state::{State, Tier};
