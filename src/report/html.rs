@@ -53,7 +53,15 @@ pub(super) fn write(report: &Report) -> String {
         );
         let _ = writeln!(page, "<li>{}</li>", escape(&line));
     }
-    page.push_str("</ul></section>\n");
+    page.push_str("</ul>\n");
+    if !report.items.is_empty() {
+        page.push_str("<ol>\n");
+        for item in &report.items {
+            let _ = writeln!(page, "<li>{}</li>", escape(item));
+        }
+        page.push_str("</ol>\n");
+    }
+    page.push_str("</section>\n");
     for part in &report.parts {
         self::part(&mut page, part, report);
     }

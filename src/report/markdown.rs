@@ -25,6 +25,10 @@ pub(super) fn write(report: &Report) -> String {
         );
         let _ = writeln!(text, "- {}", escape(&line));
     }
+    for (index, item) in report.items.iter().enumerate() {
+        let before = if index == 0 { "\n" } else { "" };
+        let _ = writeln!(text, "{before}{}. {}", index + 1, escape(item));
+    }
     for part in &report.parts {
         self::part(&mut text, part);
     }

@@ -36,6 +36,8 @@ pub struct Report {
     pub until: Timestamp,
     /// What was planned, by tier.
     pub planned: Vec<Planned>,
+    /// What a rollout over tiers was to do, in order, and on the way back; empty: it was none.
+    pub items: Vec<String>,
     /// What happened, by tier; what belongs to no tier alone comes first.
     pub parts: Vec<Part>,
     /// What was refused meanwhile.
@@ -177,7 +179,7 @@ impl Report {
                 && event.tier.as_ref().is_none_or(|tier| tiers.contains(&tier))
         };
         let mut parts: BTreeMap<Option<TierName>, Part> = BTreeMap::new();
-        let (mut planned, mut refused) = (Vec::new(), Vec::new());
+        let (mut planned, mut items, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         let mut state = State::default();
         for record in records {
             let event = &record.event;
@@ -190,6 +192,7 @@ impl Report {
                 continue;
             }
             planned.extend(Planned::of(record));
+            items.extend(itemised(&event.change));
             let part =
                 parts.entry(event.tier.clone()).or_insert_with(|| Part::new(event.tier.as_ref()));
             part.entries.push(Entry::of(record));
@@ -206,7 +209,7 @@ impl Report {
         }
         let weir = env!("CARGO_PKG_VERSION").to_owned();
         let parts = parts.into_values().collect();
-        Ok(Self { weir, made, rollout, open, from, until, planned, parts, refused })
+        Ok(Self { weir, made, rollout, open, from, until, planned, items, parts, refused })
     }
 
     /// The report as text.
@@ -236,6 +239,16 @@ impl Report {
         }
         outcomes
     }
+}
+
+/// The items of a rollout over tiers that was opened, or changed.
+fn itemised(change: &Change) -> Vec<String> {
+    if let Change::UpgradeStarted { agreed } = change {
+        let back = agreed.way_back.iter().map(ToString::to_string);
+        return agreed.items.iter().map(ToString::to_string).chain(back).collect();
+    }
+    let Change::Rerouted { items } = change else { return Vec::new() };
+    items.iter().map(|item| format!("changed: {item}")).collect()
 }
 
 impl Planned {
@@ -300,7 +313,7 @@ impl Part {
 impl Entry {
     fn of(record: &Record) -> Self {
         let event = record.event.without_secret();
-        let output = serde_json::to_value(&event.change).ok().and_then(|value| output(&value));
+        let output = output(&event.change);
         Self {
             seq: record.seq,
             at: event.at,
@@ -311,14 +324,11 @@ impl Entry {
     }
 }
 
-/// What an event says that something printed, wherever in it that stands.
-fn output(value: &serde_json::Value) -> Option<String> {
-    let fields = value.as_object()?;
-    if let Some(text) = fields.get("output").and_then(serde_json::Value::as_str) {
-        let text: String = text.chars().take(OUTPUT_CHARS_MAX).collect();
-        return Some(text).filter(|text| !text.trim().is_empty());
-    }
-    fields.values().find_map(output)
+/// What a step printed.
+fn output(change: &Change) -> Option<String> {
+    let Change::StepEnded { outcome, .. } = change else { return None };
+    let text: String = outcome.output.to_string().chars().take(OUTPUT_CHARS_MAX).collect();
+    Some(text).filter(|text| !text.trim().is_empty())
 }
 
 /// A moment on the clock of this machine.

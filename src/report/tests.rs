@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::rollout::runbook::{Ending, Outcome, Output};
 
 fn records() -> Vec<Record> {
     let lines = include_str!("../../tests/journals/0.1.jsonl").lines();
@@ -80,12 +81,20 @@ fn a_page_needs_nothing_from_elsewhere_and_shows_what_was_written_as_it_was() {
 }
 
 #[test]
-fn an_output_is_shown_wherever_an_event_has_it() {
-    let value =
-        serde_json::json!({ "ended": { "step": "backup", "found": { "output": "12 MiB" } } });
-    assert_eq!(output(&value).as_deref(), Some("12 MiB"));
-    assert_eq!(output(&serde_json::json!("paused")), None);
-    assert_eq!(output(&serde_json::json!({ "a": { "output": " " } })), None);
+fn what_a_step_printed_is_shown() {
+    let ended = |text: &str| Change::StepEnded {
+        step: "backup".parse().unwrap(),
+        outcome: Outcome {
+            ending: Ending::Succeeded,
+            tries: 1,
+            took: Duration::from_secs(1),
+            why: String::new(),
+            output: Output { head: text.into(), ..Output::default() },
+        },
+    };
+    assert_eq!(output(&ended("12 MiB")).as_deref(), Some("12 MiB"));
+    assert_eq!(output(&ended(" ")), None);
+    assert_eq!(output(&Change::Paused), None);
 }
 
 #[test]
