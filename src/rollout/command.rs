@@ -339,6 +339,17 @@ pub enum Refusal {
         /// Where.
         tier: TierName,
     },
+    /// `advance --to` less than the first stage of a tier that nobody has the new version in yet.
+    #[error(
+        "{tier}: it begins at its first stage, {first}; `weir advance` gives it that, less needs a \
+         stage of its own in `stages`"
+    )]
+    BelowFirstStage {
+        /// Where.
+        tier: TierName,
+        /// The weight of the stage.
+        first: Weight,
+    },
     /// `start` where the last hop of the chain is reached.
     #[error(
         "the chain is climbed: {last} is its last hop; add the next to `hops`, or name a version"

@@ -47,7 +47,12 @@ impl Desk<'_> {
             Order::Rollback { tier, now, over, past_no_return } => {
                 match self.roll_back_upgrade(tier.as_ref(), *now, *past_no_return)? {
                     Some(events) => Ok(events),
-                    None => self.roll_back(tier.as_ref(), *now, *over),
+                    None => match self.roll_back(tier.as_ref(), *now, *over) {
+                        Err(Refusal::NobodyBefore { .. }) if self.is_back(tier.as_ref()) => {
+                            Ok(vec![])
+                        }
+                        decided => decided,
+                    },
                 }
             }
             Order::SkipStep { step } => self.skip(step.as_ref()),
@@ -75,14 +80,17 @@ impl Desk<'_> {
     }
 
     fn resume(&self, name: Option<&TierName>) -> Result<Vec<Event>, Refusal> {
-        let upgrade = self.upgrade(None).filter(|_| name.is_none());
-        if let Some(upgrade) = upgrade.filter(|upgrade| upgrade.paused || upgrade.held.is_some()) {
+        if let Some(upgrade) = self.upgrade(None).filter(|_| name.is_none()) {
             let paused = |_: &TierName, _: &Tier, rollout: &Rollout| {
                 Ok(rollout.paused.then_some(Change::Resumed))
             };
             let mut events = self.on_open(None, paused).unwrap_or_default();
-            events.push(self.whole(upgrade.id, Change::Resumed));
-            return Ok(events);
+            if upgrade.paused || upgrade.held.is_some() {
+                events.push(self.whole(upgrade.id, Change::Resumed));
+            }
+            if !events.is_empty() {
+                return Ok(events);
+            }
         }
         self.on_open(name, |name, _, rollout| {
             let not_paused = Refusal::NotPaused { tier: name.clone() };

@@ -173,6 +173,12 @@ impl State {
             self.latest = self.latest.max(event.rollout.unwrap_or(0));
         }
         if let (Change::UpgradeStarted { agreed }, Some(id)) = (&event.change, event.rollout) {
+            // As any start: who was replaced before is no way back from this one.
+            for name in agreed.targets.keys() {
+                if let Some(tier) = self.tiers.get_mut(name) {
+                    tier.previous = None;
+                }
+            }
             self.upgrade = Some(Upgrade::new(id, agreed, event.at));
         } else if let Some(upgrade) = &mut self.upgrade
             && event.rollout == Some(upgrade.id)

@@ -45,7 +45,7 @@ pub fn step(
             let rerouted = rerouted(state, facts, now).unwrap_or_default();
             let mut events = read_file(state, facts, journal_lost.as_deref(), now);
             events.extend(rerouted);
-            events.extend(interrupted(state, now));
+            events.extend(interrupted(state, facts, now));
             events
         }
         Input::StepEnded { rollout, step, outcome } => {
@@ -92,9 +92,12 @@ fn guard(
 ) -> Vec<Event> {
     let Some(tier) = state.tiers.get(name) else { return vec![] };
     let Some(rollout) = &tier.rollout else { return vec![] };
-    if let Some(upgrade) = of_upgrade(state, name)
+    // What is left of one that was stopped goes each its own way, but not past its point of no
+    // return.
+    if let Some(upgrade) = &state.upgrade
         && !facts.observe
         && upgrade.id == rollout.id
+        && (upgrade.ended.is_none() || upgrade.past_no_return)
     {
         return failed(upgrade, name, cause, state, facts, now);
     }

@@ -205,6 +205,9 @@ impl Desk<'_> {
             (Some(to), Some(tier)) if to <= weight => {
                 return Err(Refusal::NotHigher { tier, weight });
             }
+            (Some(to), Some(tier)) if weight == Weight::NONE && to < stage.weight => {
+                return Err(Refusal::BelowFirstStage { tier, first: stage.weight });
+            }
             (Some(to), _) => {
                 let beyond = |item: &Item| match item {
                     Item::Stage { stage, .. } => stage.weight > to,
@@ -372,6 +375,19 @@ impl Desk<'_> {
             events.extend(others.filter_map(|(name, tier)| self.back(name, tier, at_once, None)));
         }
         Ok(Some(events))
+    }
+
+    /// Whether the newest rollout over tiers went back, though nobody had the new version yet.
+    pub(super) fn is_back(&self, name: Option<&TierName>) -> bool {
+        let upgrade = self.state.upgrade.as_ref().filter(|u| u.id == self.state.latest);
+        upgrade.is_some_and(|upgrade| match &upgrade.ended {
+            Some((Ending::RolledBack, _)) => {
+                name.is_none_or(|name| upgrade.targets.contains_key(name))
+            }
+            Some((Ending::Stopped { tier }, _)) => name.is_none_or(|name| name == tier),
+            Some((Ending::Promoted, _)) => false,
+            None => upgrade.goes_back(),
+        })
     }
 }
 

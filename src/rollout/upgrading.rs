@@ -173,6 +173,7 @@ impl Road<'_> {
                     return self.begin(at + 1);
                 }
                 self.is_free()?;
+                self.none_is_paused(&tiers)?;
                 Err(Wait::Proof { tiers })
             }
             Some(Item::Everybody { .. } | Item::Stage { .. }) | None => self.begin(at),
@@ -208,6 +209,7 @@ impl Road<'_> {
             return Ok(vec![self.event(Change::UpgradeEnded { ending })]);
         };
         self.may_go_on()?;
+        self.none_is_paused(item.tiers())?;
         match item {
             Item::Everybody { tiers } => {
                 let left = tiers.iter().filter(|tier| !self.upgrade.given.contains(*tier));
@@ -228,6 +230,13 @@ impl Road<'_> {
             None if self.upgrade.paused => Err(Wait::Paused),
             None => Ok(()),
         }
+    }
+
+    /// Those of one step move together: the pause of one is that of all.
+    fn none_is_paused(&self, tiers: &[TierName]) -> Result<(), Wait> {
+        let rollout = |tier| self.state.tiers.get(tier)?.rollout.as_ref();
+        let paused = tiers.iter().filter_map(rollout).any(|rollout| rollout.paused);
+        if paused { Err(Wait::Paused) } else { Ok(()) }
     }
 
     /// Whether anything may go on by itself now. On the way back nothing is waited for.
@@ -526,7 +535,7 @@ pub(super) fn step_ended(
 }
 
 /// The program starts and a step was running.
-pub(super) fn interrupted(state: &State, now: Timestamp) -> Vec<Event> {
+pub(super) fn interrupted(state: &State, facts: &Facts, now: Timestamp) -> Vec<Event> {
     let Some(upgrade) = state.open_upgrade() else { return vec![] };
     let event = |change| whole(upgrade.id, change, now);
     if let Some(step) = upgrade.still_running.clone() {
@@ -537,6 +546,7 @@ pub(super) fn interrupted(state: &State, now: Timestamp) -> Vec<Event> {
     let interrupted = event(Change::Interrupted { step: name.clone() });
     match step.on_interrupt {
         OnInterrupt::Ask => vec![interrupted],
+        // As any other failure: what follows may be that everybody goes back.
         OnInterrupt::Fail => {
             let outcome = Outcome {
                 ending: runbook::Ending::Failed,
@@ -545,8 +555,7 @@ pub(super) fn interrupted(state: &State, now: Timestamp) -> Vec<Event> {
                 why: "Weir was interrupted while it ran".into(),
                 output: Output::default(),
             };
-            let ended = event(Change::StepEnded { step: name, outcome });
-            vec![interrupted, ended]
+            step_ended(upgrade.id, &name, &outcome, state, facts, now)
         }
         OnInterrupt::Retry => {
             vec![interrupted, event(Change::StepBegan { step: name, run: run.saturating_add(1) })]

@@ -1,0 +1,158 @@
+//! A random file: tiers, their order, a runbook, hours, a decision time.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom, SliceRandom};
+use weir::analysis::Settings;
+use weir::rollout::runbook::{Action, OnFailure, OnInterrupt, Run, Step, When};
+use weir::rollout::{
+    Calendar, Facts, PastDecision, Plan, ReleaseFacts, Scope, Stage, Stages, TierFacts,
+    UpgradeFacts, Zone,
+};
+use weir::traffic::{Salt, Sticky, TierName, Version, Weight};
+
+/// Releases of each tier.
+pub const VERSIONS: u16 = 4;
+
+pub fn version(number: u16) -> Version {
+    format!("1.{number}").parse().unwrap()
+}
+
+pub fn random(chance: &mut StdRng) -> Facts {
+    let names = ["admin", "web", "worker", "api"];
+    let names = &names[..chance.random_range(2..=4)];
+    let plan = plan(chance);
+    let tier = |(number, name): (usize, &&str)| TierFacts {
+        name: name.parse().unwrap(),
+        stable: version(0),
+        releases: (0..VERSIONS).map(|n| release(number, n)).collect(),
+        stages: Stages::Listed(plan.clone()),
+        analysis: Settings::default(),
+        rollback_over: Duration::ZERO,
+        sticky: Sticky::Own,
+        rate: None,
+        named_upstreams_healthy: true,
+    };
+    let tiers: Vec<TierFacts> = names.iter().enumerate().map(tier).collect();
+    let names: Vec<TierName> = tiers.iter().map(|tier| tier.name.clone()).collect();
+    let steps = steps(&names, &plan, chance);
+    let onward: Vec<&Step> = steps.iter().filter(|step| step.when != When::OnRollback).collect();
+    let no_return = onward.choose(chance).filter(|_| chance.random_bool(0.4));
+    let upgrade = UpgradeFacts {
+        name: Some("rails-4.2".into()),
+        order: order(&names, chance),
+        on_failure: if chance.random_bool(0.7) { Scope::Rollout } else { Scope::Tier },
+        decide_by: chance.random_bool(0.3).then(|| "04:30".parse().unwrap()),
+        past_decision: if chance.random() { PastDecision::Hold } else { PastDecision::Rollback },
+        no_return: no_return.map(|step| step.name.clone()),
+        calendar: calendar(chance),
+        hops: if chance.random_bool(0.3) { (1..VERSIONS).map(version).collect() } else { vec![] },
+        steps,
+    };
+    let salt = Salt::new([7; 16]);
+    Facts { tiers, own: vec![], salt, observe: false, caches: vec![], upgrade }
+}
+
+fn release(tier: usize, number: u16) -> ReleaseFacts {
+    let address = format!("127.0.0.1:{}", 9_000 + 100 * tier + usize::from(number));
+    ReleaseFacts {
+        version: version(number),
+        addresses: vec![address.parse().unwrap()],
+        healthy: true,
+    }
+}
+
+fn plan(chance: &mut StdRng) -> Plan {
+    let all = ["5%", "25%", "50%"];
+    let mut weights: Vec<Weight> =
+        all.iter().filter(|_| chance.random_bool(0.6)).map(|w| w.parse().unwrap()).collect();
+    if weights.is_empty() {
+        weights.push("25%".parse().unwrap());
+    }
+    let stage = |weight| Stage { weight, bake: Duration::from_secs(10) };
+    Plan::new(weights.into_iter().map(stage).collect()).unwrap()
+}
+
+/// Some tiers together, some alone, some not named.
+fn order(names: &[TierName], chance: &mut StdRng) -> Vec<Vec<TierName>> {
+    let mut names = names.to_vec();
+    names.shuffle(chance);
+    let mut order: Vec<Vec<TierName>> = Vec::new();
+    for name in names {
+        match (order.last_mut(), chance.random_range(0..10)) {
+            (_, 0) => {}
+            (Some(last), 1..5) => last.push(name),
+            (_, _) => order.push(vec![name]),
+        }
+    }
+    order
+}
+
+fn steps(names: &[TierName], plan: &Plan, chance: &mut StdRng) -> Vec<Step> {
+    let number = chance.random_range(0..7);
+    (0..number).map(|number| a_step(number, names, plan, chance)).collect()
+}
+
+fn a_step(number: usize, names: &[TierName], plan: &Plan, chance: &mut StdRng) -> Step {
+    let tier = names.choose(chance).expect("a tier").clone();
+    let stage = plan.stages().choose(chance).expect("a stage").weight;
+    let when = match chance.random_range(0..9) {
+        0 => When::BeforeRollout,
+        1 | 2 => When::BeforeTier(tier),
+        3 | 4 => When::AfterTier(tier),
+        5 => When::AfterStage(stage),
+        6 => When::AfterRollout,
+        _ => When::OnRollback,
+    };
+    let run = Run { command: vec!["true".into()], shell: false };
+    let is_question = chance.random_bool(0.3);
+    let action = if is_question { Action::Confirm } else { Action::Run(run) };
+    let name = format!("step-{number}").parse().unwrap();
+    Step {
+        confirm: (is_question || chance.random_bool(0.3)).then(|| "is it well?".into()),
+        on_interrupt: *[OnInterrupt::Ask, OnInterrupt::Fail, OnInterrupt::Retry]
+            .choose(chance)
+            .expect("one"),
+        on_failure: *[OnFailure::Continue, OnFailure::Hold, OnFailure::Rollback]
+            .choose(chance)
+            .expect("one"),
+        ..Step::new(name, when, action)
+    }
+}
+
+fn calendar(chance: &mut StdRng) -> Calendar {
+    let hours = match chance.random_range(0..3) {
+        0 => vec!["03:00-05:00".parse().unwrap(), "22:00-01:00".parse().unwrap()],
+        _ => vec![],
+    };
+    Calendar { zone: Zone::default(), hours, freeze: vec![] }
+}
+
+/// One thing of the file becomes different.
+pub fn edit(facts: &mut Facts, chance: &mut StdRng) {
+    let names: Vec<TierName> = facts.tiers.iter().map(|tier| tier.name.clone()).collect();
+    match chance.random_range(0..9) {
+        0 => facts.upgrade.order = order(&names, chance),
+        1 => facts.upgrade.calendar = calendar(chance),
+        2 => {
+            let plan = plan(chance);
+            let listed = |tier: &mut TierFacts| tier.stages = Stages::Listed(plan.clone());
+            facts.tiers.iter_mut().for_each(listed);
+        }
+        3 => facts.upgrade.steps.truncate(1),
+        4 | 5 => {
+            let Stages::Listed(plan) = facts.tiers[0].stages.clone() else { return };
+            // No two share a name.
+            let number = chance.random_range(100..1_000_000_000);
+            facts.upgrade.steps.push(a_step(number, &names, &plan, chance));
+        }
+        6 => facts.upgrade.steps.shuffle(chance),
+        _ => {
+            for release in facts.tiers.iter_mut().flat_map(|tier| &mut tier.releases) {
+                release.healthy = chance.random_bool(0.9);
+            }
+        }
+    }
+}
