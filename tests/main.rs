@@ -15,6 +15,7 @@ mod journals;
 mod judge;
 mod maintenance;
 mod memcached;
+mod nights;
 mod notify;
 mod proxy;
 mod real_app;

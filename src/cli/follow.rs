@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use super::client::{AskError, Client};
-use super::{ROLLED_BACK, STILL_OPEN, print, records, screen, words};
+use super::{ROLLED_BACK, STILL_OPEN, print, records, screen, tree, words};
 use crate::admin::api::{Log, Status, TierStatus};
 use crate::rollout::{Change, RolloutId};
 use crate::traffic::TierName;
@@ -28,10 +28,15 @@ pub(super) async fn watch(client: &Client) -> anyhow::Result<()> {
                 print::repaint(&screen::screen(&status, client.address()))?;
             }
             Ok(status) => {
-                let lines: Vec<String> = status.tiers.iter().map(place).collect();
+                let upgrade = status.upgrade.as_ref().map(tree::line);
+                let lines: Vec<String> =
+                    status.tiers.iter().map(place).chain(upgrade.clone()).collect();
                 let now = lines.join("\n");
                 if now != shown {
                     let at = words::stamp(status.at);
+                    if let Some(upgrade) = &upgrade {
+                        print::line(&format!("{at}  {upgrade}"))?;
+                    }
                     status.tiers.iter().try_for_each(|tier| {
                         print::line(&format!("{at}  {}", screen::line(tier)))
                     })?;

@@ -9,7 +9,7 @@ use super::client::{AskError, Client};
 use super::verbs::{Common, Give, Start, StepVerb, Switch};
 use super::{client, forecast, print, words};
 use crate::admin::api::{Done, RolloutStatus, Status, TierStatus};
-use crate::rollout::{Change, Order};
+use crate::rollout::{Change, Event, Order};
 use crate::traffic::{TierName, Version};
 
 /// Gives the order that was typed and prints what came of it.
@@ -147,7 +147,7 @@ fn left_behind(order: &Order, done: &Done) -> Option<String> {
 fn next(order: &Order, done: &Done) -> String {
     let tier = done.events.first().and_then(|event| event.tier.as_ref()).map(ToString::to_string);
     let tier = tier.unwrap_or_default();
-    match order {
+    let text = match order {
         Order::Start { .. } | Order::Advance { .. } => {
             format!("`weir watch` follows it, `weir rollback {tier}` takes everybody back")
         }
@@ -165,6 +165,11 @@ fn next(order: &Order, done: &Done) -> String {
         | Order::RetryStep { .. }
         | Order::SkipStep { .. } => "`weir watch` follows it".into(),
         Order::Adopt { .. } => "`weir status` shows how things stand".into(),
+        Order::Rollback { .. } if done.events.iter().any(turns_back) => {
+            "`weir watch` follows the way back, `weir log` tells what happened; once it is mended, \
+             `weir start --again`"
+                .into()
+        }
         Order::Rollback { .. } => match done.events.first().map(|event| &event.change) {
             Some(Change::Receding { .. }) => format!(
                 "`weir watch` follows it, `weir rollback {tier}` again takes everybody back at once"
@@ -175,7 +180,14 @@ fn next(order: &Order, done: &Done) -> String {
             ),
             _ => "`weir log` tells what happened".into(),
         },
-    }
+    };
+    // Without a tier it is for all.
+    text.replace(" ` ", "` ")
+}
+
+/// Whether a rollout over tiers goes back, or is back.
+const fn turns_back(event: &Event) -> bool {
+    matches!(event.change, Change::TurnedBack { .. } | Change::UpgradeEnded { .. })
 }
 
 async fn start(start: Start) -> anyhow::Result<()> {

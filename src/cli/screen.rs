@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::tree::tree;
 use super::words::{bar, count, moment, percent, thousands};
-use crate::admin::api::{ReleaseStatus, RolloutStatus, Status, TierStatus};
+use crate::admin::api::{ReleaseStatus, RolloutStatus, Status, TierStatus, UpgradeStatus};
 use crate::analysis::{Report, Verdict};
 use crate::control::ClosedView;
 use crate::rollout::Purpose;
@@ -139,6 +139,12 @@ fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
     }
     for remark in &tier.remarks {
         entry(text, "remark", &format!("{WARN}{remark}{WARN:#}"));
+    }
+    let of =
+        |upgrade: &&UpgradeStatus| tier.rollout.as_ref().is_none_or(|own| own.id == upgrade.id);
+    if let Some(upgrade) = status.upgrade.as_ref().filter(of).filter(|_| tier.closed.is_none()) {
+        entry(text, "next", &format!("as rollout {} goes on, see above", upgrade.id));
+        return;
     }
     let (next, command) = next(tier);
     entry(text, "next", &next);

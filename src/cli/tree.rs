@@ -1,10 +1,11 @@
 //! A rollout over tiers as a tree: what is done, what is under way, what is still to come.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
-use super::words::{count, moment};
+use super::words::count;
 use crate::admin::api::{ItemStatus, TierStatus, UpgradeStatus};
 use crate::time::{Timestamp, in_words};
 use crate::traffic::TierName;
@@ -39,11 +40,23 @@ pub(super) fn tree(
     let waited = in_words(now.since(upgrade.entered));
     let _ = writeln!(text, "  waits for  {style}{waits}{style:#} {DIM}(here for {waited}){DIM:#}");
     if let (Some(at), Some(said)) = (upgrade.decide_by, &upgrade.decide_by_said) {
-        let _ = writeln!(text, "  decide by  {said}, {}", moment(at, now));
+        let left = match at.since(now) {
+            Duration::ZERO => "passed".into(),
+            left => format!("in {}", in_words(left)),
+        };
+        let _ = writeln!(text, "  decide by  {said} ({left})");
     }
     for line in &upgrade.output {
         let _ = writeln!(text, "  {DIM}|{DIM:#} {line}");
     }
+}
+
+/// Where `upgrade` is, in a line.
+pub(super) fn line(upgrade: &UpgradeStatus) -> String {
+    let waits = upgrade.waits_for.as_deref().unwrap_or("nothing: it goes on at once");
+    let (id, done, all) = (upgrade.id, upgrade.done, upgrade.items.len());
+    let way = if upgrade.goes_back { ", going back" } else { "" };
+    format!("rollout {id}: {done} of {all} done{way}; waits for {waits}")
 }
 
 fn item(

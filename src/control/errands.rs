@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::hooks::{Hooks, Occasion, Running, Settings};
-use crate::rollout::runbook::{Ending, Outcome, Output, StepName};
+use crate::rollout::runbook::{Ending, Outcome, Output, StepName, When};
 use crate::rollout::{Blame, Course, Input, Item, RolloutId, Upgrade};
 use crate::traffic::{TierName, Version, Weight};
 
 /// Lines of a running step that are shown: a screen.
-const LINES_SHOWN: usize = 20;
+pub(super) const LINES_SHOWN: usize = 20;
 
 /// A step that runs.
 pub(super) struct Errand {
@@ -52,14 +52,36 @@ impl super::Control {
         }
         let Some(upgrade) = self.state.open_upgrade() else { return };
         let Some((step, _)) = upgrade.running() else { return };
+        if upgrade.goes_back() && self.leftovers.in_the_way().is_some() {
+            return;
+        }
         let mut scene = self.views.borrow().scene(&self.settings.outline);
         scene.closed = self.settings.upgrade.calendar.closed(clock::wall());
         let occasion = self.occasion(upgrade);
-        let (place, keyring) = (self.settings.hooks.clone(), self.keyring.clone());
-        let hooks = Hooks::new(Settings { place, keyring });
-        let running = hooks.start(step.clone(), occasion, scene);
+        let running = self.hooks().start(step.clone(), occasion, scene);
         let (rollout, step) = (upgrade.id, step.name.clone());
         self.errand = Some(Errand { rollout, step, running, lines: VecDeque::new() });
+    }
+
+    /// A step has ended. That is written down whatever else is on its way to the disk.
+    pub(super) async fn errand_ended(&mut self, input: Input) {
+        if let Some(mut errand) = self.errand.take() {
+            errand.listen();
+        }
+        self.decide_alone(&input).await;
+        self.show();
+    }
+
+    /// What does the steps.
+    pub(super) fn hooks(&self) -> Hooks {
+        let (place, keyring) = (self.settings.hooks.clone(), self.keyring.clone());
+        Hooks::new(Settings { place, keyring })
+    }
+
+    /// Whether a step runs, or is about to.
+    pub(super) fn is_busy(&self) -> bool {
+        let running = |upgrade: &Upgrade| upgrade.running().is_some();
+        self.errand.is_some() || self.state.open_upgrade().is_some_and(running)
     }
 
     /// For what the step is done whose turn it is.
@@ -91,9 +113,22 @@ impl super::Control {
     }
 }
 
-/// The tier that was raised last before the item it has come to, or comes next, and to which
-/// weight.
+/// The tier that the step is before or after, else the one that was raised last, or comes next;
+/// and to which weight it was raised.
 fn place(upgrade: &Upgrade) -> (Option<TierName>, Option<Weight>) {
+    match upgrade.step().map(|step| &step.when) {
+        Some(When::BeforeTier(tier)) => return (Some(tier.clone()), None),
+        Some(When::AfterTier(tier)) => return (Some(tier.clone()), Some(Weight::ALL)),
+        Some(
+            When::AfterHop(_)
+            | When::AfterRollout
+            | When::AfterStage(_)
+            | When::BeforeHop(_)
+            | When::BeforeRollout
+            | When::OnRollback,
+        )
+        | None => {}
+    }
     let before = upgrade.items.iter().take(upgrade.at).rev();
     let after = upgrade.items.iter().skip(upgrade.at);
     let at = |item: &Item| {

@@ -10,6 +10,7 @@ mod errands;
 mod facts;
 mod handle;
 mod heard;
+mod leftovers;
 mod observe;
 mod present;
 mod publish;
@@ -48,6 +49,7 @@ pub use view::{
 use closing::Closing;
 use errands::Errand;
 use handle::{Ask, Reply};
+use leftovers::Leftovers;
 use refused::Refusals;
 use sampled::Sampler;
 use succession::{Giving, Office};
@@ -86,6 +88,8 @@ pub struct Control {
     keyring: Arc<Keyring>,
     /// The step of the runbook that runs.
     errand: Option<Errand>,
+    /// Steps that another Weir began.
+    leftovers: Leftovers,
     /// What is seen of each tier.
     watched: BTreeMap<TierName, Watched>,
     /// A raise that the journal has not confirmed yet.
@@ -145,6 +149,7 @@ enum Turn {
 impl Control {
     /// Runs until `stop` is told or dropped; then writes what is left and closes the journal.
     pub async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        self.leftovers = Leftovers::follow(self.hooks(), self.interrupted_step());
         loop {
             match self.next(&mut stop).await {
                 Turn::Ask(ask) => self.asked(ask).await,
@@ -198,15 +203,6 @@ impl Control {
             Some(ask) = self.orders.recv(), if free => Turn::Ask(ask),
             _ = self.ticks.tick() => Turn::Tick,
         }
-    }
-
-    /// A step has ended. That is written down whatever else is on its way to the disk.
-    async fn errand_ended(&mut self, input: Input) {
-        if let Some(mut errand) = self.errand.take() {
-            errand.listen();
-        }
-        self.decide_alone(&input).await;
-        self.show();
     }
 
     async fn asked(&mut self, ask: Ask) {
@@ -527,6 +523,7 @@ impl Control {
             self.errand.iter_mut().for_each(Errand::listen);
             self.run_errand();
         }
+        self.leftovers.wait_for(self.interrupted_step());
         if self.kept.elapsed() >= KEEP_EVERY {
             self.kept = Instant::now();
             self.journal.keep(self.evidence());

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::closing::Turned;
-use super::errands::Errand;
 use super::settings::{ReleaseSettings, TierSettings};
 use super::view::{
     ClosedView, ItemView, ReleaseView, RolloutView, TierView, UpgradeView, UpstreamView, View,
@@ -13,7 +12,7 @@ use super::view::{
 use super::{Control, Watched, publish};
 use crate::clock;
 use crate::metrics::{HealthState, WarmUp};
-use crate::rollout::{Closure, Event, Item, Purpose, Receding, Tier, Wait, waits_for};
+use crate::rollout::{Closure, Event, Item, Purpose, Receding, Tier, Upgrade, Wait, waits_for};
 use crate::time::{Timestamp, in_words};
 use crate::traffic::{Address, TierName, Version, Weight};
 
@@ -72,13 +71,41 @@ impl Control {
             items: upgrade.items.iter().map(item_view).collect(),
             done: upgrade.at,
             needs_person: wait.as_ref().is_some_and(Wait::needs_person),
-            waits_for: wait.map(|wait| wait.to_string()),
+            waits_for: wait.map(|wait| self.said(&wait)),
             goes_back: upgrade.goes_back(),
             started: upgrade.started,
             entered: upgrade.entered,
             decide_by: upgrade.decide_by.map(|at| (at, zone.say(at))),
-            output: self.errand.as_ref().map(Errand::lines).unwrap_or_default(),
+            output: match (&self.errand, self.interrupted_step()) {
+                (Some(errand), _) => errand.lines(),
+                (None, Some(step)) => self.leftovers.lines(&step),
+                (None, None) => vec![],
+            },
         })
+    }
+
+    fn goes_back(&self) -> bool {
+        self.state.open_upgrade().is_some_and(Upgrade::goes_back)
+    }
+
+    /// What is waited for, and what is known of it here.
+    fn said(&self, wait: &Wait) -> String {
+        let standing = match wait {
+            Wait::Interrupted { step, .. } => self.leftovers.standing(step),
+            Wait::Running { .. } if self.errand.is_none() && self.goes_back() => {
+                self.leftovers.in_the_way()
+            }
+            Wait::Answer { .. }
+            | Wait::Failed { .. }
+            | Wait::Held { .. }
+            | Wait::Hours { .. }
+            | Wait::Observing
+            | Wait::Paused
+            | Wait::Proof { .. }
+            | Wait::Refused(_)
+            | Wait::Running { .. } => None,
+        };
+        standing.map_or_else(|| wait.to_string(), |standing| format!("{wait}; {standing}"))
     }
 
     fn tier_view(&self, tier: &Tier, file: &TierSettings) -> TierView {

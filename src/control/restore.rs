@@ -66,6 +66,7 @@ impl Control {
             register,
             keyring,
             errand: None,
+            leftovers: super::Leftovers::default(),
             watched,
             pending: None,
             giving: None,

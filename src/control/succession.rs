@@ -151,6 +151,9 @@ impl Control {
         if self.pending.is_some() {
             return Err("a raise waits for the journal's disk; try again once it is written");
         }
+        if self.is_busy() {
+            return Err("a step of the runbook runs; try again once it has ended");
+        }
         self.journal.keep(self.evidence());
         self.giving = Some(Giving { heir, lowered: Vec::new(), retired: false, back: None });
         Ok(self.journal.give_away())

@@ -191,7 +191,8 @@ fn newest(path: &Path) -> Result<(String, Timestamp, u64), String> {
     let told = |error: std::io::Error| format!("{}: {error}", path.display());
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let pattern = Pattern::new(&name);
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let named = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = named.unwrap_or(Path::new("."));
     let looks = if name.contains('*') {
         let listed = std::fs::read_dir(folder).map_err(told)?;
         let fits = |path: &std::path::PathBuf| {
@@ -376,6 +377,8 @@ mod tests {
         assert!(empty.contains("dump_1.sql") && empty.contains("at least 1 byte"), "{empty}");
         std::fs::write(path("dump_1.sql"), "abc").unwrap();
         assert!(look("dump_*.sql", hour, 3, now).unwrap().contains("has 3 bytes"));
+        let here = file(Path::new("Cargo.to*"), Duration::MAX, 1, now).unwrap();
+        assert!(here.contains("Cargo.toml"), "{here}");
         let later = now.plus(hour + hour);
         assert!(look("dump_*.sql", hour, 3, later).unwrap_err().contains("at most 1 h old"));
     }

@@ -190,11 +190,12 @@ fn command(order: &Order<'_>, settings: &Settings) -> (String, Command) {
     for name in NOT_INHERITED {
         command.env_remove(name);
     }
-    command
-        .current_dir(&settings.place.folder)
-        .envs(order.occasion.variables(&order.step.name))
-        .stdin(Stdio::null())
-        .process_group(0);
+    let folder = &settings.place.folder;
+    // A file that is named without its folder lies in this one.
+    if !folder.as_os_str().is_empty() {
+        command.current_dir(folder);
+    }
+    command.envs(order.occasion.variables(&order.step.name)).stdin(Stdio::null()).process_group(0);
     let program = if *shell { "/bin/sh" } else { words.first().map_or("", String::as_str) };
     (program.to_owned(), command)
 }

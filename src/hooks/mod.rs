@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::rollout::runbook::{Action, Ending, Outcome, Output, Step, StepName};
@@ -207,6 +207,33 @@ impl Hooks {
         self.ledger.forget(interrupted);
     }
 
+    /// Waits until no command of `step` runs that another Weir has begun, for as long as the step
+    /// may take; then it fails.
+    async fn alone(
+        &self,
+        step: &Step,
+        hear: &mpsc::Sender<String>,
+        cancelled: &mut watch::Receiver<bool>,
+    ) {
+        let (begun, mut said) = (Instant::now(), false);
+        while let Some(id) = self.still_running(&step.name).await
+            && begun.elapsed() < step.timeout
+        {
+            if !said {
+                let _ = hear.try_send(format!("waits for the end of process {id}, an earlier try"));
+                said = true;
+            }
+            if pause(LOOK_EVERY, cancelled).await {
+                return;
+            }
+        }
+    }
+
+    async fn still_running(&self, step: &StepName) -> Option<u32> {
+        let (ledger, step) = (self.ledger.clone(), step.clone());
+        spawn_blocking(move || ledger.still_running(&step)).await.ok().flatten()
+    }
+
     /// Tries until one succeeds or none is left.
     async fn perform(
         &self,
@@ -256,6 +283,7 @@ impl Hooks {
             }
         };
         if let Action::Run(run) = &step.action {
+            self.alone(step, hear, cancelled).await;
             let order = command::Order { run, step, occasion };
             return command::run(order, &self.settings, &self.ledger, hear, cancelled).await;
         }

@@ -12,12 +12,10 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::journal::{Record, Sample, Seq};
+use crate::rollout::runbook::Output;
 use crate::rollout::{Change, RolloutId, State};
 use crate::time::Timestamp;
 use crate::traffic::{TierName, Weight};
-
-/// Characters of one output that a report shows; the journal bounds them as well.
-const OUTPUT_CHARS_MAX: usize = 20_000;
 
 /// One rollout, as the journal tells it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -169,7 +167,8 @@ impl Report {
         for record in records {
             state.apply(&record.event);
         }
-        let open = state.open().any(|(_, _, open)| open.id == rollout);
+        let open = state.open().any(|(_, _, open)| open.id == rollout)
+            || state.open_upgrade().is_some_and(|upgrade| upgrade.id == rollout);
         let (from, until) = (first.event.at, if open { made } else { last.event.at });
         // What belongs to no rollout, and happened meanwhile where it matters.
         let meanwhile = |record: &Record| {
@@ -313,21 +312,24 @@ impl Part {
 impl Entry {
     fn of(record: &Record) -> Self {
         let event = record.event.without_secret();
-        let output = output(&event.change);
         Self {
             seq: record.seq,
             at: event.at,
             by: event.by.to_string(),
             sentence: event.sentence(),
-            output,
+            output: output(&event.change),
         }
     }
 }
 
-/// What a step printed.
+/// What a step has written, which the journal bounds.
 fn output(change: &Change) -> Option<String> {
     let Change::StepEnded { outcome, .. } = change else { return None };
-    let text: String = outcome.output.to_string().chars().take(OUTPUT_CHARS_MAX).collect();
+    let Output { head, cut, tail } = &outcome.output;
+    let text = match cut {
+        0 => format!("{head}{tail}"),
+        cut => format!("{}\n... {cut} bytes are left out ...\n{tail}", head.trim_end()),
+    };
     Some(text).filter(|text| !text.trim().is_empty())
 }
 

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use super::*;
-use crate::rollout::runbook::{Ending, Outcome, Output};
 
 fn records() -> Vec<Record> {
     let lines = include_str!("../../tests/journals/0.1.jsonl").lines();
@@ -81,19 +80,19 @@ fn a_page_needs_nothing_from_elsewhere_and_shows_what_was_written_as_it_was() {
 }
 
 #[test]
-fn what_a_step_printed_is_shown() {
-    let ended = |text: &str| Change::StepEnded {
-        step: "backup".parse().unwrap(),
-        outcome: Outcome {
-            ending: Ending::Succeeded,
-            tries: 1,
-            took: Duration::from_secs(1),
-            why: String::new(),
-            output: Output { head: text.into(), ..Output::default() },
-        },
+fn what_a_step_has_written_is_shown_and_what_was_left_out_is_said() {
+    let ended = |output: serde_json::Value| -> Change {
+        let outcome = serde_json::json!({
+            "ending": "failed", "tries": 1, "took": 7, "why": "exit code 1", "output": output
+        });
+        let change = serde_json::json!({ "step_ended": { "step": "backup", "outcome": outcome } });
+        serde_json::from_value(change).unwrap()
     };
-    assert_eq!(output(&ended("12 MiB")).as_deref(), Some("12 MiB"));
-    assert_eq!(output(&ended(" ")), None);
+    let whole = ended(serde_json::json!({ "head": "12 MiB\n" }));
+    assert_eq!(output(&whole).as_deref(), Some("12 MiB\n"));
+    let long = ended(serde_json::json!({ "head": "a\n", "cut": 3, "tail": "b\n" }));
+    assert_eq!(output(&long).as_deref(), Some("a\n... 3 bytes are left out ...\nb\n"));
+    assert_eq!(output(&ended(serde_json::json!({ "head": " " }))), None);
     assert_eq!(output(&Change::Paused), None);
 }
 

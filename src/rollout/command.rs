@@ -543,7 +543,8 @@ pub enum Refusal {
     },
     /// A step stands between.
     #[error(
-        "step {step} comes first; it goes on by itself, or `weir step skip {step}` takes it as done"
+        "step {step} comes first; `weir status` says how it stands, `weir step skip {step}` takes it as \
+         done"
     )]
     StepBetween {
         /// Which.
@@ -565,6 +566,15 @@ pub enum Refusal {
         id: RolloutId,
         /// Its tiers.
         tiers: String,
+    },
+    /// The file names a moment that has passed.
+    #[error(
+        "the decision time of the file, {said}, has passed, and everybody would go back at once; \
+         change `decide_by` and `weir reload`"
+    )]
+    DecisionPassed {
+        /// That moment in the zone of the file.
+        said: String,
     },
     /// `advance --to 100%`.
     #[error("{tier}: 100% is a promotion; use `weir promote {tier}`")]

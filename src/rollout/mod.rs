@@ -33,4 +33,4 @@ pub use state::{Fate, Known, Outcome, Receding, Rollout, State, Tier};
 pub use step::{ROLLBACK_OVER_MAX, step};
 pub use upgrade::{Agreed, Course, Ending, Item, PastDecision, Scope, Target, Turn, Upgrade};
 pub use upgrading::{UpgradeFacts, waits_for};
-pub use wait::Wait;
+pub use wait::{Wait, WayBack};

@@ -58,6 +58,9 @@ impl Desk<'_> {
         let targets = self.targets(name, version.as_ref(), upstreams, again)?;
         let file = &self.facts.upgrade;
         let agreed = file.agreed(targets, self.facts.salt, self.facts, self.now);
+        if let Some(passed) = agreed.decide_by.filter(|decide_by| *decide_by <= self.now) {
+            return Err(Refusal::DecisionPassed { said: file.calendar.zone.say(passed) });
+        }
         let id = self.state.latest + 1;
         let mut events = vec![self.whole(id, Change::UpgradeStarted { agreed: Box::new(agreed) })];
         let mut after = self.state.clone();

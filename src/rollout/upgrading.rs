@@ -11,7 +11,7 @@ use super::runbook::{self, OnFailure, OnInterrupt, Outcome, Output, Step, StepNa
 use super::state::{State, Tier};
 use super::step::{may_raise, opening, place_taken};
 use super::upgrade::{Agreed, Ending, Item, PastDecision, Scope, Target, Turn, Upgrade};
-use super::wait::Wait;
+use super::wait::{Wait, WayBack};
 use crate::time::Timestamp;
 use crate::traffic::{Salt, TierName, Version};
 
@@ -195,8 +195,13 @@ impl Road<'_> {
                 let question = step.confirm.clone().unwrap_or_default();
                 Err(Wait::Answer { step: name, question })
             }
-            Turn::Failed { reason, .. } => Err(Wait::Failed { step: name, reason: reason.clone() }),
-            Turn::Interrupted { .. } => Err(Wait::Interrupted { step: name }),
+            Turn::Failed { reason, .. } => {
+                let (reason, back) = (reason.clone(), self.way_back());
+                Err(Wait::Failed { step: name, reason, back })
+            }
+            Turn::Interrupted { .. } => {
+                Err(Wait::Interrupted { step: name, back: self.way_back() })
+            }
             Turn::Running { .. } => Err(Wait::Running { step: name }),
             Turn::Waiting => self.begin(self.upgrade.at),
         }
@@ -223,10 +228,18 @@ impl Road<'_> {
         }
     }
 
+    fn way_back(&self) -> WayBack {
+        match (self.upgrade.goes_back(), self.upgrade.past_no_return) {
+            (true, _) => WayBack::Going,
+            (false, false) => WayBack::Open,
+            (false, true) => WayBack::PastNoReturn,
+        }
+    }
+
     /// Whether no person's word is waited for.
     fn is_free(&self) -> Result<(), Wait> {
         match &self.upgrade.held {
-            Some(why) => Err(Wait::Held { why: why.clone() }),
+            Some(why) => Err(Wait::Held { why: why.clone(), back: self.way_back() }),
             None if self.upgrade.paused => Err(Wait::Paused),
             None => Ok(()),
         }

@@ -8,6 +8,28 @@ use super::upgrade::and;
 use crate::time::Timestamp;
 use crate::traffic::TierName;
 
+/// How a rollout over tiers goes back from where it is by an order, if it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WayBack {
+    /// It goes back already.
+    Going,
+    /// `weir rollback`.
+    Open,
+    /// The same, said twice.
+    PastNoReturn,
+}
+
+impl WayBack {
+    /// The order that goes back, after others.
+    const fn order(self) -> &'static str {
+        match self {
+            Self::Going => "",
+            Self::Open => ", `weir rollback`",
+            Self::PastNoReturn => ", `weir rollback --past-no-return`",
+        }
+    }
+}
+
 /// What a rollout over tiers waits for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wait {
@@ -24,11 +46,15 @@ pub enum Wait {
         step: StepName,
         /// What was seen.
         reason: String,
+        /// How it goes back.
+        back: WayBack,
     },
     /// A person's word.
     Held {
         /// Why.
         why: String,
+        /// How it goes back.
+        back: WayBack,
     },
     /// The hours in which it may go on by itself.
     Hours {
@@ -41,6 +67,8 @@ pub enum Wait {
     Interrupted {
         /// Which.
         step: StepName,
+        /// How it goes back.
+        back: WayBack,
     },
     /// Nothing: the program only observes.
     Observing,
@@ -82,20 +110,24 @@ impl fmt::Display for Wait {
             Self::Answer { step, question } => {
                 write!(out, "a person: {question} (`weir approve {step}`)")
             }
-            Self::Failed { step, reason } => write!(
+            Self::Failed { step, reason, back } => write!(
                 out,
                 "a person: step {step} failed: {reason} (`weir step retry {step}`, `weir step skip \
-                 {step}`, or `weir rollback`)"
+                 {step}`{})",
+                back.order()
             ),
-            Self::Held { why } => write!(out, "a person: {why} (`weir resume` or `weir rollback`)"),
+            Self::Held { why, back } => {
+                write!(out, "a person: {why} (`weir resume`{})", back.order())
+            }
             Self::Hours { until: Some(_), said } => write!(out, "its hours, which come at {said}"),
             Self::Hours { until: None, .. } => out.write_str(
                 "its hours, none of which comes within a year; look at `hours` and `freeze`",
             ),
-            Self::Interrupted { step } => write!(
+            Self::Interrupted { step, back } => write!(
                 out,
                 "a person: Weir was interrupted during step {step} (`weir step retry {step}`, \
-                 `weir step skip {step}`, or `weir rollback`)"
+                 `weir step skip {step}` if it is done{})",
+                back.order()
             ),
             Self::Observing => out.write_str("nothing: `--observe` raises nothing by itself"),
             Self::Paused => out.write_str("the end of the pause (`weir resume`)"),

@@ -1,13 +1,14 @@
 //! Commands: variables, exit codes, time, output, and what becomes of them when Weir is killed.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use weir::hooks::{Interrupted, Occasion, Scene, Standing};
+use weir::hooks::{Hooks, Interrupted, Occasion, Place, Scene, Secrets, Settings, Standing};
 use weir::rollout::runbook::{Action, Ending, OUTPUT_BYTES_MAX, Run};
 
 use super::super::support::quick::is_quick;
-use super::{done, ended, hooks, is_alive, number, shell, step, until};
+use super::{done, ended, hooks, is_alive, keyring, number, shell, step, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_is_told_for_what_it_is_run() {
@@ -31,6 +32,18 @@ async fn a_command_is_told_for_what_it_is_run() {
     assert_eq!(lines, [told, &folder, "none"]);
     assert_eq!(outcome.output.head, format!("{told}\n{folder}\nnone\n"));
     assert_eq!(std::fs::read_dir(place.path().join("weir.steps")).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_named_without_its_folder_lies_in_this_one() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, ledger) = (PathBuf::new(), place.path().join("weir.steps"));
+    let place = Place { folder, ledger, secrets: Secrets::default() };
+    let hooks = Hooks::new(Settings { place, keyring: keyring() });
+    let running = hooks.start(shell("pwd"), Occasion::default(), Scene::default());
+    let (outcome, lines) = ended(running).await;
+    assert!(outcome.succeeded(), "{outcome:?}");
+    assert_eq!(lines, [std::env::current_dir().unwrap().display().to_string()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,106 @@
+//! Weir is killed while a step runs: the command goes on, and is neither forgotten nor repeated.
+
+use super::{NEW, Night};
+
+/// A command that writes a line as it begins and another as it ends, which it does once the file
+/// `go` is there.
+const COMMAND: &str = "echo begun $WEIR_ATTEMPT; echo $$ >> begun; until test -e go; do sleep 0.1; done; echo >> ended";
+
+fn night(more: &str) -> Night {
+    let rest = format!(
+        r#"
+[rollout]
+order  = ["web"]
+stages = [{{ weight = "50%", bake = "1h" }}]
+[[step]]
+name  = "migrate"
+when  = "before rollout"
+shell = true
+run   = "{COMMAND}"
+{more}
+"#
+    );
+    Night::new(&["web"], &rest)
+}
+
+fn lines(night: &Night, name: &str) -> usize {
+    night.read(name).lines().count()
+}
+
+/// Starts, waits until the command runs, and kills Weir.
+fn killed_during_the_command(night: &mut Night) {
+    night.say("start");
+    night.until("the command to begin", |night| lines(night, "begun") == 1);
+    night.until_it_waits_for("step migrate, which runs");
+    night.program.kill();
+    night.program.restart();
+}
+
+#[test]
+fn the_command_goes_on_and_a_person_takes_it_as_done() {
+    let mut night = night("");
+    killed_during_the_command(&mut night);
+    let process = night.read("begun").trim().to_owned();
+    night.until_it_waits_for(&format!("still runs, as process {process}"));
+    let waits = night.waits_for();
+    assert!(waits.contains("`weir step skip migrate` if it is done"), "{waits}");
+    let status = night.program.status();
+    assert_eq!(status["upgrade"]["needs_person"], true);
+    assert_eq!(status["upgrade"]["output"][0], "begun 1", "{status:#}");
+    std::fs::write(night.path("go"), "").unwrap();
+    night.until_it_waits_for("its command has ended");
+    assert_eq!((lines(&night, "begun"), lines(&night, "ended")), (1, 1));
+    night.say("step skip");
+    night.until_it_waits_for("the judge of web");
+    assert_eq!(night.standing()[0].1, 5_000);
+    // Somebody has decided: the next start knows nothing of it.
+    night.until("the folder of steps to be empty", |night| {
+        std::fs::read_dir(night.path("weir.db").with_extension("steps"))
+            .is_ok_and(|folder| folder.count() == 0)
+    });
+    night.say("promote --yes");
+    night.until_it_is_over();
+    night.everybody_gets(NEW);
+}
+
+#[test]
+fn what_may_be_done_twice_is_done_again_once_the_first_has_ended() {
+    let mut night = night("on_interrupt = \"retry\"");
+    killed_during_the_command(&mut night);
+    night.until("to be told of the first", |night| {
+        let status = night.program.status();
+        status["upgrade"]["output"].to_string().contains("waits for the end of process")
+    });
+    assert_eq!(lines(&night, "begun"), 1, "never beside itself");
+    std::fs::write(night.path("go"), "").unwrap();
+    night.until_it_waits_for("the judge of web");
+    assert_eq!((lines(&night, "begun"), lines(&night, "ended")), (2, 2));
+}
+
+#[test]
+fn a_hand_over_waits_for_the_end_of_a_step() {
+    let night = night("");
+    night.say("start");
+    night.until("the command to begin", |night| lines(night, "begun") == 1);
+    let mut heir = night.program.another(&["--replace"]);
+    let ended = heir.wait().expect("it ends");
+    assert!(!ended.success());
+    let log = night.program.log();
+    assert!(log.contains("a step of the runbook runs"), "{log}");
+    std::fs::write(night.path("go"), "").unwrap();
+    night.until_it_waits_for("the judge of web");
+}
+
+#[test]
+fn what_undoes_a_step_comes_after_its_end_though_weir_was_killed_in_between() {
+    let restore = "[[step]]\nname = \"restore\"\nwhen = \"on rollback\"\nshell = true\nrun = \"test -e \
+                   ended && echo > restored\"";
+    let mut night = night(restore);
+    killed_during_the_command(&mut night);
+    let process = night.read("begun").trim().to_owned();
+    night.say("rollback");
+    night.until_it_waits_for(&format!("it begins at the end of process {process}"));
+    std::fs::write(night.path("go"), "").unwrap();
+    night.until_it_is_over();
+    assert!(night.path("restored").exists());
+}
