@@ -18,7 +18,9 @@ use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Program, Reload, ReloadError, TokenFile, Tokens};
-use crate::assembly::{self, Certificates, Weir, control_settings, proxy_settings, tls_settings};
+use crate::assembly::{
+    self, Certificates, Weir, control_settings, proxy_settings, signal_settings, tls_settings,
+};
 use crate::cache::Caches;
 use crate::cli::{self, Run};
 use crate::config::{self, Config, LogFormat};
@@ -29,10 +31,11 @@ use crate::inherited::Inherited;
 use crate::metrics::exposition::Reloads;
 use crate::notify::Notifier;
 use crate::rollout::{Actor, Command, Order, Refusal};
+use crate::signals::Sources;
 use crate::traffic::Listen;
 use crate::{clock, demo, machine, systemd};
 use asked::{admin_caches, admin_http_caches, admin_notifications, admin_preflight, notifier};
-use beginning::Beginning;
+use beginning::{Beginning, announce};
 
 /// Without a file: pause between two tries to start the rollout.
 const CANARY_RETRY: Duration = Duration::from_millis(500);
@@ -154,6 +157,7 @@ async fn program(
         // Who comes now is the other process's.
         caches.close();
         notifier.stop();
+        reloading.sources.close();
     }
     // The caches end with the process: requests that may finish ask them.
     end.come(weir, api, drain(&reloading.config())).await
@@ -478,6 +482,7 @@ struct Reloading {
     certificates: Arc<Certificates>,
     caches: Arc<Caches>,
     notifier: Arc<Notifier>,
+    sources: Sources,
     level: Level,
     unbound: watch::Receiver<Vec<String>>,
     reloads: Arc<Reloads>,
@@ -493,6 +498,7 @@ impl Reloading {
         notifier: Arc<Notifier>,
     ) -> Self {
         Self {
+            sources: weir.hear(&config),
             run,
             config: Mutex::new(Arc::new(config)),
             turn: tokio::sync::Mutex::default(),
@@ -566,6 +572,7 @@ impl Reloading {
         let doors = doors.map_err(|error| ReloadError::File(error.to_string()))?;
         let mut answer = self.handle.reload(settings(&self.run, &wanted)).await?;
         self.caches.follow(&wanted.caches, doors);
+        self.sources.follow(signal_settings(&wanted));
         self.certificates.follow(tls);
         self.notifier.follow(wanted.notify.clone());
         if level_of_environment().is_none()
@@ -614,16 +621,4 @@ impl Reloading {
 
 fn has_tier(config: &Config, tier: &config::TierConfig) -> bool {
     config.tiers.iter().any(|known| known.tier.name == tier.tier.name)
-}
-
-fn announce(config: &Config) {
-    for tier in &config.tiers {
-        tracing::info!(tier = %tier.tier.name, listen = %tier.tier.listener.listen, "serving");
-    }
-    for cache in &config.caches {
-        for port in &cache.ports {
-            tracing::info!(cache = %cache.name, version = %port.version, listen = %port.listen, "serving");
-        }
-    }
-    tracing::info!(admin = %config.admin.listen, "`weir status` tells how things stand");
 }

@@ -22,6 +22,7 @@ use crate::machine;
 use crate::metrics::Register;
 use crate::proxy::{self, Proxy};
 use crate::rollout::Event;
+use crate::signals::{self, Sources};
 use crate::tls::{Keyring, TlsError, acme};
 use crate::traffic::{Board, ClientTls, Listen, ServerTls};
 
@@ -157,6 +158,12 @@ impl Weir {
     /// The way to the control wing.
     pub const fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Begins to hear what `config` names.
+    pub fn hear(&self, config: &Config) -> Sources {
+        let ledger = self.register.signals();
+        Sources::start(signal_settings(config), ledger, self.certificates.keyring())
     }
 
     /// What the workers count.
@@ -337,6 +344,12 @@ pub fn proxy_settings(config: &Config, workers: usize) -> proxy::Settings {
     }
 }
 
+/// What is heard from outside.
+pub fn signal_settings(config: &Config) -> signals::Settings {
+    let signals = config.signals.iter().map(|config| config.signal.clone()).collect();
+    signals::Settings { statsd: config.statsd, signals }
+}
+
 /// Threads that serve caches: as many as the proxy has.
 pub fn cache_workers(config: &Config) -> usize {
     proxy_settings(config, 0).worker_count()
@@ -371,7 +384,14 @@ pub fn control_settings(
         releases: tier.releases.iter().map(release).collect(),
         canary_down: tier.canary_down,
         analysis: tier.analysis.clone(),
-        signals: vec![],
+        signals: (config.signals.iter())
+            .filter(|config| config.signal.tier == tier.tier.name)
+            .map(|config| control::Signal {
+                name: config.signal.name.clone(),
+                feeds: config.feeds,
+                silent_after: config.silent_after,
+            })
+            .collect(),
     };
     let tiers = config.tiers.iter().map(tier).collect();
     let stages = config.rollout.stages.clone();

@@ -18,6 +18,7 @@ pub mod journal;
 pub mod machine;
 pub mod metrics;
 pub mod report;
+pub mod signals;
 pub mod systemd;
 pub mod tls;
 

@@ -11,11 +11,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 use weir::admin::{self, Program, Reload, ReloadError, Role, TokenFile, Tokens};
+use weir::analysis::Tally;
 use weir::assembly::control_settings;
 use weir::control::{Answer, Control};
 use weir::journal::{Journal, Kept};
 use weir::metrics::exposition::Reloads;
-use weir::metrics::{CacheEntry, CacheLedger, DeliveryLedger, HttpCacheEntry, Outcome, Register};
+use weir::metrics::{
+    CacheEntry, CacheLedger, DeliveryLedger, HttpCacheEntry, Outcome, Register, Wanted,
+};
 use weir::time::Timestamp;
 use weir::tls::{Keyring, Protocols};
 use weir::traffic::{Board, Track};
@@ -431,6 +434,12 @@ fn the_metrics_are_those_of_their_document_and_can_be_read() {
         })
     };
     writer.join().unwrap();
+    // Nor a source of signals: they are told by hand, of a tier that control does not know.
+    let (worker, signals) = ("worker".parse().unwrap(), api.register.signals());
+    let wanted = Wanted { version: version.clone(), places: vec![] };
+    signals.want(&worker, &[("jobs", Duration::from_secs(30))], &[wanted]);
+    signals.count(&worker, "jobs", &version, Tally { total: 5, bad: 2 });
+    signals.number(&worker, "jobs", &version, 4.5);
     // There is no proxy here to say it.
     api.register.memory().may_have(Some(1 << 30));
     // The judge speaks after its first window.
@@ -449,6 +458,10 @@ fn the_metrics_are_those_of_their_document_and_can_be_read() {
     assert_eq!(value("weir_request_duration_seconds_count", canary), Some(1.0));
     assert_eq!(value("weir_rollout_weight_ratio", r#"tier="web""#), Some(0.05));
     assert_eq!(value("weir_rollout_stage", r#"tier="web""#), Some(1.0));
+    let jobs = r#"tier="worker",signal="jobs",version="2.0.0""#;
+    assert_eq!(value("weir_signal_bad_events_total", jobs), Some(2.0));
+    assert_eq!(value("weir_signal_value", jobs), Some(4.5));
+    assert_eq!(value("weir_signal_blind", jobs), Some(0.0));
 
     let document = include_str!("../docs/metrics.md");
     let row = |line: &str| {

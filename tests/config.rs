@@ -12,6 +12,7 @@ mod mutations;
 mod pictures;
 mod reload;
 mod runbook;
+mod signals;
 mod tls;
 
 use std::path::Path;

@@ -23,6 +23,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("systemd", &["inherited"]),
     ("tls", &["clock", "time", "traffic"]),
     ("hooks", &["clock", "rollout", "time", "tls", "traffic"]),
+    ("signals", &["analysis", "metrics", "tls", "traffic"]),
     // Data wing: moves bytes, knows weights and no phases.
     ("cache", &["clock", "inherited", "metrics", "namespace", "tls", "traffic"]),
     (
@@ -77,6 +78,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "notify",
             "proxy",
             "rollout",
+            "signals",
             "time",
             "tls",
             "traffic",
@@ -106,6 +108,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "metrics",
             "proxy",
             "rollout",
+            "signals",
             "time",
             "tls",
             "traffic",
@@ -132,6 +135,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "notify",
             "proxy",
             "rollout",
+            "signals",
             "systemd",
             "time",
             "traffic",

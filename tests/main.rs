@@ -25,6 +25,7 @@ mod reload;
 mod report;
 mod rollouts;
 mod runbook;
+mod signals;
 mod simulation;
 mod strictness;
 mod support;

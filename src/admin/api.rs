@@ -1,6 +1,7 @@
 //! What goes over the wire: the shapes of the answers, for the program, the command line and the
 //! `OpenAPI` description alike.
 
+mod signal;
 mod upgrade;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use crate::time::Timestamp;
 use crate::tls::Standing;
 use crate::traffic::{TierName, Version, Weight};
 
+pub use signal::SignalStatus;
 pub use upgrade::{ItemStatus, UpgradeStatus};
 
 /// How things stand.
@@ -141,6 +143,9 @@ pub struct TierStatus {
     /// Where the file, the journal and what the proxy does differ: each a sentence.
     #[serde(default)]
     pub drift: Vec<String>,
+    /// What is heard of it from outside, of each version in use.
+    #[serde(default)]
+    pub signals: Vec<SignalStatus>,
     /// What an operator should know: each a sentence.
     pub remarks: Vec<String>,
 }
@@ -540,6 +545,7 @@ impl From<&TierView> for TierStatus {
             key_share: view.key_share,
             closed: view.closed.clone(),
             drift: view.drift.clone(),
+            signals: view.signals.iter().map(SignalStatus::from).collect(),
             remarks: view.remarks.clone(),
         }
     }

@@ -138,3 +138,16 @@ fn listens(config: &Config) -> BTreeSet<Listen> {
     let ports = config.caches.iter().flat_map(|cache| &cache.ports).map(|port| port.listen.into());
     tiers.chain(ports).chain([config.admin.listen.into()]).collect()
 }
+
+/// Says where what is served.
+pub(super) fn announce(config: &Config) {
+    for tier in &config.tiers {
+        tracing::info!(tier = %tier.tier.name, listen = %tier.tier.listener.listen, "serving");
+    }
+    for cache in &config.caches {
+        for port in &cache.ports {
+            tracing::info!(cache = %cache.name, version = %port.version, listen = %port.listen, "serving");
+        }
+    }
+    tracing::info!(admin = %config.admin.listen, "`weir status` tells how things stand");
+}

@@ -6,7 +6,9 @@ use anstyle::{AnsiColor, Style};
 
 use super::tree::tree;
 use super::words::{bar, count, moment, percent, thousands};
-use crate::admin::api::{ReleaseStatus, RolloutStatus, Status, TierStatus, UpgradeStatus};
+use crate::admin::api::{
+    ReleaseStatus, RolloutStatus, SignalStatus, Status, TierStatus, UpgradeStatus,
+};
 use crate::analysis::{Report, Verdict};
 use crate::control::ClosedView;
 use crate::rollout::Purpose;
@@ -137,6 +139,9 @@ fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
     for drift in &tier.drift {
         entry(text, "drift", &format!("{WARN}{drift}{WARN:#}"));
     }
+    for signal in &tier.signals {
+        entry(text, "signal", &heard(signal));
+    }
     for remark in &tier.remarks {
         entry(text, "remark", &format!("{WARN}{remark}{WARN:#}"));
     }
@@ -178,6 +183,18 @@ fn closed(closed: &ClosedView, now: Timestamp) -> String {
         let _ = write!(line, ": {message}");
     }
     line
+}
+
+/// What a signal says of a version.
+fn heard(signal: &SignalStatus) -> String {
+    let SignalStatus { name, version, total, bad, number, blind } = signal;
+    match (blind, number) {
+        (Some(why), _) => format!("{name} of {version}: {WARN}blind: {why}{WARN:#}"),
+        (None, Some(number)) => format!("{name} of {version}: {number}"),
+        (None, None) => {
+            format!("{name} of {version}: {}, {} of them bad", thousands(*total), thousands(*bad))
+        }
+    }
 }
 
 /// Where upgraded connections are open, and where they are about to be closed.

@@ -1,5 +1,7 @@
 //! A configuration as a list of keys and values: what a reload compares.
 
+mod signals;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
@@ -10,7 +12,10 @@ use sha2::{Digest as _, Sha256};
 use super::difference::Class;
 use super::keys::{self, Keys};
 use super::values::{duration_text, hundredfold, size_text};
-use super::{AcmeConfig, Config, LogFormat, MemoryLimit, RolloutConfig, RunbookConfig, TierConfig};
+use super::{
+    AcmeConfig, Config, LogFormat, MemoryLimit, RolloutConfig, RunbookConfig, SignalConfig,
+    TierConfig,
+};
 use crate::analysis::{MetricSettings, OnFail, Settings, WhenUnproven};
 use crate::cache::{Cache, Invalidate, Mode, Server};
 use crate::namespace::redis::Credentials;
@@ -21,6 +26,8 @@ use crate::rollout::{CacheFacts, OnRollback, PastDecision, Scope, Stage, Stages,
 use crate::tls::acme::Challenge;
 use crate::tls::day;
 use crate::traffic::{Certificate, ClientTls, Closing, Listener, Tier, TierName, Trust, Version};
+
+use signals::describe_signal;
 
 /// What stands in place of a secret.
 pub(super) const SECRET: &str = "(secret)";
@@ -84,6 +91,8 @@ pub(super) fn entries(config: &Config) -> Entries {
     );
     page.put("level", &config.log.level);
     page.put("secrets", list(&config.log.secrets));
+    page.turn(&keys::STATSD, "statsd");
+    page.put_some("listen", config.statsd);
     rollout(&mut page, &config.rollout);
     runbook(&mut page, &config.runbook);
     notify(&mut page, &config.notify);
@@ -98,7 +107,7 @@ pub(super) fn entries(config: &Config) -> Entries {
         describe_cache(&mut page, cache, life);
     }
     for tier in &config.tiers {
-        describe_tier(&mut page, tier);
+        describe_tier(&mut page, tier, &config.signals);
     }
     entries
 }
@@ -404,7 +413,7 @@ fn server(server: &Server) -> String {
     }
 }
 
-fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
+fn describe_tier(page: &mut Page<'_>, config: &TierConfig, signals: &[SignalConfig]) {
     let tier = &*config.tier;
     let path = format!("tier.{}", tier.name);
     page.tier = Some(tier.name.clone());
@@ -441,6 +450,9 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig) {
     }
     treatment(page, tier, &path);
     judging(page, &config.analysis, tier, &format!("{path}.analysis"));
+    let judged = &config.analysis;
+    let own = signals.iter().filter(|config| config.signal.tier == tier.name);
+    own.for_each(|config| describe_signal(page, config, judged, &path));
 }
 
 fn closing(page: &mut Page<'_>, closing: &Closing, path: &str) {
@@ -554,13 +566,7 @@ fn judging(page: &mut Page<'_>, settings: &Settings, tier: &Tier, path: &str) {
         page.turn(&keys::WATCH, format!("{path}.watch.{}", watch.name));
         page.put("status", list(&watch.status));
         page.put_some("location", watch.location.as_ref());
-        page.put(
-            "on_fail",
-            match judged.on_fail {
-                OnFail::Hold => "hold",
-                OnFail::Rollback => "rollback",
-            },
-        );
+        page.put("on_fail", act(judged.on_fail));
         tolerated(page, judged.metric);
     }
     page.turn(&keys::IGNORE, format!("{path}.ignore"));
@@ -578,4 +584,11 @@ fn metric(page: &mut Page<'_>, metric: MetricSettings) {
 fn tolerated(page: &mut Page<'_>, metric: MetricSettings) {
     page.put("tolerated", format!("{}pp", hundredfold(metric.delta0)));
     page.put("tolerated_ratio", metric.ratio0);
+}
+
+const fn act(on_fail: OnFail) -> &'static str {
+    match on_fail {
+        OnFail::Hold => "hold",
+        OnFail::Rollback => "rollback",
+    }
 }

@@ -1,11 +1,13 @@
 //! Reads `[analysis]` and `[tier.analysis]`: what the judge tolerates, what is watched, what is
 //! left out.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::keys;
 use super::program::BAKE_MAX;
 use super::section::{At, PATTERNS_MAX, Section};
+use super::signals::{SIGNALS_MAX, SignalDraft};
 use super::values::{self, Mistake, quoted};
 use crate::analysis::{MetricSettings, OnFail, Settings, WatchSettings, WhenUnproven};
 use crate::traffic::matching::{Network, Pattern, StatusPattern};
@@ -94,7 +96,7 @@ fn metric(section: &mut Section<'_>, settings: &mut MetricSettings) {
     section.factor("margin_ratio", 1.0..=100.0, &mut settings.ratio_margin);
 }
 
-fn tolerated(section: &mut Section<'_>, settings: &mut MetricSettings) {
+pub(super) fn tolerated(section: &mut Section<'_>, settings: &mut MetricSettings) {
     section.points("tolerated", 0.0..=1.0, &mut settings.delta0);
     section.factor("tolerated_ratio", 1.0..=100.0, &mut settings.ratio0);
 }
@@ -154,7 +156,7 @@ fn watches(sections: Vec<Section<'_>>) -> Vec<(Watch, WatchSettings)> {
     watches
 }
 
-fn watch_name(text: &str) -> Result<String, Mistake> {
+pub(super) fn watch_name(text: &str) -> Result<String, Mistake> {
     if ["errors", "slow"].contains(&text) {
         return Err(Mistake::new(
             format!("{} is judged anyway", quoted(text)),
@@ -222,11 +224,17 @@ pub(super) fn networks(section: &mut Section<'_>, key: &'static str) -> Option<V
 /// How long a canary counts as cold, since what it has in its caches is not known.
 pub(super) const WARM_UP: Duration = Duration::from_mins(2);
 
-/// Reads `[analysis]` of the file.
-pub(super) fn global(root: &mut Section<'_>, bake: Duration) -> Judging {
-    let section = root.table("analysis", &keys::ANALYSIS);
+/// Reads `[analysis]` of the file, with the signals of all tiers.
+pub(super) fn global(
+    root: &mut Section<'_>,
+    bake: Duration,
+    folder: &Path,
+) -> (Judging, Vec<SignalDraft>) {
+    let mut section = root.table("analysis", &keys::ANALYSIS);
+    let signals = section.tables("signal", SIGNALS_MAX, &keys::SIGNAL).into_iter();
+    let signals = signals.map(|signal| SignalDraft::read(signal, folder)).collect();
     let settings = Settings { bake, warm_up: WARM_UP, ..Settings::default() };
-    Judging { settings, ..Judging::default() }.overridden(section)
+    (Judging { settings, ..Judging::default() }.overridden(section), signals)
 }
 
 #[cfg(test)]

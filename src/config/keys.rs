@@ -8,6 +8,7 @@ mod list;
 mod notify;
 mod rollouts;
 mod runbook;
+mod signals;
 mod tls;
 
 pub(super) use cache::CACHE;
@@ -21,6 +22,7 @@ pub(super) use list::{
 pub(super) use notify::{ALERTMANAGER, NOTIFY, NOTIFY_MAIL, NOTIFY_WEBHOOK};
 pub(super) use rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
 pub(super) use runbook::{PREFLIGHT, STEP, STEP_CHECK, STEP_HTTP};
+pub(super) use signals::{SIGNAL, STATSD};
 pub(super) use tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
 
 use super::difference::Class;
@@ -92,6 +94,9 @@ pub(super) fn advice(name: &str, section: &Keys, near: Option<&str>) -> String {
         }
         ("the file", "tiers" | "service" | "services") => {
             return "write [[tier]] above each tier".to_owned();
+        }
+        ("[analysis]", "signal") => {
+            return "write [[analysis.signal]] for the whole file, and name its tier".to_owned();
         }
         _ => {}
     }

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 
 use super::MemoryLimit;
 use super::keys;
-use super::section::{Section, not_a, set, shown};
+use super::section::{At, Section, not_a, set, shown};
 use super::values::{self, Mistake, quoted};
 
 impl Section<'_> {
@@ -138,6 +138,20 @@ impl Section<'_> {
             })
         });
         set(into, read);
+    }
+
+    /// Reads a number: 30, 0.5 or -4.
+    pub(super) fn number(&mut self, key: &'static str) -> Option<At<f64>> {
+        self.read(key, |value| {
+            let help = format!("write a number, without quotes: {key} = 30");
+            let text = match value {
+                DeValue::Float(float) => float.as_str().replace('_', ""),
+                DeValue::Integer(integer) => integer.as_str().to_owned(),
+                other => return Err(not_a("a number", other, &help)),
+            };
+            let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+            number.ok_or_else(|| Mistake::new(format!("{text} is no number"), help))
+        })
     }
 
     /// Reads a share (`1%`) within `range`.

@@ -31,6 +31,7 @@ mod rollout;
 mod runbook;
 mod scene;
 mod section;
+mod signals;
 mod tier;
 mod tls;
 mod values;
@@ -56,8 +57,10 @@ pub use without_file::{ArgumentError, may_be_asked_there, without_file};
 
 use crate::analysis;
 use crate::cache::Cache;
+use crate::control::Feeds;
 use crate::proxy::{RESOLVE_EVERY, UpstreamClient};
 use crate::rollout::{CacheFacts, Stages, UpgradeFacts};
+use crate::signals::Signal;
 use crate::traffic::{Address, ClientTls, Closing, Tier, Version};
 use cache::CacheDraft;
 use diagnostic::Source;
@@ -98,6 +101,10 @@ pub struct Config {
     pub tiers: Vec<TierConfig>,
     /// The caches, in the order of the file.
     pub caches: Vec<Cache>,
+    /// What is heard of the tiers from outside, in the order of the file.
+    pub signals: Vec<SignalConfig>,
+    /// Where statsd is listened for; none: nowhere.
+    pub statsd: Option<SocketAddr>,
     /// When the parts of releases in them begin anew.
     pub lives: Vec<CacheFacts>,
     /// How a rollout goes from 0 % to everybody.
@@ -216,6 +223,17 @@ pub struct TierConfig {
     pub lines: TierLines,
 }
 
+/// What the file says of a signal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignalConfig {
+    /// Where it comes from.
+    pub signal: Signal,
+    /// What becomes of it.
+    pub feeds: Feeds,
+    /// After this long without a word it is blind.
+    pub silent_after: Duration,
+}
+
 /// Where a tier stands in the file, in lines from 1; 0 without a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TierLines {
@@ -317,7 +335,8 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let proxy = program::proxy(&mut root);
     let log = program::log(&mut root);
     let draft = rollout::rollout(&mut root);
-    let judging = judging::global(&mut root, draft.bake());
+    let (judging, signals) = judging::global(&mut root, draft.bake(), base);
+    let statsd = signals::statsd(&mut root);
     let maintenance = root.table("maintenance", &keys::MAINTENANCE);
     let closing = closing::read(maintenance, base, &Closing::default());
     let sections = root.tables("tier", TIERS_MAX, &keys::TIER);
@@ -348,6 +367,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     draft.check(reader, &drafts, &runbook);
     notify.check(reader, &drafts);
     cache::check(reader, &caches, &drafts, &proxy, admin.listen);
+    signals::check(reader, &signals, &drafts, statsd.as_ref());
     check::tiers(reader, &drafts, admin.listen, admin_span.as_ref());
     let lives = caches.iter().filter_map(CacheDraft::life).collect();
     let caches = caches
@@ -356,7 +376,8 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         .collect::<Option<Vec<_>>>()?;
     let line = |span: &std::ops::Range<usize>| reader.line(span);
     let tiers = drafts.into_iter().map(|draft| draft.finish(&listeners, line));
-    let tiers = tiers.collect::<Option<Vec<_>>>()?;
+    let mut tiers = tiers.collect::<Option<Vec<_>>>()?;
+    let signals = signals::attach(signals, &mut tiers);
     if tiers.is_empty() {
         return None;
     }
@@ -370,6 +391,8 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         acme,
         tiers,
         caches,
+        signals,
+        statsd: statsd.map(|at| at.value),
         lives,
         rollout,
         runbook,

@@ -94,6 +94,14 @@ impl<'a> Section<'a> {
         self.table?.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
     }
 
+    /// The keys of such a table that were written and not read; they count as read from now on.
+    pub(super) fn unread(&mut self) -> Vec<(&'static str, Range<usize>)> {
+        let unread = self.keys.names().filter(|key| !self.taken.contains(key));
+        let unread: Vec<_> = unread.filter_map(|key| Some((key, self.key_span(key)?))).collect();
+        self.taken.extend(unread.iter().map(|(key, _)| key));
+        unread
+    }
+
     /// Notes that the value of `key` at `span` is wrong.
     pub(super) fn wrong(&self, key: &str, span: Range<usize>, mistake: Mistake) {
         let place = (self.path_of(key), span);

@@ -164,6 +164,11 @@ impl Draft {
         draft
     }
 
+    /// Whether one of its watches is called `name`.
+    pub(super) fn watches(&self, name: &str) -> bool {
+        self.judging.watches.iter().any(|watch| watch.name == name)
+    }
+
     /// The tier, if everything it needs was there.
     pub(super) fn finish(
         self,

@@ -56,16 +56,7 @@ pub fn without_file(
         releases.push(release("--canary", canary, "new", listen)?);
     }
     if let [old, new] = releases.as_slice() {
-        if old.version == new.version {
-            let message = format!("both versions are called {}", new.version);
-            let mistake = Mistake::new(message, "give each a name of its own: VERSION=ADDRESS");
-            return Err(ArgumentError::new("--canary", mistake));
-        }
-        if old.upstreams[0].plain() == new.upstreams[0].plain() {
-            let message = format!("both versions run on {}", new.upstreams[0]);
-            let mistake = Mistake::new(message, "two versions need two addresses");
-            return Err(ArgumentError::new("--canary", mistake));
-        }
+        distinct(old, new)?;
     }
     let tier = Tier {
         name: TierName::try_from("web".to_owned()).map_err(|error| unnamed("--listen", &error))?,
@@ -115,11 +106,28 @@ pub fn without_file(
         tiers: vec![tier],
         caches: Vec::new(),
         lives: Vec::new(),
+        signals: Vec::new(),
+        statsd: None,
         rollout,
         runbook: RunbookConfig::default(),
         notify: crate::notify::Settings::default(),
         warnings: Vec::new(),
     })
+}
+
+/// Refuses two versions that could not be told apart.
+fn distinct(old: &ReleaseConfig, new: &ReleaseConfig) -> Result<(), ArgumentError> {
+    if old.version == new.version {
+        let message = format!("both versions are called {}", new.version);
+        let mistake = Mistake::new(message, "give each a name of its own: VERSION=ADDRESS");
+        return Err(ArgumentError::new("--canary", mistake));
+    }
+    if old.upstreams[0].plain() == new.upstreams[0].plain() {
+        let message = format!("both versions run on {}", new.upstreams[0]);
+        let mistake = Mistake::new(message, "two versions need two addresses");
+        return Err(ArgumentError::new("--canary", mistake));
+    }
+    Ok(())
 }
 
 /// Checks the admin address against all others, since an argument may have overridden it.

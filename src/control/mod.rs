@@ -2,8 +2,7 @@
 //!
 //! The law of order: the weight in the proxy is never above the weight in the journal. What
 //! raises goes journal, memory, proxy; what lowers goes proxy, memory, journal. The answer
-//! comes last. Nothing here waits for a disk: an append that hangs leaves the loop free for
-//! the order that lowers.
+//! comes last. Nothing here waits for a disk: while an append hangs an order can still lower.
 
 mod closing;
 mod errands;
@@ -43,7 +42,8 @@ pub use handle::{ANSWER_MAX, Answer, Handle, OrderError};
 pub use settings::{Feeds, ReleaseSettings, Settings, Signal, TierSettings};
 pub use succession::{Heir, Lowered};
 pub use view::{
-    ClosedView, ItemView, ReleaseView, RolloutView, TierView, UpgradeView, UpstreamView, View,
+    ClosedView, ItemView, ReleaseView, RolloutView, SignalView, TierView, UpgradeView,
+    UpstreamView, View,
 };
 
 use closing::Closing;

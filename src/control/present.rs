@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use super::closing::Turned;
 use super::settings::{ReleaseSettings, TierSettings};
 use super::view::{
-    ClosedView, ItemView, ReleaseView, RolloutView, TierView, UpgradeView, UpstreamView, View,
+    ClosedView, ItemView, ReleaseView, RolloutView, SignalView, TierView, UpgradeView,
+    UpstreamView, View,
 };
 use super::{Control, Watched, publish};
 use crate::clock;
-use crate::metrics::{HealthState, WarmUp};
+use crate::metrics::{HealthState, SignalEntry, WarmUp};
 use crate::rollout::{Closure, Event, Item, Purpose, Receding, Tier, Upgrade, Wait, waits_for};
 use crate::time::{Timestamp, in_words};
 use crate::traffic::{Address, TierName, Version, Weight};
@@ -145,6 +146,7 @@ impl Control {
             key_share,
             closed: self.closed(name),
             drift: self.drift(tier, file),
+            signals: self.signal_views(file),
             remarks: self.remarks(tier, file, key_share),
         }
     }
@@ -153,6 +155,21 @@ impl Control {
     fn shown_weight(&self, tier: &Tier, name: &TierName) -> Weight {
         let served = tier.receding().and_then(|_| self.published(name));
         served.map_or(tier.weight(), |served| served.min(tier.weight()))
+    }
+
+    fn signal_views(&self, file: &TierSettings) -> Vec<SignalView> {
+        let entries = self.register.signals().entries();
+        let now = Instant::now();
+        let own = entries.into_iter().filter(|entry| entry.tier == file.tier.name);
+        let view = |entry: SignalEntry| SignalView {
+            blind: entry.silence(now),
+            name: entry.signal,
+            version: entry.wanted.version,
+            total: entry.tally.total,
+            bad: entry.tally.bad,
+            number: entry.number,
+        };
+        own.map(view).collect()
     }
 
     fn release_views(&self, tier: &Tier, file: &TierSettings) -> Vec<ReleaseView> {

@@ -106,6 +106,8 @@ pub struct TierView {
     pub closed: Option<ClosedView>,
     /// Where the file, the journal and what the proxy does differ: each a sentence.
     pub drift: Vec<String>,
+    /// What is heard of it from outside, of each version in use.
+    pub signals: Vec<SignalView>,
     /// What an operator should know: each a sentence.
     pub remarks: Vec<String>,
 }
@@ -136,6 +138,23 @@ pub struct ClosedView {
     pub waited: u64,
     /// Requests answered with 503 since, because they could not wait, or not so long.
     pub refused: u64,
+}
+
+/// One signal of one version at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct SignalView {
+    /// The signal.
+    pub name: String,
+    /// The version.
+    pub version: Version,
+    /// Events that were counted since the version came into use, or since the program started.
+    pub total: u64,
+    /// The bad ones among them.
+    pub bad: u64,
+    /// The last number, of a signal with a limit.
+    pub number: Option<f64>,
+    /// Why nothing is known, if so: the rollout holds.
+    pub blind: Option<String>,
 }
 
 /// An open rollout at one moment.

@@ -15,7 +15,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use super::{
     Attempts, BUCKETS, CacheEntry, DeliveryEntry, Displaced, Fallthrough, Flood, Handshake,
     HealthState, HttpCacheEntry, Register, Shown, Slow, TrackShown, UpstreamShown, Waited,
-    bucket_edges, deliveries, http_caches,
+    bucket_edges, deliveries, http_caches, signals,
 };
 use crate::analysis::{Report, Verdict};
 use crate::time::Timestamp;
@@ -137,6 +137,7 @@ pub fn render(scene: &Scene<'_>, register: &Register) -> String {
         scene.caches.iter().for_each(cache);
         scene.http_caches.iter().for_each(http_caches::expose);
         scene.deliveries.iter().for_each(deliveries::expose);
+        signals::expose(register.signals());
         for tier in &scene.tiers {
             self::tier(tier, register);
             for release in &tier.releases {
@@ -439,6 +440,7 @@ fn describe() {
     describe_caches();
     http_caches::describe();
     deliveries::describe();
+    signals::describe();
     describe_gauge!("weir_build_info", "1, with the version of Weir");
     describe_gauge!("weir_start_timestamp_seconds", "When the program started");
     describe_gauge!("weir_memory_bytes", "Memory in use");

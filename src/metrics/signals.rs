@@ -1,8 +1,10 @@
 //! What is heard from outside of each version: sources write it, the control wing reads it.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::analysis::Tally;
 use crate::traffic::{TierName, Version};
@@ -215,6 +217,46 @@ impl SignalEntry {
     fn is(&self, tier: &TierName, signal: &str) -> bool {
         self.tier == *tier && self.signal == signal
     }
+}
+
+/// Writes what is heard.
+pub(super) fn expose(ledger: &SignalLedger) {
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let StatsdCounts { ignored, malformed, taken, refused } = ledger.statsd();
+    for (result, lines) in [("ignored", ignored), ("malformed", malformed), ("taken", taken)] {
+        counter!("weir_statsd_lines_total", "result" => result).absolute(count(lines));
+    }
+    counter!("weir_statsd_refused_connections_total").absolute(count(refused));
+    let now = Instant::now();
+    for entry in ledger.entries() {
+        let labels = [
+            ("tier", entry.tier.to_string()),
+            ("signal", entry.signal.clone()),
+            ("version", entry.wanted.version.to_string()),
+        ];
+        counter!("weir_signal_events_total", &labels).absolute(entry.tally.total);
+        counter!("weir_signal_bad_events_total", &labels).absolute(entry.tally.bad);
+        counter!("weir_signal_failures_total", &labels).absolute(entry.troubles);
+        let blind = entry.silence(now).is_some();
+        gauge!("weir_signal_blind", &labels).set(f64::from(u8::from(blind)));
+        if let Some(number) = entry.number {
+            gauge!("weir_signal_value", &labels).set(number);
+        }
+    }
+}
+
+/// Says what that is.
+pub(super) fn describe() {
+    describe_counter!("weir_signal_events_total", "Events that a signal counted");
+    describe_counter!("weir_signal_bad_events_total", "The bad ones among them");
+    describe_counter!("weir_signal_failures_total", "How often the source was in trouble");
+    describe_gauge!("weir_signal_blind", "1 while a signal says nothing");
+    describe_gauge!("weir_signal_value", "The last number of a signal");
+    describe_counter!("weir_statsd_lines_total", "Lines of statsd that came in");
+    describe_counter!(
+        "weir_statsd_refused_connections_total",
+        "Connections of statsd closed at once because there were too many"
+    );
 }
 
 #[cfg(test)]

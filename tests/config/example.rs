@@ -248,6 +248,7 @@ fn the_defaults_that_are_written_are_the_defaults() {
             "[notify.webhook]",
             "[notify.mail]",
             "[alertmanager]",
+            "[[analysis.signal]]",
         ];
         if special.contains(&section.title) {
             continue;

@@ -13,6 +13,7 @@ pub mod jar;
 pub mod memcached;
 pub mod pebble;
 pub mod program;
+pub mod prometheus;
 pub mod quick;
 pub mod redis;
 pub mod scripted;

@@ -6,6 +6,7 @@ use super::closing::{BYPASS, HOLD, MAINTENANCE};
 use super::notify::{ALERTMANAGER, NOTIFY, NOTIFY_MAIL, NOTIFY_WEBHOOK};
 use super::rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
 use super::runbook::{PREFLIGHT, STEP, STEP_CHECK, STEP_HTTP};
+use super::signals::{SIGNAL, STATSD};
 use super::tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
 use super::{Key, Keys};
 use crate::config::difference::Class::{self, Live, RefusedWhileOpen, Restart};
@@ -52,6 +53,8 @@ pub const SECTIONS: &[&Keys] = &[
     &ERRORS,
     &SLOW,
     &WATCH,
+    &SIGNAL,
+    &STATSD,
     &IGNORE,
     &STEP,
     &STEP_HTTP,
@@ -96,6 +99,7 @@ pub const ROOT: Keys = Keys {
             "The time zone of all times in this file, such as `\"Europe/Berlin\"`; `hours`, `freeze` and `decide_by` need it.",
         ),
         key("analysis", "table", "", Live, "How the canary is judged, for all tiers."),
+        key("statsd", "table", "", Live, "Where figures from outside come in."),
         key("step", "list of tables", "", Live, "The runbook: what is done beside the weights."),
         key(
             "preflight",

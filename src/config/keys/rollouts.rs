@@ -189,6 +189,13 @@ pub const ANALYSIS: Keys = Keys {
             Live,
             "Further outcomes that are compared, such as being thrown out.",
         ),
+        key(
+            "signal",
+            "list of tables",
+            "",
+            Live,
+            "What is heard of a tier from outside; only in `[analysis]` itself.",
+        ),
         key("ignore", "table", "", Live, "Requests that are not judged."),
     ],
 };
