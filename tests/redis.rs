@@ -5,6 +5,7 @@ mod client;
 mod conversations;
 mod desk;
 mod differential;
+mod jobs;
 mod life;
 mod links;
 mod listing;

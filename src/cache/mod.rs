@@ -3,6 +3,7 @@
 //! A port belongs to a release for its whole life. Threads of their own serve them, so that a
 //! cache under load and the proxy under load do not wait for each other.
 
+mod allotment;
 mod door;
 mod dump;
 mod encrypted;
@@ -33,7 +34,9 @@ use crate::metrics::{CacheCounts, CacheEntry, CacheLedger};
 use crate::namespace::Namespace;
 use crate::namespace::memcached;
 use crate::namespace::redis::{Commands, Databases};
-use crate::traffic::{Board, Generation, Version};
+use crate::namespace::sharing::Sharing;
+use crate::traffic::{Board, Generation, TierName, Version, Weight};
+use allotment::{Allotment, Role};
 use door::Door;
 pub use encrypted::Encrypted;
 use generations::Keeper;
@@ -59,6 +62,12 @@ pub struct Cache {
     pub isolate: Vec<String>,
     /// Patterns of keys that all versions share.
     pub share: Vec<String>,
+    /// Patterns of the queues that jobs are fetched from, where versions are only observed.
+    pub queues: Vec<String>,
+    /// The canary's share of the jobs; none: whatever it fetches.
+    pub jobs: Option<Weight>,
+    /// The tiers that use it; none: all.
+    pub tiers: Vec<TierName>,
     /// One for each release that uses it.
     pub ports: Vec<Port>,
 }
@@ -231,6 +240,12 @@ struct Shared {
     ports: Mutex<Vec<Port>>,
     /// Told when the part of a release begins anew.
     turned: watch::Sender<()>,
+    /// The queues that jobs are fetched from.
+    queues: Arc<Sharing>,
+    /// What the canary may fetch of them.
+    allotment: Allotment,
+    /// The tiers that use the cache; none: all.
+    tiers: Mutex<Vec<TierName>>,
 }
 
 /// What connections share of what is spoken.
@@ -299,6 +314,9 @@ impl Caches {
             ledger: Arc::clone(&self.ledger),
             ports: Mutex::default(),
             turned: watch::channel(()).0,
+            queues: Arc::new(Sharing::new(&[], &cache.queues)),
+            allotment: Allotment::default(),
+            tiers: Mutex::default(),
         });
         if let Some((worker, _)) = self.workers.running().first() {
             _ = worker.send(Order::Repeat { shared: Arc::downgrade(&shared), queue });
@@ -335,6 +353,8 @@ impl Caches {
         for cache in caches {
             let known = served.entry(cache.name.clone());
             let Served { shared, ports } = known.or_insert_with(|| self.begin(cache));
+            shared.allotment.becomes(cache.jobs);
+            lock(&shared.tiers).clone_from(&cache.tiers);
             let wanted = |place: &Place| cache.ports.contains(&place.port);
             ports.retain(|_, open| wanted(&open.place));
             for port in &cache.ports {
@@ -449,6 +469,17 @@ impl Caches {
 }
 
 impl Place {
+    /// What the version is to the tiers that use the cache.
+    fn role(&self) -> Role {
+        let Shared { board, tiers, .. } = &*self.shared;
+        Role::of(&self.port.version, &lock(tiers), &board.current().1)
+    }
+
+    /// Whether fetches of jobs may have to wait here.
+    fn holds_fetches(&self) -> bool {
+        self.shared.mode == Mode::Observe && self.shared.allotment.share().is_some()
+    }
+
     /// Whether what passes here as it is has deletions in it that are repeated elsewhere.
     fn repeats_what_it_watches(&self) -> bool {
         self.shared.mode == Mode::Instance && self.shared.invalidate == Invalidate::All
@@ -533,8 +564,12 @@ impl Shared {
     }
 
     fn ports(&self) -> MutexGuard<'_, Vec<Port>> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ports)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Workers {

@@ -1,4 +1,5 @@
-//! One connection of a client whose keys are put into its namespace.
+//! One connection of a client whose keys are put into its namespace, or whose fetches of jobs may have
+//! to wait.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -10,12 +11,14 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::allotment::Role;
 use super::link::Link;
 use super::session::Session;
-use super::{Dialect, Invalidate, Place};
+use super::{Dialect, Invalidate, Mode, Place};
 use crate::namespace::edits::Edits;
 use crate::namespace::reading::Purpose;
 use crate::namespace::resp::Violation;
+use crate::traffic::Weight;
 
 /// Bytes that a read is given room for at least.
 const ROOM: usize = 16 * 1024;
@@ -51,7 +54,12 @@ struct Between<'a> {
     place: &'a Place,
     /// The publication whose namespace the session has.
     epoch: Cell<u64>,
+    /// Fetches that were paid for and are not answered.
+    paid: Cell<u64>,
 }
+
+/// Pause between two looks whether the version still is the canary, while a fetch waits.
+const ROLE_POLL: Duration = Duration::from_millis(250);
 
 /// Why a client's requests have ended.
 enum Last {
@@ -69,7 +77,10 @@ pub async fn talk(mut client: TcpStream, server: Link, place: &Place) -> io::Res
     // Before the table is read: what is published in between is seen to again.
     let epoch = Cell::new(shared.board.epoch());
     let turned = shared.turned.subscribe();
-    let session = Session::keeping(place, purpose).await?;
+    let session = match shared.mode {
+        Mode::Prefix | Mode::Db => Session::keeping(place, purpose).await?,
+        Mode::Instance | Mode::Observe => Session::watching(place),
+    };
     let between = Between {
         session: RefCell::new(session),
         questions: RefCell::default(),
@@ -77,6 +88,7 @@ pub async fn talk(mut client: TcpStream, server: Link, place: &Place) -> io::Res
         ends: Cell::new(false),
         place,
         epoch,
+        paid: Cell::new(0),
     };
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
@@ -144,10 +156,18 @@ impl Between<'_> {
             let fed = self.session.borrow_mut().asked(&waiting, &mut edits);
             send(to, &edits, &waiting).await?;
             edits.clear();
-            self.session.borrow_mut().settle(self.place);
+            self.settle();
             match fed {
                 Ok(taken) => waiting.advance(taken),
                 Err(violation) => return Ok(Last::Violation(violation)),
+            }
+            if let Some(goes_on) = self.hold(from, &mut waiting).await? {
+                self.session.borrow_mut().decide_fetch(goes_on, &mut edits);
+                send(to, &edits, &[]).await?;
+                edits.clear();
+                continue;
+            } else if self.session.borrow().fetch().is_some() {
+                return Ok(Last::Left);
             }
             if self.fulfil(&mut edits).await {
                 send(to, &edits, &[]).await?;
@@ -187,7 +207,7 @@ impl Between<'_> {
             let was_busy = self.session.borrow().is_busy();
             let was_full = self.session.borrow().is_full();
             let fed = self.session.borrow_mut().answered(&waiting, &mut edits, &mut questions);
-            self.session.borrow_mut().settle(self.place);
+            self.settle();
             let is_busy = self.session.borrow().is_busy();
             send(to, &edits, &waiting).await?;
             edits.clear();
@@ -206,6 +226,52 @@ impl Between<'_> {
             }
             if waiting.len() > WAITING_MAX {
                 return Err(io::Error::other(Violation::Answer));
+            }
+        }
+    }
+
+    /// Takes over what the session has counted. What fetches were paid for comes back with their
+    /// answers, whose jobs are owed.
+    fn settle(&self) {
+        let answers = self.session.borrow_mut().settle(self.place).min(self.paid.get());
+        self.paid.set(self.paid.get() - answers);
+        self.place.shared.allotment.give_back(answers);
+    }
+
+    /// Waits until the fetch of a job that the session holds may go on, or its time is over: gives which.
+    /// None: there is no fetch, or the client has left; then nothing was fetched for it.
+    async fn hold(
+        &self,
+        from: &mut (impl AsyncRead + Unpin),
+        waiting: &mut BytesMut,
+    ) -> io::Result<Option<bool>> {
+        let waits = match self.session.borrow().fetch() {
+            None => return Ok(None),
+            Some(fetch) => fetch.waits,
+        };
+        let (began, allotment) = (Instant::now(), &self.place.shared.allotment);
+        loop {
+            let mut earned = std::pin::pin!(allotment.earned());
+            earned.as_mut().enable();
+            let role = self.place.role();
+            if allotment.admits(role) {
+                if role == Role::Canary && allotment.share() != Some(Weight::ALL) {
+                    self.paid.set(self.paid.get() + 1);
+                }
+                return Ok(Some(true));
+            }
+            let left = waits.map(|waits| waits.saturating_sub(began.elapsed()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Some(false));
+            }
+            let has_room = waiting.len() < WAITING_MAX;
+            if has_room {
+                waiting.reserve(ROOM);
+            }
+            tokio::select! {
+                () = earned => {}
+                () = sleep(left.unwrap_or(ROLE_POLL).min(ROLE_POLL)) => {}
+                read = from.read_buf(waiting), if has_room => if read? == 0 { return Ok(None) },
             }
         }
     }
@@ -252,8 +318,9 @@ impl Between<'_> {
 
 impl Drop for Between<'_> {
     fn drop(&mut self) {
-        let counted = self.session.borrow_mut().counts();
-        self.place.counts.add(counted);
+        self.settle();
+        // Their answers never come.
+        self.place.shared.allotment.give_back(self.paid.get());
     }
 }
 

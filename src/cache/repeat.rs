@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::line::Line;
 use super::link::{Link, Server};
-use super::{Dialect, Mode, Place, Port, Shared};
+use super::{Dialect, Mode, Place, Port, Shared, lock};
 use crate::metrics::CacheCounts;
 use crate::namespace::memcached::{Generation, Key, Prefix};
 use crate::namespace::redis::{Credentials, Deleted};
@@ -96,14 +96,14 @@ impl Repeats {
 
     /// Remembers what `server` has let an app in with.
     pub fn lets_in(&self, server: &Server, credentials: Credentials) {
-        let mut known = locked(&self.credentials);
+        let mut known = lock(&self.credentials);
         known.retain(|(other, _)| other != server);
         known.push((server.clone(), credentials));
     }
 
     /// What Weir says to `server` itself.
     pub fn credentials(&self, server: &Server) -> Option<Credentials> {
-        let known = locked(&self.credentials);
+        let known = lock(&self.credentials);
         let of_app = || known.iter().find(|(other, _)| other == server);
         server.credentials.clone().or_else(|| of_app().map(|(_, known)| known.clone()))
     }
@@ -140,10 +140,6 @@ impl Repeats {
 /// Whether there are others than `done`, which may have no port any more itself.
 fn others(ports: &[Port], done: &Version) -> bool {
     ports.iter().any(|port| port.version != *done)
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Repeats what comes through `queue` until it ends, with the cache.

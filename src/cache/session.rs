@@ -1,10 +1,12 @@
 //! One connection of a client, in the protocol of its cache.
 
 use std::io;
+use std::sync::Arc;
 
+use super::allotment::Role;
 use super::generations::Living;
 use super::repeat::Deletion;
-use super::{Dialect, Place};
+use super::{Dialect, Mode, Place, Shared};
 use crate::clock;
 use crate::namespace::Namespace;
 use crate::namespace::edits::Edits;
@@ -55,7 +57,13 @@ impl Session {
             if place.repeats_what_it_watches() { Purpose::WatchAndTell } else { Purpose::Watch };
         match &place.shared.dialect {
             Dialect::Redis(commands) => {
-                Self::Redis(redis::Session::new(namespace, commands.clone(), purpose).into())
+                let session = redis::Session::new(namespace, commands.clone(), purpose);
+                let Shared { mode, queues, .. } = &*place.shared;
+                Self::Redis(Box::new(if *mode == Mode::Observe {
+                    session.with_jobs(Arc::clone(queues), place.holds_fetches())
+                } else {
+                    session
+                }))
             }
             Dialect::Memcached(_) => Self::Memcached(Box::new(Memcached {
                 session: memcached::Session::new(namespace, purpose),
@@ -121,6 +129,32 @@ impl Session {
         }
     }
 
+    /// The fetch of a job that waits, with what it says of time. Requests behind it wait as well.
+    pub const fn fetch(&self) -> Option<&redis::Fetch> {
+        match self {
+            Self::Redis(session) => session.fetch(),
+            Self::Memcached(_) => None,
+        }
+    }
+
+    /// The fetch that waits goes on, or is told that there is no job.
+    pub fn decide_fetch(&mut self, goes_on: bool, server: &mut Edits) {
+        match self {
+            Self::Redis(session) if goes_on => session.let_through(server),
+            Self::Redis(session) => session.tell_nothing(server),
+            Self::Memcached(_) => {}
+        }
+    }
+
+    /// Fetches that were answered since it was asked last, and the jobs that they brought. What was
+    /// done of jobs is counted.
+    fn fetched(&mut self, place: &Place) -> (u64, u64) {
+        let Self::Redis(session) = self else { return (0, 0) };
+        let (jobs, fetched) = session.jobs();
+        place.counts.jobs.add(jobs, &fetched);
+        (fetched.answers, fetched.total())
+    }
+
     /// Whether every request has been answered, where that is known.
     pub fn is_idle(&self) -> bool {
         match self {
@@ -146,8 +180,15 @@ impl Session {
     }
 
     /// Takes over at `place` what was counted, who was let in, and what was deleted, to have it
-    /// repeated. Not every deletion is answered.
-    pub fn settle(&mut self, place: &Place) {
+    /// repeated. Not every deletion is answered. Gives how many fetches were answered.
+    pub fn settle(&mut self, place: &Place) -> u64 {
+        let (answers, jobs) = self.fetched(place);
+        if jobs > 0 {
+            match place.role() {
+                Role::Stable => place.shared.allotment.earn(jobs),
+                Role::Canary | Role::Other => place.shared.allotment.owe(jobs),
+            }
+        }
         place.counts.add(self.counts());
         let Place { shared, port, .. } = place;
         if let Some(credentials) = self.let_in() {
@@ -159,6 +200,7 @@ impl Session {
             deleted.retain(|deleted| deleted.is_done(now));
             shared.repeats.push(place, deleted);
         }
+        answers
     }
 
     /// What was counted since it was asked last.

@@ -134,6 +134,7 @@ impl Guest {
         };
         let outcome = match place.shared.mode {
             Mode::Prefix | Mode::Db => prefixed::talk(client, server, place).await,
+            Mode::Observe if place.holds_fetches() => prefixed::talk(client, server, place).await,
             Mode::Instance | Mode::Observe => relay::pass(client, server, place).await,
         };
         if let Err(error) = outcome {

@@ -153,6 +153,9 @@ impl CacheDraft {
             environment: environment.map(str::to_owned),
             isolate: self.parts.isolate.clone(),
             share: self.parts.share.clone(),
+            queues: self.parts.queues.clone(),
+            jobs: self.parts.jobs,
+            tiers: self.tiers.iter().flatten().map(|at| at.value.clone()).collect(),
             ports: self.ports.iter().map(port).collect::<Option<Vec<_>>>()?,
         })
     }
@@ -207,12 +210,11 @@ fn only_redis(section: &mut Section<'_>, kind: Kind, mode: Mode) {
     if kind == Kind::Redis {
         return;
     }
-    let keys =
-        [("databases", true), ("share", true), ("isolate", true), ("mode", mode == Mode::Db)];
-    for (key, _) in keys.into_iter().filter(|(_, wrong)| *wrong) {
+    let keys = ["databases", "share", "isolate", "queues", "jobs", "mode"];
+    for key in keys.into_iter().filter(|key| *key != "mode" || mode == Mode::Db) {
         if let Some(span) = section.key_span(key) {
             let message = format!("`{key}` is not for memcached as it stands here");
-            let help = "memcached has no databases, and all of its keys are isolated";
+            let help = "memcached has no databases and no queues, and all of its keys are isolated";
             section.wrong(key, span, Mistake::new(message, help));
         }
     }

@@ -386,7 +386,9 @@ fn describe_cache(page: &mut Page<'_>, cache: &Cache, life: Option<&CacheFacts>)
         describe_tls(page, encrypted.settings());
         page.turn(&keys::CACHE, format!("cache.{}", cache.name));
     }
-    for (key, patterns) in [("isolate", &cache.isolate), ("share", &cache.share)] {
+    page.put_some("jobs", cache.jobs);
+    let lists = [("isolate", &cache.isolate), ("share", &cache.share), ("queues", &cache.queues)];
+    for (key, patterns) in lists {
         if !patterns.is_empty() {
             page.put(key, patterns.join(", "));
         }

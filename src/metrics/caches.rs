@@ -1,12 +1,17 @@
 //! What the ports of caches count.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::analysis::Lookups;
 use crate::namespace::reading::Counts;
+use crate::namespace::redis::{Fetched, Jobs};
 use crate::traffic::Version;
+
+/// Queues of one port that are counted apart: each becomes a label of metrics.
+const QUEUES_MAX: usize = 32;
 
 /// The counts of one port: only rising, but for the connections that are open.
 #[derive(Debug, Default)]
@@ -31,6 +36,45 @@ pub struct CacheCounts {
     pub failed_repeats: AtomicU64,
     /// Keys from before the namespace began anew, deleted.
     pub reaped: AtomicU64,
+    /// What its workers have done.
+    pub jobs: JobCounts,
+}
+
+/// What workers have done, and fetched.
+#[derive(Debug, Default)]
+pub struct JobCounts {
+    done: Mutex<Jobs>,
+    /// Jobs by the queue that they came from.
+    fetched: Mutex<BTreeMap<String, u64>>,
+}
+
+impl JobCounts {
+    /// Adds what a connection has counted.
+    pub fn add(&self, jobs: Jobs, fetched: &Fetched) {
+        if jobs != Jobs::default() {
+            self.done.lock().unwrap_or_else(PoisonError::into_inner).add(jobs);
+        }
+        if fetched.jobs.is_empty() {
+            return;
+        }
+        let mut known = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        for (queue, jobs) in &fetched.jobs {
+            let queue = String::from_utf8_lossy(queue).into_owned();
+            let is_known = known.len() < QUEUES_MAX || known.contains_key(&queue);
+            let queue = if is_known { queue } else { "(other)".to_owned() };
+            *known.entry(queue).or_default() += jobs;
+        }
+    }
+
+    /// What was done.
+    pub fn done(&self) -> Jobs {
+        *self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Jobs that were fetched, by queue.
+    pub fn fetched(&self) -> BTreeMap<String, u64> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl CacheCounts {
@@ -106,6 +150,20 @@ impl CacheLedger {
                 hits: sum.hits + counts.hits.load(Ordering::Relaxed),
                 misses: sum.misses + counts.misses.load(Ordering::Relaxed),
             }
+        })
+    }
+
+    /// What the workers of `version` have done, as far as it passes ports that the tier `uses` and
+    /// that are only observed; none if there is no such port.
+    pub fn jobs(&self, version: &Version, uses: impl Fn(&str) -> bool) -> Option<Jobs> {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = |entry: &&CacheEntry| {
+            entry.version == *version && !entry.is_apart && uses(&entry.cache)
+        };
+        let done = entries.iter().filter(own).map(|entry| entry.counts.jobs.done());
+        done.reduce(|mut sum, more| {
+            sum.add(more);
+            sum
         })
     }
 

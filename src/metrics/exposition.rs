@@ -14,10 +14,11 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::{
     Attempts, BUCKETS, CacheEntry, DeliveryEntry, Displaced, Fallthrough, Flood, Handshake,
-    HealthState, HttpCacheEntry, Register, Shown, Slow, TrackShown, UpstreamShown, Waited,
-    bucket_edges, deliveries, http_caches, signals,
+    HealthState, HttpCacheEntry, JobCounts, Register, Shown, Slow, TrackShown, UpstreamShown,
+    Waited, bucket_edges, deliveries, http_caches, signals,
 };
 use crate::analysis::{Report, Verdict};
+use crate::namespace::redis::Jobs;
 use crate::time::Timestamp;
 use crate::traffic::{TierName, Track, Version, Weight};
 
@@ -207,6 +208,23 @@ fn cache(entry: &CacheEntry) {
     ];
     for (name, count) in counters {
         counter!(name, &labels).absolute(count.load(Ordering::Relaxed));
+    }
+    if !entry.is_apart {
+        jobs(&counts.jobs, &labels);
+    }
+}
+
+fn jobs(counts: &JobCounts, [cache, version]: &[(&'static str, String); 2]) {
+    let Jobs { processed, failed, retried, dead } = counts.done();
+    let outcomes =
+        [("processed", processed), ("failed", failed), ("retried", retried), ("dead", dead)];
+    for (outcome, count) in outcomes {
+        let labels = [cache.clone(), version.clone(), ("outcome", outcome.to_owned())];
+        counter!("weir_jobs_total", &labels).absolute(count);
+    }
+    for (queue, count) in counts.fetched() {
+        let labels = [cache.clone(), version.clone(), ("queue", queue)];
+        counter!("weir_job_fetches_total", &labels).absolute(count);
     }
 }
 
@@ -429,6 +447,12 @@ fn describe_caches() {
         "weir_cache_reaped_keys_total",
         "Keys deleted that a namespace held before it began anew"
     );
+    describe_counter!(
+        "weir_jobs_total",
+        "What workers have said of jobs to a Redis that is observed: processed, of which failed, \
+         retried, dead"
+    );
+    describe_counter!("weir_job_fetches_total", "Jobs fetched from a Redis that is observed");
     describe_counter!(
         "weir_cache_connect_failures_total",
         "Connections of clients closed because the server of the cache was not reached"

@@ -14,7 +14,7 @@ mod tiers;
 mod upstream;
 mod waiting;
 
-pub use caches::{CacheCounts, CacheEntry, CacheLedger};
+pub use caches::{CacheCounts, CacheEntry, CacheLedger, JobCounts};
 pub use deliveries::{DeliveryCounts, DeliveryEntry, DeliveryLedger, Trouble};
 pub use http_caches::{HttpCacheCounts, HttpCacheEntry};
 pub use latency::{BUCKETS, bucket_edges};

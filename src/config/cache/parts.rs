@@ -6,7 +6,7 @@ use crate::config::section::{At, Section};
 use crate::config::values::{Mistake, quoted};
 use crate::namespace::redis::{Databases, DatabasesError};
 use crate::namespace::sharing::Sharing;
-use crate::traffic::Version;
+use crate::traffic::{Version, Weight};
 
 use super::{CacheDraft, Secrecy, by_version};
 
@@ -16,11 +16,16 @@ const PATTERNS_MAX: usize = 64;
 /// Longest pattern: a namespace of the app and some more.
 const PATTERN_BYTES_MAX: usize = 128;
 
+/// Where jobs are fetched from if nothing is said: what Sidekiq and Celery call their queues.
+const QUEUES: [&str; 2] = ["queue:*", "celery*"];
+
 /// What belongs to whom.
 #[derive(Default)]
 pub(super) struct Parts {
     pub(super) isolate: Vec<String>,
     pub(super) share: Vec<String>,
+    pub(super) queues: Vec<String>,
+    pub(super) jobs: Option<Weight>,
     databases: Vec<(At<Version>, At<Databases>)>,
 }
 
@@ -31,6 +36,16 @@ impl Parts {
             read.unwrap_or_default().into_iter().map(|at| at.value).collect()
         };
         let (isolate, share) = (patterns("isolate"), patterns("share"));
+        let mut queues: Vec<String> = patterns("queues");
+        if section.key_span("queues").is_none() && mode == Mode::Observe {
+            queues = QUEUES.map(str::to_owned).to_vec();
+        }
+        let jobs = section.text("jobs", "write a share: \"10%\"", |text| {
+            text.parse::<Weight>().map_err(|_| {
+                let message = format!("{} is no share", quoted(text));
+                Mistake::new(message, "write a percentage from 0% to 100%: \"10%\"")
+            })
+        });
         if mode == Mode::Db {
             section.need("databases", "databases = { \"1.0.0\" = \"0-7\", \"1.1.0\" = \"8-15\" }");
         }
@@ -41,7 +56,13 @@ impl Parts {
                 Mistake::new(message, help)
             })
         });
-        let fits = [("isolate", Mode::Prefix), ("share", Mode::Prefix), ("databases", Mode::Db)];
+        let fits = [
+            ("isolate", Mode::Prefix),
+            ("share", Mode::Prefix),
+            ("databases", Mode::Db),
+            ("queues", Mode::Observe),
+            ("jobs", Mode::Observe),
+        ];
         for (key, only) in fits {
             if let Some(span) = section.key_span(key).filter(|_| mode != only) {
                 let message = format!("`{key}` has no use with mode = \"{}\"", mode.name());
@@ -49,7 +70,7 @@ impl Parts {
                 section.wrong(key, span, Mistake::new(message, help));
             }
         }
-        Self { isolate, share, databases }
+        Self { isolate, share, queues, jobs: jobs.map(|at| at.value), databases }
     }
 
     pub(super) fn sharing(&self) -> Sharing {

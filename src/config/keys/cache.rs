@@ -58,6 +58,20 @@ pub const CACHE: Keys = Keys {
             "With `mode = \"prefix\"`: keys and channels that all versions share, as `[\"queue:*\", \"retry\"]`; `*` stands for anything.",
         ),
         key(
+            "queues",
+            "list of patterns",
+            "[\"queue:*\", \"celery*\"]",
+            Restart,
+            "With `mode = \"observe\"`: the lists from which workers fetch jobs.",
+        ),
+        key(
+            "jobs",
+            "share, 0% to 100%",
+            "",
+            Live,
+            "With `mode = \"observe\"`: the canary's share of all jobs that are fetched from `queues`. Its fetches wait, or find nothing, while it has had its share; those of a release that is neither stable nor canary always. Without it nobody is held.",
+        ),
+        key(
             "databases",
             "ranges by version",
             "",

@@ -247,6 +247,10 @@ impl Answers {
                 outs.client.make(format!("-{why}\r\n").as_bytes());
                 Fate::Swallowed
             }
+            Effect::Instead(told) => {
+                outs.client.make(told);
+                Fate::Swallowed
+            }
             Effect::None
             | Effect::Multi
             | Effect::Exec
@@ -260,7 +264,8 @@ impl Answers {
             | Effect::Track(_)
             | Effect::Watch(_)
             | Effect::Deleted(_)
-            | Effect::Expired(_) => Fate::Told,
+            | Effect::Expired(_)
+            | Effect::Work(_) => Fate::Told,
         };
         Ok(Some(talk.arrived(pending, kind, line)))
     }

@@ -65,6 +65,8 @@ pub enum Special {
     Copy,
     /// `expire` and its like, `getex`: what is over at once is deleted.
     Expire(Expiry),
+    /// What takes something out of a list, where it may have to wait.
+    Fetch,
     /// `flushdb`, `flushall`.
     Flush {
         /// Of every database.

@@ -22,22 +22,27 @@ mod answers;
 mod commands;
 mod databases;
 mod errand;
+mod jobs;
 mod places;
 mod quick;
 mod requests;
 mod special;
 mod talk;
 
+use std::sync::Arc;
+
 pub use commands::{Command, Commands, Knowledge, Request};
 pub use databases::{Databases, DatabasesError};
+pub use jobs::{Fetch, Fetched, Jobs};
 pub use talk::{Counts, Credentials, Deleted, Purpose};
 
 use super::Namespace;
 use super::edits::Edits;
-use super::resp::Violation;
+use super::resp::{self, Violation};
+use super::sharing::Sharing;
 use answers::{Answers, Outs};
 use requests::Requests;
-use talk::{Home, Talk};
+use talk::{Effect, Home, Pending, Talk};
 
 /// One connection of a client, and the connection to the server that it has for itself.
 #[derive(Debug)]
@@ -65,6 +70,42 @@ impl Session {
         self.talk.home = if databases.is_some() { Home::Away } else { Home::There };
         self.talk.databases = databases;
         self
+    }
+
+    /// The same, and what it says of jobs from `queues` is counted. Where fetches are `held`, each waits
+    /// until it is [let through](Self::let_through) or [told nothing](Self::tell_nothing).
+    #[must_use]
+    pub fn with_jobs(mut self, queues: Arc<Sharing>, held: bool) -> Self {
+        self.talk.queues = Some(queues);
+        self.talk.holds_fetches = held;
+        self
+    }
+
+    /// The fetch that waits; requests behind it wait as well.
+    pub const fn fetch(&self) -> Option<&Fetch> {
+        self.talk.fetch.as_ref()
+    }
+
+    /// The fetch that waits goes on.
+    pub fn let_through(&mut self, server: &mut Edits) {
+        if let Some(Fetch { words, work, .. }) = self.talk.fetch.take() {
+            self.talk.wait_for(Pending::with(Effect::Work(work)));
+            server.make(&resp::command(&words));
+        }
+    }
+
+    /// The fetch that waits goes nowhere, and its client is told that there was no job.
+    pub fn tell_nothing(&mut self, server: &mut Edits) {
+        if let Some(fetch) = self.talk.fetch.take() {
+            let nothing = fetch.nothing(self.talk.protocol);
+            self.talk.wait_for(Pending::with(Effect::Instead(nothing)));
+            server.make(requests::REFUSED);
+        }
+    }
+
+    /// What was done of jobs since it was asked last, and what was fetched.
+    pub fn jobs(&mut self) -> (Jobs, Fetched) {
+        (std::mem::take(&mut self.talk.jobs), std::mem::take(&mut self.talk.fetched))
     }
 
     /// Takes in what the client has sent. Gives how much of `input` was taken; the rest is to come

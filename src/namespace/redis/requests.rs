@@ -3,6 +3,7 @@
 
 use super::commands::{Command, Commands, Knowledge, NAME_MAX, Request, Rule, Special};
 use super::errand::Errand;
+use super::jobs::{LOOKED_AT_BYTES_MAX, LOOKED_AT_MAX, is_fetch, work};
 use super::places::Places;
 use super::talk::{Effect, Home, Pending, Talk};
 use super::{quick, special};
@@ -20,7 +21,7 @@ const NUMBER_MAX: usize = 20;
 
 /// Stands for a command that is refused: the server refuses it, too, since the key is missing. So
 /// the order of answers stays the server's, and so does the fate of a transaction.
-const REFUSED: &[u8] = b"*1\r\n$3\r\nGET\r\n";
+pub const REFUSED: &[u8] = b"*1\r\n$3\r\nGET\r\n";
 
 /// How far the requests of one connection have been read.
 #[derive(Debug, Default)]
@@ -32,6 +33,8 @@ pub struct Requests {
     /// An argument that has begun.
     body: Option<Body>,
     held: Held,
+    /// The beginning of the command, where somebody wants to know what it says of jobs.
+    looked_at: Vec<Vec<u8>>,
     way: Way,
 }
 
@@ -106,8 +109,9 @@ impl Requests {
         out: &mut Edits,
     ) -> Result<usize, Violation> {
         let mut at = 0;
-        while talk.errand.is_none() {
+        while talk.errand.is_none() && talk.fetch.is_none() {
             if self.count == 0
+                && talk.queues.is_none()
                 && talk.home == Home::There
                 && let Some(end) = quick::request(input, at, talk, commands, out)
             {
@@ -137,7 +141,13 @@ impl Requests {
                 return Ok(None);
             }
             match body.to {
-                Sink::Server => out.keep(input, at..at + size),
+                Sink::Server => {
+                    if talk.queues.is_some() {
+                        let text = size.min(body.left.saturating_sub(2));
+                        look_at(&mut self.looked_at, self.at, &input[at..at + text]);
+                    }
+                    out.keep(input, at..at + size);
+                }
                 Sink::Held => self.held.bytes.extend_from_slice(&input[at..at + size]),
                 Sink::Nowhere => {}
             }
@@ -328,6 +338,10 @@ impl Requests {
         };
         let (places, script) = match &command.request {
             Request::Pass | Request::Container => (Places::default(), false),
+            Request::Keys(_) if talk.holds_fetches && !talk.asked_multi && is_fetch(&name) => {
+                self.way = Way::Whole { special: Special::Fetch, command };
+                return Ok(());
+            }
             Request::Keys(specs) => (Places::new(specs, self.count), false),
             Request::Script(specs) => (Places::new(specs, self.count), true),
             Request::Special(Special::Web) => return Err(Violation::Web),
@@ -344,15 +358,29 @@ impl Requests {
                 return Ok(());
             }
         };
+        self.begin_through((name, command), Way::Through { places, script }, talk, out);
+        Ok(())
+    }
+
+    /// The command goes on as it comes.
+    fn begin_through(
+        &mut self,
+        (name, command): (Vec<u8>, Command),
+        through: Way,
+        talk: &mut Talk,
+        out: &mut Edits,
+    ) {
         let Command { rule, names_keys, .. } = command;
         talk.wait_for(Pending { rule, names_keys, effect: Effect::None });
         out.make(format!("*{}\r\n", self.count).as_bytes());
-        self.way = Way::Through { places, script };
+        self.way = through;
+        if talk.queues.is_some() {
+            self.looked_at = vec![name];
+        }
         for at in 0..self.held.ends.len() {
             self.send(at, at, talk, out);
         }
         self.held.clear();
-        Ok(())
     }
 
     /// Whether the command called `name` may go on: the connection is in a database of its release,
@@ -380,7 +408,14 @@ impl Requests {
     fn finish(&mut self, talk: &mut Talk, out: &mut Edits) {
         talk.counts.commands += 1;
         match std::mem::take(&mut self.way) {
-            Way::Open | Way::Named | Way::Through { .. } => {}
+            Way::Open | Way::Named => {}
+            Way::Through { .. } => {
+                let looked_at = std::mem::take(&mut self.looked_at);
+                let work = talk.queues.as_ref().and_then(|own| work(&looked_at, self.count, own));
+                if let (Some(work), Some(last)) = (work, talk.pending.back_mut()) {
+                    last.effect = Effect::Work(work);
+                }
+            }
             Way::Whole { special, command } => {
                 let arguments = self.held.arguments();
                 if let Err(refusal) = special::see_to(special, &arguments, &command, talk, out) {
@@ -432,4 +467,16 @@ fn unknown(name: &[u8]) -> String {
 fn shown(name: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(name).replace('|', " ").escape_debug().collect();
     format!("'{text}'")
+}
+
+/// Keeps the beginning of the argument at `place`.
+fn look_at(words: &mut Vec<Vec<u8>>, place: usize, text: &[u8]) {
+    if place >= LOOKED_AT_MAX {
+        return;
+    }
+    if words.len() <= place {
+        words.resize(place + 1, Vec::new());
+    }
+    let room = LOOKED_AT_BYTES_MAX.saturating_sub(words[place].len());
+    words[place].extend_from_slice(&text[..text.len().min(room)]);
 }

@@ -6,6 +6,7 @@ use super::databases::Databases;
 use super::errand::{
     COUNT_SCRIPT, Errand, FLUSH_ALL_SCRIPT, FLUSH_SCRIPT, RANDOM_SCRIPT, flush_databases, script,
 };
+use super::jobs::Fetch;
 use super::talk::{Credentials, Effect, Expired, Home, Pending, Talk};
 use crate::namespace::Namespace;
 use crate::namespace::edits::Edits;
@@ -22,6 +23,12 @@ pub fn see_to(
     if let Some(all) = all_keys(special, arguments, talk)? {
         all.begin(command.rule, talk, out);
         return Ok(());
+    }
+    if special == Special::Fetch {
+        talk.fetch = talk.queues.as_ref().and_then(|queues| Fetch::of(arguments, queues));
+        if talk.fetch.is_some() {
+            return Ok(());
+        }
     }
     let effect = effect(special, arguments, talk);
     let mut sent: Vec<Vec<u8>> = arguments.iter().map(|argument| argument.to_vec()).collect();
@@ -91,6 +98,7 @@ fn all_keys(
         | Special::Discard
         | Special::Exec
         | Special::Expire(_)
+        | Special::Fetch
         | Special::Geo(_)
         | Special::Glob
         | Special::Hello
@@ -191,6 +199,7 @@ fn effect(special: Special, arguments: &[&[u8]], talk: &mut Talk) -> Effect {
         | Special::Count
         | Special::Delete
         | Special::Expire(_)
+        | Special::Fetch
         | Special::Flush { .. }
         | Special::Geo(_)
         | Special::Glob
@@ -287,6 +296,7 @@ fn change(special: Special, sent: &mut Vec<Vec<u8>>, talk: &Talk) {
         | Special::Count
         | Special::Discard
         | Special::Exec
+        | Special::Fetch
         | Special::Flush { .. }
         | Special::Hello
         | Special::Multi

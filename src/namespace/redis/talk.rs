@@ -1,12 +1,15 @@
 //! What requests and answers of one connection know of each other.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::commands::{Feed, Rule};
 use super::databases::Databases;
 use super::errand::Errand;
+use super::jobs::{Fetch, Fetched, Jobs, Work};
 use crate::namespace::Namespace;
 pub use crate::namespace::reading::{Counts, Purpose};
+use crate::namespace::sharing::Sharing;
 
 /// Bytes that a connection may take for answers that are waited for: a million of them. Who asks for
 /// more before reading any has to wait.
@@ -39,6 +42,7 @@ impl Pending {
             | Effect::Errand
             | Effect::Exec
             | Effect::Hello(..)
+            | Effect::Instead(_)
             | Effect::Multi
             | Effect::None
             | Effect::Refused(_)
@@ -47,7 +51,8 @@ impl Pending {
             | Effect::Subscribe(..)
             | Effect::Track(_)
             | Effect::Unsubscribe(..)
-            | Effect::Watch(_) => 0,
+            | Effect::Watch(_)
+            | Effect::Work(_) => 0,
         }
     }
 
@@ -91,8 +96,12 @@ pub enum Effect {
     Watch(bool),
     /// The client is told this instead.
     Refused(Box<str>),
+    /// The client is told this instead, as it is.
+    Instead(&'static [u8]),
     /// Weir reads it itself.
     Errand,
+    /// It says something of jobs.
+    Work(Work),
     /// These keys are gone, without the prefix.
     Deleted(Vec<Vec<u8>>),
     /// This one is gone at a time, if the answer says so.
@@ -197,6 +206,16 @@ pub struct Talk {
     pub credentials: Option<Credentials>,
     /// What has been counted.
     pub counts: Counts,
+    /// The queues that jobs are fetched from, if that is looked at.
+    pub queues: Option<Arc<Sharing>>,
+    /// Whether fetches wait until they are let through.
+    pub holds_fetches: bool,
+    /// The one that waits.
+    pub fetch: Option<Fetch>,
+    /// What was done of jobs.
+    pub jobs: Jobs,
+    /// What was fetched.
+    pub fetched: Fetched,
 }
 
 impl Talk {
@@ -221,6 +240,11 @@ impl Talk {
             deleted: Vec::new(),
             credentials: None,
             counts: Counts::default(),
+            queues: None,
+            holds_fetches: false,
+            fetch: None,
+            jobs: Jobs::default(),
+            fetched: Fetched::default(),
         }
     }
 
@@ -336,7 +360,13 @@ impl Talk {
             {
                 self.deleted.push(Deleted { database: self.database, keys: vec![key], at });
             }
-            Effect::Multi
+            Effect::Work(Work::Done(jobs)) if !failed => self.jobs.add(jobs),
+            Effect::Work(Work::Fetch(queue)) if !failed => self.fetched.arrived(queue, line),
+            // What the server refuses was a fetch all the same.
+            Effect::Work(Work::Fetch(_)) => self.fetched.answers += 1,
+            Effect::Work(Work::Done(_))
+            | Effect::Instead(_)
+            | Effect::Multi
             | Effect::Reset
             | Effect::Select(_)
             | Effect::Hello(..)
