@@ -19,6 +19,7 @@ mod nights;
 mod notify;
 mod proxy;
 mod real_app;
+mod recipes;
 mod recovery;
 mod redis;
 mod reload;
