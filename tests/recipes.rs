@@ -12,7 +12,7 @@ use super::support::redis::Redis;
 use night::{Night, order_in_readme};
 
 /// The recipes.
-const RECIPES: [&str; 1] = ["rails"];
+const RECIPES: [&str; 3] = ["rails", "mastodon", "mattermost"];
 
 fn folder(recipe: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(recipe)

@@ -134,8 +134,9 @@ impl Night {
     pub fn everybody_has(&self, version: &str) {
         for tier in self.file["tier"].as_array().unwrap() {
             let listen = tier["listen"].as_str().unwrap().parse().unwrap();
+            let path = tier.get("route").map_or("/", |route| route["path"].as_str().unwrap());
             for _ in 0..10 {
-                let answer = get(listen, "/").unwrap();
+                let answer = get(listen, path).unwrap();
                 assert!(answer.contains(&format!("\r\n\r\n{version}\n")), "{tier:?}: {answer}");
             }
         }
@@ -171,6 +172,8 @@ fn elsewhere(line: &str, place: &Path, redis: SocketAddr, apps: &mut Vec<Upstrea
     for (from, to) in [
         ("/var/lib/weir/weir.db", folder("weir.db")),
         ("/var/backups/shop", place.display().to_string()),
+        ("/var/backups/mastodon", place.display().to_string()),
+        ("/var/backups/mattermost", place.display().to_string()),
         ("free = \"10GiB\"", "free = \"1MiB\"".to_owned()),
     ] {
         played = played.replace(from, &to);
