@@ -276,7 +276,7 @@ pub fn at_rest(state: &State, facts: &Facts, now: Timestamp, told: &Told) {
     };
     match &wait {
         Wait::Answer { step, .. } => obeyed(Order::Approve { step: Some(step.clone()) }),
-        Wait::Failed { step, .. } | Wait::Interrupted { step } => {
+        Wait::Failed { step, .. } | Wait::Interrupted { step, .. } => {
             obeyed(Order::RetryStep { step: Some(step.clone()) });
             obeyed(Order::SkipStep { step: Some(step.clone()) });
         }
