@@ -35,3 +35,4 @@ mod trouble;
 mod upstreams;
 mod warming;
 mod web_sockets;
+mod workers;

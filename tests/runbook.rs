@@ -39,7 +39,7 @@ fn step(action: Action) -> Step {
 
 /// A step that has a shell read `text`.
 fn shell(text: &str) -> Step {
-    step(Action::Run(Run { command: vec![text.to_owned()], shell: true }))
+    step(Action::Run(Run { command: vec![text.to_owned()], shell: true, expect: None }))
 }
 
 /// What comes of `step` in `folder`, and the lines that are heard of it.

@@ -21,8 +21,10 @@ use crate::cache::{Cache, Invalidate, Mode, Server};
 use crate::namespace::redis::Credentials;
 use crate::notify;
 use crate::proxy::UpstreamClient;
-use crate::rollout::runbook::Action;
-use crate::rollout::{CacheFacts, OnRollback, PastDecision, Scope, Stage, Stages, UpgradeFacts};
+use crate::rollout::runbook::{Action, Run};
+use crate::rollout::{
+    CacheFacts, OnRollback, PastDecision, Scope, Stage, Stages, UpgradeFacts, Workers,
+};
 use crate::tls::acme::Challenge;
 use crate::tls::day;
 use crate::traffic::{Certificate, ClientTls, Closing, Listener, Tier, TierName, Trust, Version};
@@ -94,6 +96,9 @@ pub(super) fn entries(config: &Config) -> Entries {
     page.turn(&keys::STATSD, "statsd");
     page.put_some("listen", config.statsd);
     rollout(&mut page, &config.rollout);
+    for tier in &config.rollout.upgrade.workers {
+        workers(&mut page, tier);
+    }
     runbook(&mut page, &config.runbook);
     notify(&mut page, &config.notify);
     for listener in config.tiers.iter().map(|tier| &*tier.tier.listener) {
@@ -217,6 +222,24 @@ fn upgrade(page: &mut Page<'_>, upgrade: &UpgradeFacts) {
     page.put("hops", list(&upgrade.hops));
     page.turn(&keys::ROOT, "");
     page.put("zone", &upgrade.calendar.zone);
+}
+
+fn workers(page: &mut Page<'_>, workers: &Workers) {
+    page.turn(&keys::WORKER, format!("worker.{}", workers.name));
+    page.put("name", &workers.name);
+    page.put("follows", &workers.follows);
+    page.put("instances", list(&workers.instances));
+    let said = |run: &Run| list(&run.command);
+    page.put_some("quiet", workers.quiet.as_ref().map(said));
+    page.put_some("busy", workers.busy.as_ref().map(said));
+    page.put("switch", said(&workers.switch));
+    page.put_some("health", workers.health.as_ref().map(said));
+    page.put_some("reports", workers.reports.as_ref().map(said));
+    page.put_duration("drain", workers.drain);
+    page.put_duration("ready", workers.ready);
+    page.put_duration("timeout", workers.timeout);
+    page.put_duration("bake", workers.bake);
+    page.put("on_failure", workers.on_failure.name());
 }
 
 /// A step a line: what changes in it is seen as a whole.

@@ -10,6 +10,7 @@ mod rollouts;
 mod runbook;
 mod signals;
 mod tls;
+mod workers;
 
 pub(super) use cache::CACHE;
 pub(super) use caching::CACHING;
@@ -24,6 +25,7 @@ pub(super) use rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH}
 pub(super) use runbook::{PREFLIGHT, STEP, STEP_CHECK, STEP_HTTP};
 pub(super) use signals::{SIGNAL, STATSD};
 pub(super) use tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
+pub(super) use workers::WORKER;
 
 use super::difference::Class;
 
@@ -91,6 +93,9 @@ pub(super) fn advice(name: &str, section: &Keys, near: Option<&str>) -> String {
         ("[[tier]]", "canary") => {
             return "the canary is chosen by `weir start`; list its release in `releases`"
                 .to_owned();
+        }
+        ("[[tier]]", "kind" | "strategy" | "instances") => {
+            return "what has no HTTP is no [[tier]]: write it as [[worker]]".to_owned();
         }
         ("the file", "tiers" | "service" | "services") => {
             return "write [[tier]] above each tier".to_owned();

@@ -36,6 +36,7 @@ mod tier;
 mod tls;
 mod values;
 mod without_file;
+mod workers;
 
 use std::fs::File;
 use std::io::Read;
@@ -353,18 +354,16 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         drafts.for_each(|draft| tls::ordered_from_nobody(reader, draft));
     }
     let listeners = listener::listeners(reader, listeners, &drafts);
-    if root.key_span("tier").is_none() || root.is_empty_list("tier") {
-        let help = "add [[tier]] with name, listen, stable and releases";
-        reader.note_file(Code::Missing, Mistake::new("there is no tier", help));
-    }
+    need_tier(reader, &root);
     let sections = root.tables("cache", CACHES_MAX, &keys::CACHE);
     let caches: Vec<CacheDraft> =
         sections.into_iter().map(|section| CacheDraft::read(section, base)).collect();
     let runbook = RunbookDraft::read(&mut root, base);
+    let workers = workers::workers(&mut root, &drafts, &runbook, &proxy);
     let notify = NotifyDraft::read(&mut root, base);
     root.finish();
-    runbook.check(reader, &drafts, draft.stages());
-    draft.check(reader, &drafts, &runbook);
+    runbook.check(reader, &drafts, &workers, draft.stages());
+    draft.check(reader, &drafts, &workers, &runbook);
     notify.check(reader, &drafts);
     cache::check(reader, &caches, &drafts, &proxy, admin.listen);
     signals::check(reader, &signals, &drafts, statsd.as_ref());
@@ -382,7 +381,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         return None;
     }
     let (mut runbook, warnings) = (runbook.finish(), Vec::new());
-    let rollout = draft.finish(&mut runbook);
+    let rollout = draft.finish(&mut runbook, workers);
     Some(Config {
         admin,
         state,
@@ -399,4 +398,12 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         notify: notify.finish(),
         warnings,
     })
+}
+
+/// A file without a tier serves nobody.
+fn need_tier(reader: &Reader, root: &Section<'_>) {
+    if root.key_span("tier").is_none() || root.is_empty_list("tier") {
+        let help = "add [[tier]] with name, listen, stable and releases";
+        reader.note_file(Code::Missing, Mistake::new("there is no tier", help));
+    }
 }

@@ -14,11 +14,12 @@ use super::runbook::{RunbookDraft, no_such_tier, one_line};
 use super::section::{At, Section, not_a, set};
 use super::tier::Draft;
 use super::values::{Mistake, quoted};
+use super::workers::alone;
 use super::{RolloutConfig, RunbookConfig, TIERS_MAX, keys};
 use crate::rollout::runbook::{Action, Step, StepName, When};
 use crate::rollout::{
     Calendar, CalendarError, DecisionTime, Freeze, Hours, PastDecision, Plan, ROLLBACK_OVER_MAX,
-    STAGES_MAX, Scope, Stage, Stages, UpgradeFacts, WINDOWS_MAX, Zone,
+    STAGES_MAX, Scope, Stage, Stages, UpgradeFacts, WINDOWS_MAX, Workers, Zone,
 };
 use crate::traffic::{TierName, Version, Weight};
 
@@ -105,9 +106,17 @@ impl RolloutDraft {
     }
 
     /// What the order says against the tiers, and the point of no return against the steps.
-    pub(super) fn check(&self, reader: &Reader, tiers: &[Draft], runbook: &RunbookDraft) {
+    pub(super) fn check(
+        &self,
+        reader: &Reader,
+        tiers: &[Draft],
+        workers: &[Workers],
+        runbook: &RunbookDraft,
+    ) {
+        let names = tiers.iter().filter_map(|tier| tier.name.as_ref()).map(|at| &at.value);
         let known: Vec<&TierName> =
-            tiers.iter().filter_map(|tier| tier.name.as_ref()).map(|at| &at.value).collect();
+            names.chain(workers.iter().map(|workers| &workers.name)).collect();
+        alone(reader, workers, &self.order);
         let mut seen: Vec<&TierName> = Vec::new();
         let wrong = |key: &str, mistake| {
             let place = (format!("rollout.{key}"), self.order.span.clone());
@@ -131,11 +140,15 @@ impl RolloutDraft {
         }
     }
 
-    /// The rollout, with the steps of `runbook` and the gates of the stages.
-    pub(super) fn finish(self, runbook: &mut RunbookConfig) -> RolloutConfig {
+    /// The rollout, with the steps of `runbook`, the gates of the stages and `workers`.
+    pub(super) fn finish(
+        self,
+        runbook: &mut RunbookConfig,
+        workers: Vec<Workers>,
+    ) -> RolloutConfig {
         let Self { mut config, order, gates } = self;
         runbook.steps.extend(gates);
-        config.upgrade.order = order.value;
+        (config.upgrade.order, config.upgrade.workers) = (order.value, workers);
         config.upgrade.steps.clone_from(&runbook.steps);
         config
     }

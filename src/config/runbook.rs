@@ -15,11 +15,11 @@ use super::reader::Reader;
 use super::section::{At, PATTERNS_MAX, Section, not_a, set};
 use super::tier::Draft;
 use super::values::{self, Mistake, quoted};
-use crate::rollout::Stages;
 use crate::rollout::runbook::{
     Action, COMMAND_WORDS_MAX, Check, Http, OnFailure, OnInterrupt, QUESTION_CHARS_MAX,
     RETRIES_MAX, Reach, Run, STEPS_MAX, Step, StepName, Url, When, is_secret_name, tells_a_secret,
 };
+use crate::rollout::{Stages, Workers};
 use crate::traffic::{Address, TierName};
 
 /// Whoever is asked longer than a week is not asked.
@@ -74,10 +74,18 @@ impl RunbookDraft {
     }
 
     /// What the steps say against each other, the tiers and the stages.
-    pub(super) fn check(&self, reader: &Reader, tiers: &[Draft], stages: &Stages) {
+    pub(super) fn check(
+        &self,
+        reader: &Reader,
+        tiers: &[Draft],
+        workers: &[Workers],
+        stages: &Stages,
+    ) {
         let mut seen: HashMap<&StepName, &Range<usize>> = HashMap::new();
         let names: Vec<&TierName> =
             tiers.iter().filter_map(|tier| tier.name.as_ref()).map(|at| &at.value).collect();
+        let moments: Vec<&TierName> =
+            names.iter().copied().chain(workers.iter().map(|workers| &workers.name)).collect();
         for StepDraft { step, name, when } in &self.steps {
             let conflict = |key: &str, span: &Range<usize>, mistake, others| {
                 let place = (format!("step.{}.{key}", step.name), span.clone());
@@ -89,7 +97,7 @@ impl RunbookDraft {
                 let help = "give each a name of its own";
                 conflict("name", name, Mistake::new(message, help), others);
             }
-            if let Some(mistake) = no_such_moment(&step.when, &names, stages) {
+            if let Some(mistake) = no_such_moment(&step.when, &moments, stages) {
                 conflict("when", when, mistake, Vec::new());
             }
             if let Some(tier) = tier_of(&step.action).filter(|tier| !names.contains(tier)) {
@@ -122,6 +130,10 @@ fn no_such_moment(when: &When, tiers: &[&TierName], stages: &Stages) -> Option<M
                 let help = format!("the stages of [rollout] are {}", known.join(", "));
                 Mistake::new(format!("there is no stage of {weight}"), help)
             })
+        }
+        When::InTier(tier) => {
+            let help = format!("use \"before tier {tier}\" or \"after tier {tier}\"");
+            Some(Mistake::new("what is done in a tier is its own", help))
         }
         When::AfterHop(_)
         | When::AfterRollout
@@ -221,13 +233,20 @@ fn action(section: &mut Section<'_>, base: &Path, asks: bool) -> Option<Action> 
 fn run(section: &mut Section<'_>) -> Option<Run> {
     let mut shell = false;
     section.flag("shell", &mut shell);
-    let list = "write the command and its arguments: run = [\"pg_dump\", \"-Fc\", \"shop\"]";
+    command(section, "run", shell)
+}
+
+/// Reads the command `key`: words, or one text where a `shell` was asked for.
+pub(super) fn command(section: &mut Section<'_>, key: &'static str, shell: bool) -> Option<Run> {
+    let list =
+        &format!("write the command and its arguments: {key} = [\"pg_dump\", \"-Fc\", \"shop\"]");
+    let asked = if key == "run" { "add shell = true" } else { "[\"sh\", \"-c\", \"...\"]" };
     #[allow(clippy::wildcard_enum_match_arm, reason = "kinds of values are TOML's, not ours")]
-    let read = section.read("run", |value| match value {
+    let read = section.read(key, |value| match value {
         DeValue::String(text) if shell => Ok(vec![text.to_string()]),
         DeValue::String(_) => {
             let message = "a text is for a shell, and none was asked for";
-            Err(Mistake::new(message, format!("{list}; or add shell = true")))
+            Err(Mistake::new(message, format!("{list}; or {asked}")))
         }
         DeValue::Array(_) if shell => {
             let help = "write one text for /bin/sh, or take shell away";
@@ -250,9 +269,9 @@ fn run(section: &mut Section<'_>) -> Option<Run> {
                     Weir's environment (PGPASSWORD), or in a file that the command reads";
         Mistake::new("there seems to be a password in the command", help)
     } else {
-        return Some(Run { command, shell });
+        return Some(Run { command, shell, expect: None });
     };
-    section.wrong("run", span, mistake);
+    section.wrong(key, span, mistake);
     None
 }
 

@@ -125,6 +125,8 @@ fn place(upgrade: &Upgrade) -> (Option<TierName>, Option<Weight>) {
             | When::AfterStage(_)
             | When::BeforeHop(_)
             | When::BeforeRollout
+            // Its commands name their instance and version themselves.
+            | When::InTier(_)
             | When::OnRollback,
         )
         | None => {}

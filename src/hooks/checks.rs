@@ -270,7 +270,7 @@ async fn versions(
 
 /// What an answer says of a version.
 #[derive(Debug, PartialEq, Eq)]
-enum Reported {
+pub(super) enum Reported {
     Expected,
     Nothing,
     Other(String),
@@ -278,7 +278,7 @@ enum Reported {
 
 /// Looks for the version where `pattern` has `{version}`: as a whole, so that 4.2 is not found in
 /// 4.2.1. A `v` before it does not matter.
-fn reported(body: &str, pattern: &str, expected: &str) -> Reported {
+pub(super) fn reported(body: &str, pattern: &str, expected: &str) -> Reported {
     let (before, after) = pattern.split_once("{version}").unwrap_or((pattern, ""));
     let part = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
     let mut other = None;

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::checks::{Reported, reported};
 use super::ledger::{Ledger, Line};
 use super::reading::Reading;
 use super::{Occasion, Settings, Try, told};
@@ -118,7 +119,7 @@ pub(super) async fn run(
     let _ = spawn_blocking(move || line.end()).await;
     match (ended, status) {
         (Some(Ended { ending, why, .. }), _) => Try { ending, why, output },
-        (None, Some(Ok(status))) => judged(status, output),
+        (None, Some(Ok(status))) => reporting(order.run, judged(status, output)),
         (None, Some(Err(error))) => {
             Try { output, ..Try::failed(format!("how it ended is not known: {error}")) }
         }
@@ -134,6 +135,19 @@ fn judged(status: ExitStatus, output: Output) -> Try {
         (None, None) => (Ending::Failed, status.to_string()),
     };
     Try { ending, why, output }
+}
+
+/// Whether the output has the version that it must have.
+fn reporting(run: &Run, tried: Try) -> Try {
+    let Some(expected) = run.expect.as_deref().filter(|_| tried.ending == Ending::Succeeded) else {
+        return tried;
+    };
+    let why = match reported(&tried.output.to_string(), "", expected) {
+        Reported::Expected => return tried,
+        Reported::Other(other) => format!("it reports {other} and not {expected}"),
+        Reported::Nothing => format!("it reports no version; {expected} was expected"),
+    };
+    Try { ending: Ending::Failed, why, ..tried }
 }
 
 /// Writes the command down and begins it, on a thread that may wait for a disk.
@@ -177,7 +191,7 @@ async fn begin(order: &Order<'_>, settings: &Settings, ledger: &Ledger) -> Resul
 }
 
 fn command(order: &Order<'_>, settings: &Settings) -> (String, Command) {
-    let Run { command: words, shell } = order.run;
+    let Run { command: words, shell, .. } = order.run;
     let mut command = if *shell {
         let mut command = Command::new("/bin/sh");
         command.arg("-c").args(words);

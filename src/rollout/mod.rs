@@ -16,10 +16,12 @@ pub mod runbook;
 mod sentence;
 mod state;
 mod step;
+mod stepping;
 mod upgrade;
 mod upgrade_orders;
 mod upgrading;
 mod wait;
+mod workers;
 
 pub use caches::{CacheFacts, OnRollback};
 pub use calendar::{Calendar, CalendarError, DecisionTime, Freeze, Hours, WINDOWS_MAX, Zone};
@@ -34,3 +36,4 @@ pub use step::{ROLLBACK_OVER_MAX, step};
 pub use upgrade::{Agreed, Course, Ending, Item, PastDecision, Scope, Target, Turn, Upgrade};
 pub use upgrading::{UpgradeFacts, waits_for};
 pub use wait::{Wait, WayBack};
+pub use workers::{INSTANCES_MAX, Workers};

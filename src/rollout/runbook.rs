@@ -87,6 +87,9 @@ pub struct Step {
     /// What follows where the last try failed.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// What is done, in order, where it has begun and everything goes back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo: Vec<Step>,
 }
 
 /// What a step does.
@@ -111,6 +114,9 @@ pub struct Run {
     /// Whether a shell reads it.
     #[serde(default)]
     pub shell: bool,
+    /// The version that its output must have, as a whole word; none: its exit code is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<String>,
 }
 
 /// An HTTP request.
@@ -193,6 +199,7 @@ impl Step {
             retry_after: RETRY_AFTER,
             on_interrupt: OnInterrupt::default(),
             on_failure: OnFailure::default(),
+            undo: Vec::new(),
         }
     }
 
@@ -265,7 +272,10 @@ impl fmt::Display for Action {
             Self::Check(check) => write!(out, "check {check}"),
             Self::Confirm => out.write_str("a person's word"),
             Self::Http(http) => write!(out, "{} {}", http.method, http.url),
-            Self::Run(run) => write!(out, "run {}", run.command.join(" ")),
+            Self::Run(run) => {
+                write!(out, "run {}", run.command.join(" "))?;
+                run.expect.iter().try_for_each(|version| write!(out, " and expect {version}"))
+            }
         }
     }
 }
@@ -276,7 +286,8 @@ mod tests {
 
     #[test]
     fn a_step_reads_back_from_the_journal_and_prints_as_a_line() {
-        let run = Run { command: vec!["pg_dump".into(), "shop".into()], shell: false };
+        let run =
+            Run { command: vec!["pg_dump".into(), "shop".into()], shell: false, expect: None };
         let name = "backup".parse().unwrap();
         let mut step = Step::new(name, When::BeforeRollout, Action::Run(run));
         step.owner = Some("Ada".into());

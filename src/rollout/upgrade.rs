@@ -268,6 +268,19 @@ impl Upgrade {
         matches!(self.course, Course::Back { .. })
     }
 
+    /// What takes back what its steps have begun, the last one first.
+    pub(super) fn undoing(&self) -> Vec<Step> {
+        let begun = match &self.turn {
+            Turn::Failed { .. } | Turn::Interrupted { .. } | Turn::Running { .. } => self.at + 1,
+            Turn::Approved | Turn::Asked | Turn::Waiting => self.at,
+        };
+        let undo = |item: &Item| match item {
+            Item::Step(step) => step.undo.clone(),
+            Item::Everybody { .. } | Item::Stage { .. } => Vec::new(),
+        };
+        self.items.iter().take(begun).rev().flat_map(undo).collect()
+    }
+
     /// The first item from here on that `wanted` means.
     fn find(&self, wanted: impl Fn(&Item) -> bool) -> Option<usize> {
         (self.at..self.items.len()).find(|index| wanted(&self.items[*index]))

@@ -57,7 +57,7 @@ impl Desk<'_> {
         let version = self.hop(name, version)?;
         let targets = self.targets(name, version.as_ref(), upstreams, again)?;
         let file = &self.facts.upgrade;
-        let agreed = file.agreed(targets, self.facts.salt, self.facts, self.now);
+        let agreed = file.agreed(targets, self.facts.salt, self.state, self.facts, self.now);
         if let Some(passed) = agreed.decide_by.filter(|decide_by| *decide_by <= self.now) {
             return Err(Refusal::DecisionPassed { said: file.calendar.zone.say(passed) });
         }
@@ -354,7 +354,8 @@ impl Desk<'_> {
         if upgrade.past_no_return && !past_no_return {
             return Err(past_the_point(upgrade));
         }
-        let alone = name.filter(|_| upgrade.targets.len() > 1);
+        // What workers run goes back with all tiers.
+        let alone = name.filter(|_| upgrade.targets.len() > 1 && upgrade.undoing().is_empty());
         let (state, facts) = (self.state, self.facts);
         let events = match alone {
             // It is over: the tier goes back as any other.

@@ -7,11 +7,12 @@ use super::command::{Actor, Refusal};
 use super::event::{Blame, Cause, Change, Event, RolloutId};
 use super::facts::{Facts, TierFacts};
 use super::plan::{Plan, Stage, Stages};
-use super::runbook::{self, OnFailure, OnInterrupt, Outcome, Output, Step, StepName, When};
+use super::runbook::{Step, StepName, When};
 use super::state::{State, Tier};
 use super::step::{may_raise, opening, place_taken};
 use super::upgrade::{Agreed, Ending, Item, PastDecision, Scope, Target, Turn, Upgrade};
 use super::wait::{Wait, WayBack};
+use super::workers::Workers;
 use crate::time::Timestamp;
 use crate::traffic::{Salt, TierName, Version};
 
@@ -24,6 +25,8 @@ pub struct UpgradeFacts {
     pub order: Vec<Vec<TierName>>,
     /// The steps of the runbook.
     pub steps: Vec<Step>,
+    /// The tiers of workers, whose names are no other tier's.
+    pub workers: Vec<Workers>,
     /// How much goes back where one tier fails.
     pub on_failure: Scope,
     /// When it must be decided.
@@ -42,7 +45,7 @@ impl UpgradeFacts {
     /// Whether the file asks for more than tiers that go each its own way.
     pub fn is_wanted(&self) -> bool {
         let calendar = !self.calendar.hours.is_empty() || !self.calendar.freeze.is_empty();
-        let runbook = !self.steps.is_empty();
+        let runbook = !self.steps.is_empty() || !self.workers.is_empty();
         let agreed = self.name.is_some() || self.decide_by.is_some();
         !self.order.is_empty() || runbook || agreed || calendar
     }
@@ -60,8 +63,10 @@ impl UpgradeFacts {
     }
 
     /// What is done to bring `targets` to everybody, by `plan`.
-    fn items(&self, targets: &BTreeMap<TierName, Target>, plan: &Plan) -> Vec<Item> {
-        let tiers: Vec<TierName> = targets.keys().cloned().collect();
+    fn items(&self, targets: &BTreeMap<TierName, Target>, plan: &Plan, state: &State) -> Vec<Item> {
+        let workers = self.workers.iter().filter(|workers| targets.contains_key(&workers.follows));
+        let names: Vec<TierName> =
+            targets.keys().chain(workers.map(|workers| &workers.name)).cloned().collect();
         let mut hops: Vec<&Version> = targets.values().map(|target| &target.version).collect();
         hops.sort();
         hops.dedup();
@@ -74,17 +79,27 @@ impl UpgradeFacts {
             add(&mut items, &When::BeforeHop((*hop).clone()));
         }
         add(&mut items, &When::BeforeRollout);
-        for tiers in self.order_of(&tiers) {
+        for group in self.order_of(&names) {
+            let (tiers, workers): (Vec<TierName>, Vec<TierName>) =
+                group.into_iter().partition(|name| targets.contains_key(name));
             for tier in &tiers {
                 add(&mut items, &When::BeforeTier(tier.clone()));
             }
-            for stage in plan.stages() {
-                items.push(Item::Stage { tiers: tiers.clone(), stage: *stage });
-                add(&mut items, &When::AfterStage(stage.weight));
+            if !tiers.is_empty() {
+                for stage in plan.stages() {
+                    items.push(Item::Stage { tiers: tiers.clone(), stage: *stage });
+                    add(&mut items, &When::AfterStage(stage.weight));
+                }
+                items.push(Item::Everybody { tiers: tiers.clone() });
             }
-            items.push(Item::Everybody { tiers: tiers.clone() });
             for tier in tiers {
                 add(&mut items, &When::AfterTier(tier));
+            }
+            for name in workers {
+                add(&mut items, &When::BeforeTier(name.clone()));
+                let moves = self.moves(&name, targets, state);
+                items.extend(moves.into_iter().map(|step| Item::Step(Box::new(step))));
+                add(&mut items, &When::AfterTier(name));
             }
         }
         add(&mut items, &When::AfterRollout);
@@ -94,11 +109,27 @@ impl UpgradeFacts {
         items
     }
 
+    /// The steps that bring the workers of `name` to the version of the tier that they follow.
+    fn moves(
+        &self,
+        name: &TierName,
+        targets: &BTreeMap<TierName, Target>,
+        state: &State,
+    ) -> Vec<Step> {
+        let workers = self.workers.iter().find(|workers| workers.name == *name);
+        let moves = workers.and_then(|workers| {
+            let new = &targets.get(&workers.follows)?.version;
+            Some(workers.steps(replaced(state, &workers.follows, new), new))
+        });
+        moves.unwrap_or_default()
+    }
+
     /// What is agreed on when `targets` are opened at `now`.
     pub(super) fn agreed(
         &self,
         targets: BTreeMap<TierName, Target>,
         salt: Salt,
+        state: &State,
         facts: &Facts,
         now: Timestamp,
     ) -> Agreed {
@@ -107,7 +138,7 @@ impl UpgradeFacts {
         let decide_by = self.decide_by.as_ref();
         Agreed {
             name: self.name.clone(),
-            items: self.items(&targets, &plan),
+            items: self.items(&targets, &plan, state),
             targets,
             salt,
             way_back: back.cloned().collect(),
@@ -117,6 +148,15 @@ impl UpgradeFacts {
             no_return: self.no_return.clone(),
         }
     }
+}
+
+/// The version of tier `name` whose place `new` takes, or took.
+fn replaced<'a>(state: &'a State, name: &TierName, new: &Version) -> Option<&'a Version> {
+    let tier = state.tiers.get(name)?;
+    if tier.stable != *new {
+        return Some(&tier.stable);
+    }
+    tier.previous.as_ref().map(|(version, _)| version)
 }
 
 /// One plan for all: the tiers of a step move together. `auto` goes by the tier with the least
@@ -340,7 +380,7 @@ fn began(step: &Step) -> Change {
 }
 
 /// An event of the whole rollout over tiers that Weir decides by itself.
-fn whole(id: RolloutId, change: Change, now: Timestamp) -> Event {
+pub(super) fn whole(id: RolloutId, change: Change, now: Timestamp) -> Event {
     let (by, because, tier, rollout) = (Actor::weir(), None, None, Some(id));
     Event { at: now, by, because, tier, rollout, change }
 }
@@ -409,6 +449,10 @@ pub(super) fn failed(
     }
     match upgrade.on_failure {
         Scope::Rollout => turn_back(upgrade, state, facts, &cause, Some(name), now),
+        // What workers run goes back with all tiers: it must fit them.
+        Scope::Tier if !upgrade.undoing().is_empty() => {
+            turn_back(upgrade, state, facts, &cause, Some(name), now)
+        }
         Scope::Tier => stop(upgrade, name, &cause, state, facts, now),
     }
 }
@@ -439,8 +483,8 @@ pub(super) fn turn_back(
     if upgrade.goes_back() && upgrade.ended.is_none() {
         return events;
     }
-    let items: Vec<Item> =
-        upgrade.way_back.iter().map(|step| Item::Step(Box::new(step.clone()))).collect();
+    let steps = upgrade.undoing().into_iter().chain(upgrade.way_back.iter().cloned());
+    let items: Vec<Item> = steps.map(|step| Item::Step(Box::new(step))).collect();
     let nothing_left = items.is_empty() && upgrade.running().is_none();
     events.push(whole(upgrade.id, Change::TurnedBack { cause: cause.clone(), items }, now));
     if nothing_left {
@@ -508,74 +552,6 @@ pub(super) fn stop(
     events
 }
 
-/// A run of a step has ended.
-pub(super) fn step_ended(
-    id: RolloutId,
-    name: &StepName,
-    outcome: &Outcome,
-    state: &State,
-    facts: &Facts,
-    now: Timestamp,
-) -> Vec<Event> {
-    let Some(upgrade) = state.open_upgrade().filter(|upgrade| upgrade.id == id) else {
-        return vec![];
-    };
-    let change = Change::StepEnded { step: name.clone(), outcome: outcome.clone() };
-    let ended = whole(id, change, now);
-    let running = upgrade.running().filter(|(step, _)| step.name == *name);
-    let Some((step, _)) = running else {
-        let awaited = upgrade.still_running.as_ref() == Some(name);
-        return if awaited { vec![ended] } else { vec![] };
-    };
-    if outcome.succeeded() {
-        return vec![ended];
-    }
-    match step.on_failure {
-        OnFailure::Continue => {
-            vec![ended, whole(id, Change::StepSkipped { step: name.clone() }, now)]
-        }
-        OnFailure::Rollback if !upgrade.goes_back() && !upgrade.past_no_return => {
-            let mut after = state.clone();
-            after.apply(&ended);
-            let Some(upgrade) = after.open_upgrade() else { return vec![ended] };
-            let reason = outcome.why.clone();
-            let cause = Blame::Step { step: name.clone(), reason };
-            let back = turn_back(upgrade, &after, facts, &cause, None, now);
-            [ended].into_iter().chain(back).collect()
-        }
-        OnFailure::Hold | OnFailure::Rollback => vec![ended],
-    }
-}
-
-/// The program starts and a step was running.
-pub(super) fn interrupted(state: &State, facts: &Facts, now: Timestamp) -> Vec<Event> {
-    let Some(upgrade) = state.open_upgrade() else { return vec![] };
-    let event = |change| whole(upgrade.id, change, now);
-    if let Some(step) = upgrade.still_running.clone() {
-        return vec![event(Change::Interrupted { step })];
-    }
-    let Some((step, run)) = upgrade.running() else { return vec![] };
-    let name = step.name.clone();
-    let interrupted = event(Change::Interrupted { step: name.clone() });
-    match step.on_interrupt {
-        OnInterrupt::Ask => vec![interrupted],
-        // As any other failure: what follows may be that everybody goes back.
-        OnInterrupt::Fail => {
-            let outcome = Outcome {
-                ending: runbook::Ending::Failed,
-                tries: 1,
-                took: now.since(upgrade.entered),
-                why: "Weir was interrupted while it ran".into(),
-                output: Output::default(),
-            };
-            step_ended(upgrade.id, &name, &outcome, state, facts, now)
-        }
-        OnInterrupt::Retry => {
-            vec![interrupted, event(Change::StepBegan { step: name, run: run.saturating_add(1) })]
-        }
-    }
-}
-
 /// What the file says now of what is still to come, where that has changed.
 ///
 /// # Errors
@@ -593,7 +569,7 @@ pub(super) fn rerouted(
         Some(tier) if matches!(tier.stages, Stages::Auto) => plan_in(upgrade, &tier.name),
         Some(_) => plan_of(&upgrade.targets, facts),
     };
-    let items = facts.upgrade.items(&upgrade.targets, &plan);
+    let items = facts.upgrade.items(&upgrade.targets, &plan, state);
     if items == upgrade.items {
         return Ok(None);
     }

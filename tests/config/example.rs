@@ -240,6 +240,7 @@ fn the_defaults_that_are_written_are_the_defaults() {
             "[[tier.releases]]",
             "[tier.releases.tls]",
             "[tier.warm]",
+            "[[worker]]",
             "[[step]]",
             "[step.http]",
             "[step.check]",

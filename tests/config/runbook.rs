@@ -42,7 +42,7 @@ run = "rm -f /tmp/a && echo $TOKEN --token=$TOKEN"
     );
     let [backup, tell, smoke, clean] = steps.as_slice() else { panic!("{steps:?}") };
     let command = vec!["pg_dump".to_owned(), "shop".to_owned()];
-    assert_eq!(backup.action, Action::Run(Run { command, shell: false }));
+    assert_eq!(backup.action, Action::Run(Run { command, shell: false, expect: None }));
     assert_eq!((backup.retries, backup.on_interrupt), (2, OnInterrupt::Retry));
     assert_eq!((tell.owner.as_deref(), &tell.action), (Some("Ada"), &Action::Confirm));
     assert_eq!(smoke.when, When::AfterStage("5%".parse().unwrap()));
@@ -116,4 +116,58 @@ fn a_secret_in_a_step_is_refused_and_not_shown() {
     }
     let http = "http = { url = 'http://a/', headers = { Authorization = 'env:TOKEN' } }";
     assert_eq!(steps(&format!("[[step]]\nname = 'a'\nwhen = 'before rollout'\n{http}")).len(), 1);
+}
+
+const WORKER: &str = r#"
+[[worker]]
+name = "worker"
+instances = ["work-1", "work-2"]
+switch = ["ssh", "{instance}", "deploy", "{version}"]
+"#;
+
+#[test]
+fn workers_follow_the_only_tier_and_have_a_place_in_the_order() {
+    let more = "[rollout]\norder = ['worker', 'web']\n[[step]]\nname = 'smoke'\n\
+                when = 'after tier worker'\nrun = ['true']";
+    let config = good(&format!("{SMALLEST}{WORKER}{more}"));
+    assert_eq!(config.tiers.len(), 1);
+    let [workers] = config.rollout.upgrade.workers.as_slice() else {
+        panic!("one tier of workers")
+    };
+    assert_eq!((workers.name.as_str(), workers.follows.as_str()), ("worker", "web"));
+    assert_eq!(workers.instances, ["work-1", "work-2"]);
+    assert_eq!((&workers.quiet, &workers.health), (&None, &None));
+    assert_eq!(workers.on_failure, OnFailure::Rollback);
+    let described = config.describe();
+    for (key, said) in [("drain", "5m"), ("ready", "1m"), ("timeout", "2m"), ("bake", "1m")] {
+        assert_eq!(described.get(&format!("worker.worker.{key}")).unwrap(), said, "{key}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_workers_is_said() {
+    let changed = |from: &str, to: &str| refused(&WORKER.replace(from, to));
+    for (from, to, said) in [
+        ("\"worker\"", "\"web\"", "another tier is called web"),
+        ("instances", "follows = \"wob\"\ninstances", "there is no tier \"wob\""),
+        ("\"work-2\"", "\"work-1\"", "work-1 stands twice in the list"),
+        ("\"work-1\", \"work-2\"", "", "`instances` is empty"),
+        ("\"work-2\"", "\"work/2\"", "is no instance"),
+        ("work-2", &"x".repeat(60), "too long together"),
+        ("switch = [", "switch = [[], ", "something else than text"),
+        ("\"deploy\"", "\"--password=hunter2\"", "a password in the command"),
+        ("switch = ", "kind = \"rolling\"\nswitch = ", "unknown key `kind`"),
+    ] {
+        let picture = changed(from, to);
+        assert!(picture.contains(said), "{said}: {picture}");
+    }
+    let text = changed("[\"ssh\", \"{instance}\", \"deploy\", \"{version}\"]", "\"deploy\"");
+    assert!(text.contains("or [\"sh\", \"-c\", \"...\"]"), "{text}");
+    let with = |more: &str| refused(&format!("{WORKER}{more}"));
+    let together = with("[rollout]\norder = [['web', 'worker']]");
+    assert!(together.contains("worker has no weight"), "{together}");
+    let step = "[[step]]\nname = 'worker-work-2-switch'\nwhen = 'before rollout'\nrun = ['true']";
+    assert!(with(step).contains("a [[step]] is called worker-work-2-switch"), "{}", with(step));
+    let own = with("[[step]]\nname = 'x'\nwhen = 'in tier worker'\nrun = ['true']");
+    assert!(own.contains("use \"before tier worker\""), "{own}");
 }

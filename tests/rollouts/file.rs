@@ -8,7 +8,7 @@ use weir::analysis::{Settings, WhenUnproven};
 use weir::rollout::runbook::{Action, OnFailure, OnInterrupt, Run, Step, StepName, When};
 use weir::rollout::{
     CacheFacts, Calendar, Facts, OnRollback, PastDecision, Plan, ReleaseFacts, Scope, Stage,
-    Stages, TierFacts, UpgradeFacts, Zone,
+    Stages, TierFacts, UpgradeFacts, Workers, Zone,
 };
 use weir::traffic::{Listen, Salt, Sticky, TierName, Version};
 
@@ -24,6 +24,8 @@ pub struct File {
     cache: Vec<Cache>,
     #[serde(default)]
     step: Vec<StepLine>,
+    #[serde(default)]
+    worker: Vec<WorkerLine>,
 }
 
 #[derive(Deserialize)]
@@ -98,6 +100,19 @@ struct StepLine {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct WorkerLine {
+    name: TierName,
+    follows: TierName,
+    instances: Vec<String>,
+    quiet: Option<Vec<String>>,
+    switch: Vec<String>,
+    health: Option<Vec<String>>,
+    #[serde(default)]
+    on_failure: OnFailure,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Rung {
     weight: String,
     bake: String,
@@ -156,6 +171,7 @@ impl File {
             name: rollout.name.clone(),
             order: order.collect(),
             steps: self.step.iter().map(step).collect(),
+            workers: self.worker.iter().map(workers).collect(),
             on_failure: rollout.on_failure,
             decide_by: rollout.decide_by.as_ref().map(|text| text.parse().unwrap()),
             past_decision: rollout.past_decision,
@@ -201,13 +217,36 @@ impl File {
 fn step(line: &StepLine) -> Step {
     let action = match line.run.as_slice() {
         [] => Action::Confirm,
-        command => Action::Run(Run { command: command.to_vec(), shell: false }),
+        command => Action::Run(run(command)),
     };
     Step {
         confirm: line.confirm.clone(),
         on_interrupt: line.on_interrupt,
         on_failure: line.on_failure,
         ..Step::new(line.name.clone(), line.when.clone(), action)
+    }
+}
+
+fn run(command: &[String]) -> Run {
+    Run { command: command.to_vec(), shell: false, expect: None }
+}
+
+fn workers(line: &WorkerLine) -> Workers {
+    Workers {
+        name: line.name.clone(),
+        follows: line.follows.clone(),
+        instances: line.instances.clone(),
+        quiet: line.quiet.as_deref().map(run),
+        busy: None,
+        switch: run(&line.switch),
+        health: line.health.as_deref().map(run),
+        reports: None,
+        drain: Duration::ZERO,
+        ready: Duration::ZERO,
+        timeout: span("10m"),
+        bake: Duration::ZERO,
+        on_failure: line.on_failure,
+        environment: None,
     }
 }
 

@@ -51,10 +51,10 @@ async fn no_shell_reads_a_list() {
     let place = tempfile::tempdir().unwrap();
     let command = ["printf", "%s|", "$HOME", "a b", "*", "; false"].map(str::to_owned).to_vec();
     let (outcome, lines) =
-        done(place.path(), step(Action::Run(Run { command, shell: false }))).await;
+        done(place.path(), step(Action::Run(Run { command, shell: false, expect: None }))).await;
     assert_eq!(lines, ["$HOME|a b|*|; false|"]);
     assert!(outcome.succeeded());
-    let missing = Run { command: vec!["/nowhere/pg_dump".into()], shell: false };
+    let missing = Run { command: vec!["/nowhere/pg_dump".into()], shell: false, expect: None };
     let (outcome, _) = done(place.path(), step(Action::Run(missing))).await;
     assert_eq!(outcome.ending, Ending::Failed);
     assert!(outcome.why.contains("/nowhere/pg_dump") && outcome.why.contains("No such file"));

@@ -8,6 +8,7 @@ use super::rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
 use super::runbook::{PREFLIGHT, STEP, STEP_CHECK, STEP_HTTP};
 use super::signals::{SIGNAL, STATSD};
 use super::tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
+use super::workers::WORKER;
 use super::{Key, Keys};
 use crate::config::difference::Class::{self, Live, RefusedWhileOpen, Restart};
 
@@ -46,6 +47,7 @@ pub const SECTIONS: &[&Keys] = &[
     &BYPASS,
     &HOLD,
     &CACHING,
+    &WORKER,
     &CACHE,
     &ROLLOUT,
     &STAGE,
@@ -82,6 +84,13 @@ pub const ROOT: Keys = Keys {
         ),
         key("acme", "table", "", Live, "The authority that issues certificates by itself (ACME)."),
         key("tier", "list of tables", "", Live, "The tiers: layers of the product."),
+        key(
+            "worker",
+            "list of tables",
+            "",
+            Live,
+            "Tiers without HTTP, whose instances are moved one at a time by commands.",
+        ),
         key(
             "maintenance",
             "table",

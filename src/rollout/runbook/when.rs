@@ -26,6 +26,8 @@ pub enum When {
     BeforeRollout,
     /// Before anybody gets the new version in this tier.
     BeforeTier(TierName),
+    /// While the instances of this tier of workers are moved: steps of Weir's own.
+    InTier(TierName),
     /// After a rollback has taken everybody back.
     OnRollback,
 }
@@ -67,6 +69,7 @@ impl FromStr for When {
             ["before", "hop", version] => Ok(Self::BeforeHop(version.parse()?)),
             ["before", "rollout"] => Ok(Self::BeforeRollout),
             ["before", "tier", tier] => Ok(Self::BeforeTier(tier.parse()?)),
+            ["in", "tier", tier] => Ok(Self::InTier(tier.parse()?)),
             ["on", "rollback"] => Ok(Self::OnRollback),
             _ => Err(WhenError::Unknown(text.chars().take(60).collect())),
         }
@@ -83,6 +86,7 @@ impl fmt::Display for When {
             Self::BeforeHop(version) => write!(out, "before hop {version}"),
             Self::BeforeRollout => out.write_str("before rollout"),
             Self::BeforeTier(tier) => write!(out, "before tier {tier}"),
+            Self::InTier(tier) => write!(out, "in tier {tier}"),
             Self::OnRollback => out.write_str("on rollback"),
         }
     }
@@ -116,6 +120,7 @@ mod tests {
             "before hop v3.0.1-rc1",
             "before rollout",
             "before tier web",
+            "in tier worker",
             "on rollback",
         ] {
             assert_eq!(text.parse::<When>().unwrap().to_string(), text);

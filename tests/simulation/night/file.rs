@@ -50,6 +50,7 @@ pub fn random(chance: &mut StdRng) -> Facts {
         calendar: calendar(chance),
         hops: if chance.random_bool(0.3) { (1..VERSIONS).map(version).collect() } else { vec![] },
         steps,
+        workers: vec![],
     };
     let salt = Salt::new([7; 16]);
     Facts { tiers, own: vec![], salt, observe: false, caches: vec![], upgrade }
@@ -106,7 +107,7 @@ fn a_step(number: usize, names: &[TierName], plan: &Plan, chance: &mut StdRng) -
         6 => When::AfterRollout,
         _ => When::OnRollback,
     };
-    let run = Run { command: vec!["true".into()], shell: false };
+    let run = Run { command: vec!["true".into()], shell: false, expect: None };
     let is_question = chance.random_bool(0.3);
     let action = if is_question { Action::Confirm } else { Action::Run(run) };
     let name = format!("step-{number}").parse().unwrap();

@@ -1,0 +1,90 @@
+//! The section of workers.
+
+use super::Keys;
+use super::list::key;
+use crate::config::difference::Class::Open;
+
+pub const WORKER: Keys = Keys {
+    title: "[[worker]]",
+    keys: &[
+        key("name", "name", "", Open, "Name in `order` and in the names of its steps; required."),
+        key(
+            "follows",
+            "name",
+            "",
+            Open,
+            "The tier whose versions they run, and in whose rollouts they move; the only tier where there is one, else required.",
+        ),
+        key(
+            "instances",
+            "list of 1 to 32 names",
+            "",
+            Open,
+            "What is moved, one after the other; what stands for `{instance}` in the commands; required.",
+        ),
+        key(
+            "quiet",
+            "list of texts",
+            "",
+            Open,
+            "A command that has the instance take no more jobs.",
+        ),
+        key(
+            "busy",
+            "list of texts",
+            "",
+            Open,
+            "A command that exits with 0 once nothing is under way; tried every 2 s.",
+        ),
+        key(
+            "switch",
+            "list of texts",
+            "",
+            Open,
+            "The command that brings the instance to `{version}`, and back; `{namespace}` is that of the version in caches; required.",
+        ),
+        key(
+            "health",
+            "list of texts",
+            "",
+            Open,
+            "A command that exits with 0 once the instance is well; tried every 2 s, and once more after `bake`.",
+        ),
+        key(
+            "reports",
+            "list of texts",
+            "",
+            Open,
+            "A command that prints the version that the instance runs; tried every 2 s until it is the one that it should be.",
+        ),
+        key(
+            "drain",
+            "duration, 0s to 24h",
+            "\"5m\"",
+            Open,
+            "How long `busy` is tried; the time that the command itself takes comes on top.",
+        ),
+        key(
+            "ready",
+            "duration, 0s to 1h",
+            "\"1m\"",
+            Open,
+            "How long `health`, and then `reports`, is tried; the time that the command itself takes comes on top.",
+        ),
+        key("timeout", "duration, 1s to 1h", "\"2m\"", Open, "How long each command may take."),
+        key(
+            "bake",
+            "duration, 0s to 30d",
+            "\"1m\"",
+            Open,
+            "The pause after an instance before the next one is moved.",
+        ),
+        key(
+            "on_failure",
+            "`\"rollback\"` or `\"hold\"`",
+            "\"rollback\"",
+            Open,
+            "What follows where an instance cannot be moved: everything goes back, this instance first, or nothing more is moved until a person decides.",
+        ),
+    ],
+};

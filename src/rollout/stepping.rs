@@ -1,0 +1,76 @@
+//! What follows where a step of the runbook ends, or was interrupted.
+
+use super::event::{Blame, Change, Event, RolloutId};
+use super::facts::Facts;
+use super::runbook::{self, OnFailure, OnInterrupt, Outcome, Output, StepName};
+use super::state::State;
+use super::upgrading::{turn_back, whole};
+use crate::time::Timestamp;
+
+/// A run of a step has ended.
+pub(super) fn step_ended(
+    id: RolloutId,
+    name: &StepName,
+    outcome: &Outcome,
+    state: &State,
+    facts: &Facts,
+    now: Timestamp,
+) -> Vec<Event> {
+    let Some(upgrade) = state.open_upgrade().filter(|upgrade| upgrade.id == id) else {
+        return vec![];
+    };
+    let change = Change::StepEnded { step: name.clone(), outcome: outcome.clone() };
+    let ended = whole(id, change, now);
+    let running = upgrade.running().filter(|(step, _)| step.name == *name);
+    let Some((step, _)) = running else {
+        let awaited = upgrade.still_running.as_ref() == Some(name);
+        return if awaited { vec![ended] } else { vec![] };
+    };
+    if outcome.succeeded() {
+        return vec![ended];
+    }
+    match step.on_failure {
+        OnFailure::Continue => {
+            vec![ended, whole(id, Change::StepSkipped { step: name.clone() }, now)]
+        }
+        OnFailure::Rollback if !upgrade.goes_back() && !upgrade.past_no_return => {
+            let mut after = state.clone();
+            after.apply(&ended);
+            let Some(upgrade) = after.open_upgrade() else { return vec![ended] };
+            let reason = outcome.why.clone();
+            let cause = Blame::Step { step: name.clone(), reason };
+            let back = turn_back(upgrade, &after, facts, &cause, None, now);
+            [ended].into_iter().chain(back).collect()
+        }
+        OnFailure::Hold | OnFailure::Rollback => vec![ended],
+    }
+}
+
+/// The program starts and a step was running.
+pub(super) fn interrupted(state: &State, facts: &Facts, now: Timestamp) -> Vec<Event> {
+    let Some(upgrade) = state.open_upgrade() else { return vec![] };
+    let event = |change| whole(upgrade.id, change, now);
+    if let Some(step) = upgrade.still_running.clone() {
+        return vec![event(Change::Interrupted { step })];
+    }
+    let Some((step, run)) = upgrade.running() else { return vec![] };
+    let name = step.name.clone();
+    let interrupted = event(Change::Interrupted { step: name.clone() });
+    match step.on_interrupt {
+        OnInterrupt::Ask => vec![interrupted],
+        // As any other failure: what follows may be that everybody goes back.
+        OnInterrupt::Fail => {
+            let outcome = Outcome {
+                ending: runbook::Ending::Failed,
+                tries: 1,
+                took: now.since(upgrade.entered),
+                why: "Weir was interrupted while it ran".into(),
+                output: Output::default(),
+            };
+            step_ended(upgrade.id, &name, &outcome, state, facts, now)
+        }
+        OnInterrupt::Retry => {
+            vec![interrupted, event(Change::StepBegan { step: name, run: run.saturating_add(1) })]
+        }
+    }
+}
