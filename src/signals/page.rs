@@ -232,7 +232,8 @@ mod tests {
         let endpoint: Endpoint = "http://[::1]:9090".parse().unwrap();
         assert_eq!((endpoint.host(), endpoint.port()), ("::1", 9090));
         let wrong = [
-            ("prometheus:9090", EndpointError::Form),
+            ("prometheus:9090", EndpointError::Scheme),
+            ("http://a b", EndpointError::Form),
             ("ftp://prometheus", EndpointError::Scheme),
             ("/metrics", EndpointError::Scheme),
             ("http://me:secret@prometheus", EndpointError::Secret),
