@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs one worker on the version that its link leads to. Queues are in Redis itself; only the cache is apart.
 set -eu
-cd -P "/srv/shop/work/$1"
+cd -P "/srv/shop/workers/$1"
 version=${PWD##*/}
 variables=$(weir cache env "$version" --config /etc/weir/weir.toml)
 cache=$(echo "$variables" | sed -n 's/^WEIR_CACHE_RAILS=//p')
