@@ -43,15 +43,7 @@ pub(super) fn write(report: &Report) -> String {
     }
     page.push_str("</ul>\n<section><h2>Planned</h2>\n<ul>\n");
     for plan in &report.planned {
-        let again =
-            if plan.attempt > 1 { format!(", attempt {}", plan.attempt) } else { String::new() };
-        let because =
-            plan.because.as_ref().map_or(String::new(), |why| format!(", because: {why}"));
-        let line = format!(
-            "{}: {}{again} by {}{because}; {}",
-            plan.tier, plan.release, plan.by, plan.plan
-        );
-        let _ = writeln!(page, "<li>{}</li>", escape(&line));
+        let _ = writeln!(page, "<li>{}</li>", escape(&plan.to_string()));
     }
     page.push_str("</ul>\n");
     if !report.items.is_empty() {

@@ -15,15 +15,7 @@ pub(super) fn write(report: &Report) -> String {
     }
     text.push_str("\n## Planned\n\n");
     for plan in &report.planned {
-        let again =
-            if plan.attempt > 1 { format!(", attempt {}", plan.attempt) } else { String::new() };
-        let because =
-            plan.because.as_ref().map_or(String::new(), |why| format!(", because: {why}"));
-        let line = format!(
-            "{}: {}{again} by {}{because}; {}",
-            plan.tier, plan.release, plan.by, plan.plan
-        );
-        let _ = writeln!(text, "- {}", escape(&line));
+        let _ = writeln!(text, "- {}", escape(&plan.to_string()));
     }
     for (index, item) in report.items.iter().enumerate() {
         let before = if index == 0 { "\n" } else { "" };

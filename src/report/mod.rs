@@ -6,6 +6,7 @@ mod html;
 mod markdown;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -262,6 +263,21 @@ impl Planned {
             by: event.by.to_string(),
             because: event.because.clone(),
         })
+    }
+}
+
+/// Writes `web: 1.1.0, attempt 2 by ada, because: mended; 5% for 1 min, then everybody`.
+impl fmt::Display for Planned {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.tier, self.release)?;
+        if self.attempt > 1 {
+            write!(out, ", attempt {}", self.attempt)?;
+        }
+        write!(out, " by {}", self.by)?;
+        if let Some(because) = &self.because {
+            write!(out, ", because: {because}")?;
+        }
+        write!(out, "; {}", self.plan)
     }
 }
 
