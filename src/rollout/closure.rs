@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{Actor, Command, Order, Refusal};
+use super::command::{Actor, Command, Refusal};
 use super::event::{Change, Event};
 use super::state::State;
 use crate::time::Timestamp;
@@ -110,59 +110,27 @@ impl Closures {
     }
 
     pub(super) fn apply(&mut self, event: &Event) {
-        match &event.change {
-            Change::Closed { purpose, until, message, close } => {
-                let before = match &event.tier {
-                    Some(tier) => self.of(tier),
-                    None => self.all.as_ref(),
-                };
-                let before = before.filter(|before| before.purpose == *purpose);
-                let closure = Closure {
-                    purpose: *purpose,
-                    since: before.map_or(event.at, |before| before.since),
-                    ordered: event.at,
-                    by: event.by.clone(),
-                    until: *until,
-                    message: message.clone(),
-                    close: *close,
-                };
-                match &event.tier {
-                    Some(tier) => _ = self.tiers.insert(tier.clone(), Some(closure)),
-                    None => *self = Self { all: Some(closure), tiers: BTreeMap::new() },
-                }
+        if let Change::Closed { purpose, until, message, close } = &event.change {
+            let before = match &event.tier {
+                Some(tier) => self.of(tier),
+                None => self.all.as_ref(),
+            };
+            let before = before.filter(|before| before.purpose == *purpose);
+            let closure = Closure {
+                purpose: *purpose,
+                since: before.map_or(event.at, |before| before.since),
+                ordered: event.at,
+                by: event.by.clone(),
+                until: *until,
+                message: message.clone(),
+                close: *close,
+            };
+            match &event.tier {
+                Some(tier) => _ = self.tiers.insert(tier.clone(), Some(closure)),
+                None => *self = Self { all: Some(closure), tiers: BTreeMap::new() },
             }
-            Change::Opened { purpose, cause } => {
-                self.open(event.tier.as_ref(), *purpose, *cause);
-            }
-            Change::Adopted { .. }
-            | Change::Advanced { .. }
-            | Change::Approved { .. }
-            | Change::Asked { .. }
-            | Change::Cut
-            | Change::DecisionPassed
-            | Change::Emptied { .. }
-            | Change::Froze { .. }
-            | Change::Held { .. }
-            | Change::Interrupted { .. }
-            | Change::Moved { .. }
-            | Change::Passed { .. }
-            | Change::Paused
-            | Change::Promoted { .. }
-            | Change::Reanalysed { .. }
-            | Change::Receding { .. }
-            | Change::Refused { .. }
-            | Change::Replanned { .. }
-            | Change::Rerouted { .. }
-            | Change::Resumed
-            | Change::RolledBack { .. }
-            | Change::Started { .. }
-            | Change::StepBegan { .. }
-            | Change::StepEnded { .. }
-            | Change::StepSkipped { .. }
-            | Change::TurnedBack { .. }
-            | Change::UpgradeEnded { .. }
-            | Change::UpgradeStarted { .. }
-            | Change::WouldHaveRolledBack { .. } => {}
+        } else if let Change::Opened { purpose, cause } = &event.change {
+            self.open(event.tier.as_ref(), *purpose, *cause);
         }
     }
 
@@ -192,40 +160,35 @@ impl Closures {
     }
 }
 
-/// What follows from an order to close or to open.
+/// An order to close or to open.
+pub(super) struct Wish<'a> {
+    pub(super) tier: Option<&'a TierName>,
+    /// Whether it closes.
+    pub(super) on: bool,
+    pub(super) purpose: Purpose,
+    pub(super) lasts: Option<Duration>,
+    pub(super) message: Option<&'a String>,
+    pub(super) close: bool,
+}
+
+/// What follows from `wish`, which `command` is.
 pub(super) fn decide(
     state: &State,
     command: &Command,
+    wish: &Wish<'_>,
     now: Timestamp,
 ) -> Result<Vec<Event>, Refusal> {
-    let (tier, on, purpose, lasts, message, close) = match &command.order {
-        Order::Hold { tier, on, lasts } => (tier, *on, Purpose::Hold, *lasts, &None, false),
-        Order::Maintenance { tier, on, lasts, message, close } => {
-            (tier, *on, Purpose::Maintenance, *lasts, message, *close)
-        }
-        Order::Adopt { .. }
-        | Order::Advance { .. }
-        | Order::Approve { .. }
-        | Order::Pause { .. }
-        | Order::Promote { .. }
-        | Order::Resume { .. }
-        | Order::RetryStep { .. }
-        | Order::SkipStep { .. }
-        | Order::Rollback { .. }
-        | Order::Start { .. } => return Ok(vec![]),
-    };
+    let Wish { tier, on, purpose, lasts, message, close } = *wish;
     let closures = &state.closures;
     let change = if on {
         let most = purpose.lasts_at_most();
         if let Some(lasts) = lasts.filter(|lasts| *lasts > most || lasts.is_zero()) {
             return Err(Refusal::NotSoLong { purpose, lasts, most });
         }
-        if let Some(tier) =
-            in_maintenance(state, tier.as_ref()).filter(|_| purpose == Purpose::Hold)
-        {
+        if let Some(tier) = in_maintenance(state, tier).filter(|_| purpose == Purpose::Hold) {
             return Err(Refusal::InMaintenance { tier });
         }
-        let (until, message) = (lasts.map(|lasts| now.plus(lasts)), message.clone());
+        let (until, message) = (lasts.map(|lasts| now.plus(lasts)), message.cloned());
         let is_so = |before: &Closure| {
             before.purpose == purpose
                 && (before.until, &before.message, before.close) == (until, &message, close)
@@ -247,7 +210,7 @@ pub(super) fn decide(
         at: now,
         by: command.by.clone(),
         because: command.because.clone(),
-        tier: tier.clone(),
+        tier: tier.cloned(),
         rollout: None,
         change,
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::closure;
+use super::closure::{self, Purpose, Wish};
 use super::command::{Command, Order, Refusal};
 use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
 use super::facts::{Facts, ReleaseFacts, TierFacts};
@@ -30,10 +30,22 @@ impl Desk<'_> {
                 None => self.on_open(tier.as_ref(), |n, t, r| self.advance(n, t, r, *to)),
             },
             Order::Approve { step } => self.approve(step.as_ref()),
-            Order::Hold { tier, .. } | Order::Maintenance { tier, .. } => {
-                tier.as_ref().map_or(Ok(()), |tier| self.known(tier).map(drop))?;
-                closure::decide(self.state, self.command, self.now)
-            }
+            Order::Hold { tier, on, lasts } => self.close(&Wish {
+                tier: tier.as_ref(),
+                on: *on,
+                purpose: Purpose::Hold,
+                lasts: *lasts,
+                message: None,
+                close: false,
+            }),
+            Order::Maintenance { tier, on, lasts, message, close } => self.close(&Wish {
+                tier: tier.as_ref(),
+                on: *on,
+                purpose: Purpose::Maintenance,
+                lasts: *lasts,
+                message: message.as_ref(),
+                close: *close,
+            }),
             Order::Pause { tier } => self.pause(tier.as_ref()),
             Order::Promote { tier } => match self.upgrade(tier.as_ref()) {
                 Some(upgrade) => self.promote_upgrade(upgrade),
@@ -65,6 +77,11 @@ impl Desk<'_> {
                 }
             }
         }
+    }
+
+    fn close(&self, wish: &Wish<'_>) -> Result<Vec<Event>, Refusal> {
+        wish.tier.map_or(Ok(()), |tier| self.known(tier).map(drop))?;
+        closure::decide(self.state, self.command, wish, self.now)
     }
 
     fn pause(&self, name: Option<&TierName>) -> Result<Vec<Event>, Refusal> {
