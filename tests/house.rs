@@ -11,7 +11,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("traffic", &["time"]),
     ("analysis", &["time"]),
     ("namespace", &[]),
-    ("rollout", &["analysis", "time", "traffic"]),
+    ("rollout", &["analysis", "namespace", "time", "traffic"]),
     // First floor: one outside thing each.
     ("alloc", &[]),
     ("clock", &["time"]),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::runbook::{Action, OnFailure, OnInterrupt, Run, Step, StepName, When};
+use crate::namespace::Namespace;
 use crate::traffic::{TierName, Version};
 
 /// Instances of one tier of workers: each is some steps of a rollout, which must fit the journal.
@@ -140,10 +141,9 @@ impl Move<'_> {
 
     fn filled(&self, run: &Run) -> Run {
         let version = self.version.as_str();
-        let namespace = match &self.workers.environment {
-            Some(environment) => format!("{environment}:{version}"),
-            None => version.to_owned(),
-        };
+        // A version that makes no namespace has none, nor does its app see one elsewhere.
+        let namespace = Namespace::of(self.workers.environment.as_deref(), version);
+        let namespace = namespace.map(|namespace| namespace.to_string()).unwrap_or_default();
         let fill = |word: &String| {
             word.replace("{instance}", self.instance)
                 .replace("{version}", version)
