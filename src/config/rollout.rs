@@ -216,7 +216,7 @@ fn agreed(section: &mut Section<'_>, upgrade: &mut UpgradeFacts) {
     let help = "[\"2.9.4\", \"3.0.1\", \"3.5.19\"]";
     let hops = section.list("hops", HOPS_MAX, help, |text| {
         text.parse::<Version>()
-            .map_err(|error| Mistake::new(error.to_string(), "see docs/chain.md"))
+            .map_err(|error| Mistake::new(error.to_string(), "see docs/upgrade.md"))
     });
     upgrade.hops = hops.unwrap_or_default().into_iter().map(|at| at.value).collect();
 }
