@@ -25,6 +25,9 @@ use weir::traffic::{Board, Track};
 
 use super::support::client::{self, Client};
 
+mod history;
+mod page;
+
 /// The description is compared with this file; `WEIR_RENEW=1` writes it anew.
 const OPENAPI: &str = "tests/admin/openapi.json";
 

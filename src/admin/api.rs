@@ -1,6 +1,8 @@
 //! What goes over the wire: the shapes of the answers, for the program, the command line and the
 //! `OpenAPI` description alike.
 
+mod evidence;
+mod history;
 mod signal;
 mod upgrade;
 
@@ -17,6 +19,11 @@ use crate::time::Timestamp;
 use crate::tls::Standing;
 use crate::traffic::{TierName, Version, Weight};
 
+pub use evidence::EvidenceStatus;
+pub use history::{
+    CacheHistory, EvidenceHistory, History, HistoryMark, HttpCacheHistory, JobsHistory,
+    TierHistory, VersionHistory,
+};
 pub use signal::SignalStatus;
 pub use upgrade::{ItemStatus, UpgradeStatus};
 
@@ -176,6 +183,9 @@ pub struct RolloutStatus {
     /// What the judge knows, in numbers (docs/analysis.md).
     #[schema(value_type = Option<Object>)]
     pub report: Option<Report>,
+    /// How far the evidence is on its way in both directions, with its meaning in words.
+    #[serde(default)]
+    pub evidence: Vec<EvidenceStatus>,
     /// The judge's report as text.
     pub explanation: String,
 }
@@ -570,6 +580,7 @@ impl From<&RolloutView> for RolloutStatus {
             entered: view.entered,
             paused: view.paused,
             report: view.report.clone(),
+            evidence: view.report.as_ref().map(EvidenceStatus::of).unwrap_or_default(),
             explanation: view.explanation.clone(),
         }
     }

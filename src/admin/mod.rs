@@ -6,7 +6,9 @@ pub mod api;
 mod caches;
 mod commands;
 mod guard;
+mod history;
 mod notifications;
+mod page;
 mod preflight;
 mod private;
 mod reports;
@@ -29,10 +31,13 @@ use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
+use crate::clock;
 use crate::control::{ANSWER_MAX, Answer, Handle, OrderError};
 use crate::journal::Shelf;
 use crate::metrics::Register;
+use crate::metrics::curves::Curves;
 use crate::metrics::exposition::Reloads;
 use crate::tls::Keyring;
 pub use answers::{HttpCaches, Which};
@@ -157,6 +162,10 @@ struct Admin {
     not_ready: watch::Receiver<Vec<String>>,
     /// The last text of `/metrics`, and when it was made.
     scraped: Mutex<Option<(Instant, String)>>,
+    /// What was counted over time.
+    curves: Mutex<Curves>,
+    /// How many fine points there were.
+    drawn: watch::Sender<u64>,
 }
 
 impl Admin {
@@ -177,6 +186,8 @@ impl Admin {
             preflight,
             not_ready,
             scraped: Mutex::default(),
+            curves: Mutex::new(Curves::new(Instant::now(), clock::wall())),
+            drawn: watch::Sender::new(0),
         };
         (admin, tokens)
     }
@@ -193,7 +204,10 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (admin, tokens) = Admin::new(program);
     let guard = guard::Guard::new(settings.listen, &settings.hosts, tokens);
-    let router = routes::router(Arc::new(admin), &Arc::new(guard));
+    let admin = Arc::new(admin);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(Arc::clone(&admin).draw());
+    let router = routes::router(admin, &Arc::new(guard));
     let (stop, stopping) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {

@@ -13,7 +13,9 @@ use utoipa_axum::routes;
 
 use super::api::{Kind, Trouble};
 use super::guard::{self, Guard};
-use super::{Admin, answers, caches, commands, notifications, preflight, reports, views};
+use super::{
+    Admin, answers, caches, commands, history, notifications, page, preflight, reports, views,
+};
 
 /// What stands above the list.
 #[derive(OpenApi)]
@@ -49,6 +51,7 @@ fn reads() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(views::status))
         .routes(routes!(views::explain))
         .routes(routes!(views::log))
+        .routes(routes!(history::history))
         .routes(routes!(reports::report))
         .routes(routes!(caches::caches))
         .routes(routes!(description))
@@ -79,6 +82,7 @@ pub(super) fn router(admin: Arc<Admin>, guard: &Arc<Guard>) -> Router {
         .merge(changes().route_layer(change))
         .split_for_parts()
         .0
+        .merge(page::router())
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(host)

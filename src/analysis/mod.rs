@@ -7,6 +7,7 @@
     reason = "the letters of the formulas: n requests, x events, r, s, q as in docs/analysis.md"
 )]
 
+mod balance;
 mod check;
 mod dispersion;
 mod evidence;
@@ -23,6 +24,7 @@ mod warmth;
 mod window;
 mod words;
 
+pub use balance::Balance;
 pub use check::{CheckReport, CheckSettings, Heard, Limit, SAMPLES_MAX, Sample};
 pub use history::{History, MINUTES_MAX};
 pub use judge::Judge;

@@ -29,6 +29,11 @@ pub(super) fn points(difference: f64) -> String {
     if points.abs() < 10.0 { format!("{points:+.2} pp") } else { format!("{points:+.0} pp") }
 }
 
+/// The same for those who do not read it every day: +0.43 percentage points.
+pub(super) fn percentage_points(difference: f64) -> String {
+    points(difference).replace(" pp", " percentage points")
+}
+
 /// Odds from their logarithm: 289:1.
 pub(super) fn odds(log: f64) -> String {
     let odds = log.exp();
@@ -89,6 +94,7 @@ mod tests {
             [points(0.0043), points(0.33), points(-0.001)],
             ["+0.43 pp", "+33 pp", "-0.10 pp"]
         );
+        assert_eq!(percentage_points(0.0043), "+0.43 percentage points");
         assert_eq!([odds(5.667), odds(0.5), odds(900.0)], ["289:1", "1.6:1", "over 1000000:1"]);
         assert_eq!([span(45.2), span(182.0), span(1800.0)], ["45 s", "3m02s", "30m00s"]);
         assert_eq!(span(3900.0), "1h05m");

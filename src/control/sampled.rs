@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::journal::{Sample, Shelf};
-use crate::metrics::{BUCKETS, Register, Totals, bucket_edges};
+use crate::metrics::{BUCKETS, Register, Totals, quantile};
 use crate::rollout::{RolloutId, State};
 use crate::time::Timestamp;
 use crate::traffic::{TierName, Version, Weight};
@@ -101,39 +101,5 @@ impl Open {
             }
         };
         self.versions.iter().enumerate().map(sample).collect()
-    }
-}
-
-/// The edge, in microseconds, that this share of the answers stayed below.
-fn quantile(latency: &[u64; BUCKETS], share: f64) -> Option<u64> {
-    let all: u64 = latency.iter().sum();
-    if all == 0 {
-        return None;
-    }
-    let (mut below, wanted) = (0, all as f64 * share);
-    let reaches = |answers: &u64| {
-        below += answers;
-        below as f64 >= wanted
-    };
-    let bucket = latency.iter().position(reaches)?;
-    // The last edge is no number.
-    let edge = bucket_edges()[bucket.min(BUCKETS - 2)];
-    u64::try_from(edge.as_micros()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quantile_is_the_edge_below_which_so_many_lie() {
-        let mut latency = [0; BUCKETS];
-        assert_eq!(quantile(&latency, 0.5), None);
-        (latency[20], latency[40]) = (90, 10);
-        let edge = |bucket: usize| u64::try_from(bucket_edges()[bucket].as_micros()).ok();
-        assert_eq!(quantile(&latency, 0.5), edge(20));
-        assert_eq!(quantile(&latency, 0.95), edge(40));
-        latency[BUCKETS - 1] = 1_000;
-        assert!(quantile(&latency, 0.95).is_some_and(|edge| edge < 1_000_000_000));
     }
 }

@@ -31,10 +31,16 @@ pub struct HttpCacheCounts {
 impl HttpCacheCounts {
     /// The share of requests that did not cost the service an answer; none before the first.
     pub fn hit_ratio(&self) -> Option<f64> {
+        let [spared, asked] = self.spared_and_asked();
+        (spared + asked > 0).then(|| spared as f64 / (spared + asked) as f64)
+    }
+
+    /// The requests that did not cost the service an answer, and those that did although theirs
+    /// could be kept.
+    pub fn spared_and_asked(&self) -> [u64; 2] {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let spared = [&self.hits, &self.stale, &self.collapsed].map(count).iter().sum::<u64>();
-        let all = spared + [&self.revalidated, &self.misses].map(count).iter().sum::<u64>();
-        (all > 0).then(|| spared as f64 / all as f64)
+        let spared = [&self.hits, &self.stale, &self.collapsed].map(count).iter().sum();
+        [spared, [&self.revalidated, &self.misses].map(count).iter().sum()]
     }
 }
 

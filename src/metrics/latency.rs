@@ -34,6 +34,23 @@ pub fn bucket_edges() -> [Duration; BUCKETS] {
     })
 }
 
+/// The edge, in microseconds, that this share of the answers stayed below.
+pub fn quantile(latency: &[u64; BUCKETS], share: f64) -> Option<u64> {
+    let all: u64 = latency.iter().sum();
+    if all == 0 {
+        return None;
+    }
+    let (mut below, wanted) = (0, all as f64 * share);
+    let reaches = |answers: &u64| {
+        below += answers;
+        below as f64 >= wanted
+    };
+    let bucket = latency.iter().position(reaches)?;
+    // The last edge is no number.
+    let edge = bucket_edges()[bucket.min(BUCKETS - 2)];
+    u64::try_from(edge.as_micros()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +76,17 @@ mod tests {
             assert!(pair[1].as_secs_f64() / pair[0].as_secs_f64() <= 1.25 + 1e-9);
         }
         assert!(edges[BUCKETS - 2] > Duration::from_secs(100));
+    }
+
+    #[test]
+    fn a_quantile_is_the_edge_below_which_so_many_lie() {
+        let mut latency = [0; BUCKETS];
+        assert_eq!(quantile(&latency, 0.5), None);
+        (latency[20], latency[40]) = (90, 10);
+        let edge = |bucket: usize| u64::try_from(bucket_edges()[bucket].as_micros()).ok();
+        assert_eq!(quantile(&latency, 0.5), edge(20));
+        assert_eq!(quantile(&latency, 0.95), edge(40));
+        latency[BUCKETS - 1] = 1_000;
+        assert!(quantile(&latency, 0.95).is_some_and(|edge| edge < 1_000_000_000));
     }
 }

@@ -1,6 +1,7 @@
 //! Counts: the data wing writes them, the control wing reads them.
 
 mod caches;
+pub mod curves;
 mod deliveries;
 pub mod exposition;
 mod http_caches;
@@ -17,7 +18,7 @@ mod waiting;
 pub use caches::{CacheCounts, CacheEntry, CacheLedger, JobCounts};
 pub use deliveries::{DeliveryCounts, DeliveryEntry, DeliveryLedger, Trouble};
 pub use http_caches::{HttpCacheCounts, HttpCacheEntry};
-pub use latency::{BUCKETS, bucket_edges};
+pub use latency::{BUCKETS, bucket_edges, quantile};
 pub use memory::MemoryCells;
 pub use recent::{Recent, Request as Replayed, WarmUp};
 pub use recorder::{Attempts, Outcome, Register, Shown, Totals, TrackShown, WATCHES_MAX, Writer};
