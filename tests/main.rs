@@ -30,6 +30,7 @@ mod signals;
 mod simulation;
 mod strictness;
 mod support;
+mod terminal;
 mod tls;
 mod trouble;
 mod upstreams;

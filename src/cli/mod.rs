@@ -6,6 +6,7 @@ mod client;
 mod find;
 mod follow;
 mod forecast;
+mod handbook;
 mod notify;
 mod orders;
 mod preflight;
@@ -60,6 +61,8 @@ fn answer(ask: Ask) -> anyhow::Result<u8> {
             done(rules.and_then(|rules| replay::replay(&traces, &rules, json)))
         }
         Ask::Token(token) => done(secrets::token(token)),
+        Ask::Completions { shell } => done(handbook::completions(shell)),
+        Ask::Man { verb, out } => done(handbook::man(&verb, out.as_deref())),
         Ask::Give(give) => done(runtime()?.block_on(orders::give(give))),
         Ask::See(see) => runtime()?.block_on(self::see(see)),
     }
