@@ -422,6 +422,9 @@ fn samples(text: &str) -> (Vec<(String, String)>, Vec<Sample>) {
     (families, samples)
 }
 
+/// A family with its type and labels.
+type Row = (String, String, BTreeSet<String>);
+
 #[test]
 fn the_metrics_are_those_of_their_document_and_can_be_read() {
     let api = Api::start();
@@ -469,17 +472,31 @@ fn the_metrics_are_those_of_their_document_and_can_be_read() {
     let document = include_str!("../docs/metrics.md");
     let row = |line: &str| {
         let name = line.strip_prefix("| `weir_")?.split('`').next()?;
-        let kind = line.split('|').nth(2)?.trim();
-        Some((format!("weir_{name}"), kind.to_owned()))
+        let [kind, labels] = [2, 3].map(|column| line.split('|').nth(column).unwrap_or_default());
+        let labels = labels.split(',').map(|label| label.trim().to_owned());
+        let labels: BTreeSet<String> = labels.filter(|label| !label.is_empty()).collect();
+        Some((format!("weir_{name}"), kind.trim().to_owned(), labels))
     };
     // Those of certificates and jobs are there where there are some; tests/tls.rs, tests/tls/acme.rs
     // and tests/redis/jobs.rs look at them.
     let elsewhere = ["weir_certificate_", "weir_job"];
-    let is_here =
-        |(name, _): &(String, String)| !elsewhere.iter().any(|part| name.starts_with(part));
-    let documented: BTreeSet<(String, String)> =
-        document.lines().filter_map(row).filter(is_here).collect();
-    let shown: BTreeSet<(String, String)> = families.into_iter().collect();
+    let is_here = |(name, ..): &Row| !elsewhere.iter().any(|part| name.starts_with(part));
+    let documented: BTreeSet<Row> = document.lines().filter_map(row).filter(is_here).collect();
+    // Of a histogram every series has `le`, but its sum and count.
+    let labels = |family: &str| {
+        let of_family = samples.iter().filter(|sample| {
+            let rest = sample.name.strip_prefix(family);
+            rest.is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
+        });
+        let names = of_family.flat_map(|sample| sample.labels.split(','));
+        let names = names.filter_map(|label| label.split_once('=')).map(|(name, _)| name);
+        names.filter(|name| *name != "le").map(str::to_owned).collect()
+    };
+    let row = |(name, kind): (String, String)| {
+        let labels = labels(&name);
+        (name, kind, labels)
+    };
+    let shown: BTreeSet<Row> = families.into_iter().map(row).collect();
     assert_eq!(documented, shown, "left: docs/metrics.md, right: /metrics");
 
     let (status, done) = api.order(&json!({"order": "rollback"}));

@@ -1,12 +1,14 @@
 //! One test binary.
 
 mod admin;
+mod alerts;
 mod assets;
 mod cli;
 mod config;
 mod control;
 mod cookies;
 mod django;
+mod grafana;
 mod handover;
 mod house;
 mod http2;

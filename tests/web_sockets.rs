@@ -3,5 +3,5 @@
 
 mod autobahn;
 mod frames;
-mod node;
+pub mod node;
 mod real;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::HttpCaches;
 use crate::control::{ReleaseView, TierView, View};
 use crate::metrics::CacheLedger;
-use crate::metrics::exposition::{ReleaseScene, Reloads, Scene, TierScene};
-use crate::rollout::Purpose;
+use crate::metrics::exposition::{ReleaseScene, Reloads, Scene, TierScene, UpgradeScene};
+use crate::rollout::{Change, Purpose};
 use crate::time::Timestamp;
 use crate::tls::Keyring;
 
@@ -31,6 +31,13 @@ pub(super) fn of<'a>(
         caches: caches.entries(),
         http_caches: http_caches.entries(),
         deliveries: Vec::new(),
+        kinds: &Change::KINDS,
+        upgrade: view.upgrade.as_ref().map(|upgrade| UpgradeScene {
+            items: upgrade.items.len(),
+            done: upgrade.done,
+            needs_person: upgrade.needs_person,
+            goes_back: upgrade.goes_back,
+        }),
         tiers: view.tiers.iter().map(tier).collect(),
     }
 }
@@ -47,6 +54,8 @@ fn tier(view: &TierView) -> TierScene<'_> {
         held: is_closed(Purpose::Hold),
         maintained: is_closed(Purpose::Maintenance),
         paused: rollout.is_some_and(|rollout| rollout.paused),
+        needs_person: rollout.is_some_and(|rollout| rollout.held),
+        entered: rollout.map(|rollout| rollout.entered),
         report: rollout.and_then(|rollout| rollout.report.as_ref()),
         calibration_minutes: view.calibration_minutes,
         releases: view.releases.iter().map(release).collect(),

@@ -492,6 +492,9 @@ impl Control {
     }
 
     fn number(&mut self, records: Vec<Record>) {
+        for Record { event, .. } in &records {
+            self.register.events().happened(event.tier.as_ref(), event.change.kind(), event.at);
+        }
         let shown = Arc::make_mut(&mut self.records);
         shown.extend(records);
         shown.sort_by_key(|record| record.seq);

@@ -133,6 +133,7 @@ impl Control {
                     started: rollout.started,
                     entered: rollout.entered,
                     paused: rollout.paused,
+                    held: rollout.held,
                     explanation: report
                         .as_ref()
                         .map(crate::analysis::Report::explain)

@@ -42,6 +42,10 @@ impl Control {
         let now = clock::wall();
         let mut state = State::default();
         kept.records.iter().for_each(|record| state.apply(&record.event));
+        for record in &kept.records {
+            let event = &record.event;
+            register.events().remembered(event.tier.as_ref(), event.change.kind(), event.at);
+        }
         let mut tape = match &settings.record {
             None => None,
             Some(path) => Some(Tape::start(path, settings.tiers.len() > 1)?),

@@ -176,6 +176,8 @@ pub struct RolloutView {
     pub entered: Timestamp,
     /// Whether progress is stopped by an order.
     pub paused: bool,
+    /// Whether the time for a proof is over, and it waits for a person.
+    pub held: bool,
     /// What the judge knows.
     pub report: Option<Report>,
     /// The judge's report as text (`weir explain`).

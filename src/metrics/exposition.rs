@@ -15,9 +15,9 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use super::{
     Attempts, BUCKETS, CacheEntry, DeliveryEntry, Displaced, Fallthrough, Flood, Handshake,
     HealthState, HttpCacheEntry, JobCounts, Register, Shown, Slow, TrackShown, UpstreamShown,
-    Waited, bucket_edges, deliveries, http_caches, signals,
+    Waited, bucket_edges, deliveries, events, http_caches, rollouts, signals,
 };
-use crate::analysis::{Report, Verdict};
+use crate::analysis::Report;
 use crate::namespace::redis::Jobs;
 use crate::time::Timestamp;
 use crate::traffic::{TierName, Track, Version, Weight};
@@ -35,9 +35,6 @@ const HEALTH: [(&str, HealthState); 4] = [
     ("unhealthy", HealthState::Unhealthy),
     ("ejected", HealthState::Ejected),
 ];
-
-/// Verdicts as series of 0 and 1; `none` while no rollout is open or nothing was judged yet.
-const VERDICTS: [&str; 4] = ["none", "fail", "inconclusive", "pass"];
 
 /// The histogram shows every second edge of the register (half octaves) between these: what lies
 /// below is noise, what lies above has timed out.
@@ -86,8 +83,25 @@ pub struct Scene<'a> {
     pub http_caches: Vec<HttpCacheEntry>,
     /// Those who are told what happens.
     pub deliveries: Vec<DeliveryEntry>,
+    /// The names of all kinds of events.
+    pub kinds: &'static [&'static str],
+    /// The open rollout over tiers.
+    pub upgrade: Option<UpgradeScene>,
     /// The tiers.
     pub tiers: Vec<TierScene<'a>>,
+}
+
+/// An open rollout over tiers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UpgradeScene {
+    /// What is done in it, in steps.
+    pub items: usize,
+    /// How many of them are done.
+    pub done: usize,
+    /// Whether it waits for a person.
+    pub needs_person: bool,
+    /// Whether it goes back.
+    pub goes_back: bool,
 }
 
 /// One tier.
@@ -103,6 +117,10 @@ pub struct TierScene<'a> {
     pub stages: usize,
     /// Whether an order stopped progress.
     pub paused: bool,
+    /// Whether the time for a proof is over, and it waits for a person.
+    pub needs_person: bool,
+    /// When the weight of the open rollout was reached.
+    pub entered: Option<Timestamp>,
     /// Whether it is held.
     pub held: bool,
     /// Whether it is in maintenance.
@@ -139,6 +157,8 @@ pub fn render(scene: &Scene<'_>, register: &Register) -> String {
         scene.http_caches.iter().for_each(http_caches::expose);
         scene.deliveries.iter().for_each(deliveries::expose);
         signals::expose(register.signals());
+        events::expose(register.events(), scene.kinds, scene.tiers.iter().map(|tier| tier.name));
+        rollouts::upgrade(scene.upgrade.as_ref());
         for tier in &scene.tiers {
             self::tier(tier, register);
             for release in &tier.releases {
@@ -279,35 +299,7 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
     }
     gauge!("weir_key_share_ratio", "tier" => name.clone())
         .set(register.key_share(tier.name).unwrap_or(0.0));
-    gauge!("weir_rollout_weight_ratio", "tier" => name.clone()).set(tier.weight.share());
-    gauge!("weir_rollout_open", "tier" => name.clone()).set(flag(tier.stage > 0));
-    gauge!("weir_rollout_paused", "tier" => name.clone()).set(flag(tier.paused));
-    gauge!("weir_rollout_stage", "tier" => name.clone()).set(tier.stage as f64);
-    gauge!("weir_rollout_stages", "tier" => name.clone()).set(tier.stages as f64);
-    gauge!("weir_calibration_seconds", "tier" => name.clone())
-        .set(60.0 * tier.calibration_minutes as f64);
-    let now = match tier.report.map(|report| &report.verdict) {
-        None => "none",
-        Some(Verdict::Fail { .. }) => "fail",
-        Some(Verdict::Inconclusive { .. }) => "inconclusive",
-        Some(Verdict::Pass { .. }) => "pass",
-    };
-    for verdict in VERDICTS {
-        gauge!("weir_verdict", "tier" => name.clone(), "verdict" => verdict)
-            .set(flag(verdict == now));
-    }
-    tier.report.into_iter().for_each(|report| evidence(&name, report));
-}
-
-/// Natural logarithms: odds of a bad canary grow beyond any number.
-fn evidence(tier: &str, report: &Report) {
-    for metric in &report.metrics {
-        let labels = [("tier", tier.to_owned()), ("metric", metric.name.clone())];
-        gauge!("weir_evidence_log_odds", &labels).set(metric.log_e);
-        gauge!("weir_evidence_log_odds_limit", &labels).set(metric.log_e_rollback_at);
-        gauge!("weir_evidence_upper_bound_ratio", &labels).set(metric.upper_bound);
-        gauge!("weir_evidence_margin_ratio", &labels).set(metric.limit);
-    }
+    rollouts::expose(tier);
 }
 
 fn release(tier: &TierName, release: &ReleaseScene<'_>, shown: &Shown, register: &Register) {
@@ -480,23 +472,8 @@ fn describe() {
         "Until when a certificate that is served is valid"
     );
     describe_gauge!("weir_key_share_ratio", "Share of the heaviest client key among the requests");
-    describe_gauge!("weir_rollout_weight_ratio", "The canary's share of the clients");
-    describe_gauge!("weir_rollout_open", "1 while a rollout is open");
-    describe_gauge!("weir_rollout_paused", "1 while a rollout is paused by an order");
-    describe_gauge!("weir_rollout_stage", "The stage of the open rollout from 1; 0 without one");
-    describe_gauge!("weir_rollout_stages", "The stages of the open rollout; 0 without one");
-    describe_gauge!("weir_calibration_seconds", "Time of stable the judge is calibrated with");
-    describe_gauge!("weir_verdict", "1 for what the judge says now");
-    describe_gauge!(
-        "weir_evidence_log_odds",
-        "Natural logarithm of the odds that the canary is worse than tolerated"
-    );
-    describe_gauge!("weir_evidence_log_odds_limit", "The log odds at which the metric fails");
-    describe_gauge!(
-        "weir_evidence_upper_bound_ratio",
-        "The most the canary's rate may be above stable's, in this stage"
-    );
-    describe_gauge!("weir_evidence_margin_ratio", "The upper bound below which a stage is proven");
+    rollouts::describe();
+    events::describe();
     describe_gauge!("weir_release_info", "1 for each release, with what it is now");
     describe_gauge!("weir_requests_in_flight", "Requests on their way");
     describe_gauge!("weir_upgraded_connections", "Open upgraded connections (WebSockets)");
@@ -586,11 +563,11 @@ fn in_order(family: &str) -> String {
     lines.join("\n")
 }
 
-fn seconds(milliseconds: u64) -> f64 {
+pub(super) fn seconds(milliseconds: u64) -> f64 {
     milliseconds as f64 / 1_000.0
 }
 
-fn flag(is: bool) -> f64 {
+pub(super) fn flag(is: bool) -> f64 {
     f64::from(u8::from(is))
 }
 
@@ -611,6 +588,8 @@ mod tests {
             held: false,
             maintained: false,
             paused: false,
+            needs_person: false,
+            entered: Some(Timestamp::from_millis(2_000)),
             report: None,
             calibration_minutes: 60,
             releases: vec![release],
@@ -623,6 +602,8 @@ mod tests {
             caches: vec![],
             http_caches: vec![],
             deliveries: vec![],
+            kinds: &["promoted"],
+            upgrade: None,
             tiers: vec![tier],
         };
         render(&scene, register)
@@ -640,6 +621,9 @@ mod tests {
             "weir_attempts_total{tier=\"web\",version=\"1.1\",track=\"canary\",class=\"reset\"} 0",
             "weir_verdict{tier=\"web\",verdict=\"none\"} 1",
             "weir_start_timestamp_seconds 1",
+            "weir_rollout_entered_timestamp_seconds{tier=\"web\"} 2",
+            "weir_events_total{tier=\"web\",kind=\"promoted\"} 0",
+            "weir_upgrade_open 0",
             "weir_release_info{tier=\"web\",version=\"1.1\",track=\"canary\"} 1",
         ] {
             assert!(first.lines().any(|shown| shown == line), "{line} is not in:\n{first}");

@@ -3,6 +3,7 @@
 mod caches;
 pub mod curves;
 mod deliveries;
+mod events;
 pub mod exposition;
 mod http_caches;
 pub mod keys;
@@ -10,6 +11,7 @@ pub mod latency;
 mod memory;
 mod recent;
 pub mod recorder;
+mod rollouts;
 mod signals;
 mod tiers;
 mod upstream;
@@ -17,6 +19,7 @@ mod waiting;
 
 pub use caches::{CacheCounts, CacheEntry, CacheLedger, JobCounts};
 pub use deliveries::{DeliveryCounts, DeliveryEntry, DeliveryLedger, Trouble};
+pub use events::EventLedger;
 pub use http_caches::{HttpCacheCounts, HttpCacheEntry};
 pub use latency::{BUCKETS, bucket_edges, quantile};
 pub use memory::MemoryCells;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::caches::CacheLedger;
+use super::events::EventLedger;
 use super::keys::Sketch;
 use super::latency::{BUCKETS, bucket};
 use super::memory::MemoryCells;
@@ -337,6 +338,7 @@ pub struct Register {
     memory: MemoryCells,
     caches: Arc<CacheLedger>,
     signals: Arc<SignalLedger>,
+    events: EventLedger,
     slots: RwLock<Slots>,
 }
 
@@ -363,6 +365,7 @@ impl Register {
             memory: MemoryCells::default(),
             caches: Arc::default(),
             signals: Arc::default(),
+            events: EventLedger::default(),
             slots: RwLock::default(),
         }
     }
@@ -380,6 +383,11 @@ impl Register {
     /// What is heard from outside.
     pub const fn signals(&self) -> &Arc<SignalLedger> {
         &self.signals
+    }
+
+    /// What happened.
+    pub const fn events(&self) -> &EventLedger {
+        &self.events
     }
 
     /// The slot of `version` of `tier`; the same for ever.

@@ -350,6 +350,78 @@ pub enum Direction {
 }
 
 impl Change {
+    /// What [`kind`](Self::kind) may say.
+    pub const KINDS: [&str; 31] = [
+        "adopted",
+        "advanced",
+        "approved",
+        "asked",
+        "closed",
+        "cut",
+        "decision_passed",
+        "emptied",
+        "froze",
+        "held",
+        "interrupted",
+        "moved",
+        "opened",
+        "passed",
+        "paused",
+        "promoted",
+        "reanalysed",
+        "receding",
+        "refused",
+        "replanned",
+        "rerouted",
+        "resumed",
+        "rolled_back",
+        "started",
+        "step_began",
+        "step_ended",
+        "step_skipped",
+        "turned_back",
+        "upgrade_ended",
+        "upgrade_started",
+        "would_have_rolled_back",
+    ];
+
+    /// Its name, as the journal has it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Adopted { .. } => "adopted",
+            Self::Advanced { .. } => "advanced",
+            Self::Approved { .. } => "approved",
+            Self::Asked { .. } => "asked",
+            Self::Closed { .. } => "closed",
+            Self::Cut => "cut",
+            Self::DecisionPassed => "decision_passed",
+            Self::Emptied { .. } => "emptied",
+            Self::Froze { .. } => "froze",
+            Self::Held { .. } => "held",
+            Self::Interrupted { .. } => "interrupted",
+            Self::Moved { .. } => "moved",
+            Self::Opened { .. } => "opened",
+            Self::Passed { .. } => "passed",
+            Self::Paused => "paused",
+            Self::Promoted { .. } => "promoted",
+            Self::Reanalysed { .. } => "reanalysed",
+            Self::Receding { .. } => "receding",
+            Self::Refused { .. } => "refused",
+            Self::Replanned { .. } => "replanned",
+            Self::Rerouted { .. } => "rerouted",
+            Self::Resumed => "resumed",
+            Self::RolledBack { .. } => "rolled_back",
+            Self::Started { .. } => "started",
+            Self::StepBegan { .. } => "step_began",
+            Self::StepEnded { .. } => "step_ended",
+            Self::StepSkipped { .. } => "step_skipped",
+            Self::TurnedBack { .. } => "turned_back",
+            Self::UpgradeEnded { .. } => "upgrade_ended",
+            Self::UpgradeStarted { .. } => "upgrade_started",
+            Self::WouldHaveRolledBack { .. } => "would_have_rolled_back",
+        }
+    }
+
     /// Whether this may act before it is written.
     pub const fn direction(&self) -> Direction {
         match self {
@@ -409,5 +481,29 @@ impl Event {
     pub fn direction(events: &[Self]) -> Direction {
         let lower = |event: &Self| event.change.direction() == Direction::Lower;
         if events.iter().all(lower) { Direction::Lower } else { Direction::Raise }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_called_what_the_journal_calls_it() {
+        let changes = [
+            Change::Paused,
+            Change::Cut,
+            Change::Held { reason: String::new() },
+            Change::WouldHaveRolledBack { cause: Blame::Order },
+            Change::UpgradeEnded { ending: Ending::Promoted },
+        ];
+        for change in changes {
+            let written = serde_json::to_value(&change).unwrap();
+            let name = written.as_str().map(str::to_owned);
+            let name = name.or_else(|| written.as_object()?.keys().next().cloned());
+            assert_eq!(name.as_deref(), Some(change.kind()));
+            assert!(Change::KINDS.contains(&change.kind()));
+        }
+        assert!(Change::KINDS.is_sorted(), "each is there once");
     }
 }
