@@ -24,7 +24,7 @@ use super::support::upstream::Upstream;
 use super::web_sockets::node;
 
 /// How long what must come may take, on a machine that does other things beside.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

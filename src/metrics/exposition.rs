@@ -106,6 +106,7 @@ pub struct UpgradeScene {
 
 /// One tier.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a gauge of its own")]
 pub struct TierScene<'a> {
     /// Its name.
     pub name: &'a TierName,

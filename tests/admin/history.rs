@@ -31,7 +31,7 @@ fn lengths(value: &Value, found: &mut Vec<usize>) {
         }
         Value::Array(list) => list.iter().for_each(|one| lengths(one, found)),
         Value::Object(map) => map.values().for_each(|one| lengths(one, found)),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
