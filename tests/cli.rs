@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -205,9 +206,15 @@ fn a_night_on_the_command_line() {
     assert_eq!(again.status.code(), Some(1));
     let trouble: Value = serde_json::from_str(&out(&again)).unwrap();
     assert_eq!(trouble["kind"], "refused");
-    let log = program.say(&["log", "-n", "2"]);
+    // What was refused is written without anybody waiting for it.
+    let since = Instant::now();
+    let refused = "`start version=1.1.0` by operator was refused";
+    let mut log = program.say(&["log", "-n", "2"]);
+    while !log.contains(refused) && since.elapsed() < Duration::from_secs(30) {
+        log = program.say(&["log", "-n", "2"]);
+    }
     assert!(log.contains("operator") && log.contains("enough"), "{log}");
-    assert!(log.contains("`start version=1.1.0` by operator was refused"), "{log}");
+    assert!(log.contains(refused), "{log}");
 
     let bad = file.replace("stable", "stabel");
     program.write_file(&bad);
