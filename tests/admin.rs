@@ -27,6 +27,8 @@ use super::support::client::{self, Client};
 
 mod history;
 mod page;
+mod sessions;
+mod stream;
 
 /// The description is compared with this file; `WEIR_RENEW=1` writes it anew.
 const OPENAPI: &str = "tests/admin/openapi.json";

@@ -474,7 +474,9 @@ pub enum Kind {
     BadRequest,
     /// 400: the file that was to be reloaded is wrong; nothing changed.
     BadFile,
-    /// 403: the token is a viewer's.
+    /// 503: as many streams are open as may be.
+    Busy,
+    /// 403: the token is a viewer's, or a page elsewhere has sent it.
     Forbidden,
     /// 503: another process takes over just now; ask again in a moment.
     HandingOver,

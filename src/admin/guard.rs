@@ -1,4 +1,4 @@
-//! Who is let in: the Host a browser was told, and the token that came along.
+//! Who is let in: the Host a browser was told, and the token or the session that came along.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header, uri::Authority};
+use axum::http::{HeaderMap, header, uri::Authority};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::api::{Kind, Trouble};
-use super::tokens::{Login, Role, Tokens};
+use super::sessions::{self, Sessions};
+use super::tokens::{Fingerprint, Login, Role, Tokens};
 
 /// Wrong tokens that are answered and logged one by one within [`FAILURES_SPAN`]. More come from a
 /// broken script or a guesser; 256 random bits are not guessed, so the limit is for the log.
@@ -27,12 +28,14 @@ pub(super) struct Guard {
     hosts: Vec<String>,
     tokens: Tokens,
     failures: Mutex<VecDeque<Instant>>,
+    pub(super) sessions: Sessions,
 }
 
 impl Guard {
     pub(super) fn new(listen: SocketAddr, hosts: &[String], tokens: Tokens) -> Self {
         let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-        Self { listen, hosts, tokens, failures: Mutex::default() }
+        let sessions = Sessions::new(listen.port());
+        Self { listen, hosts, tokens, failures: Mutex::default(), sessions }
     }
 
     /// A page of a stranger can make a browser send requests here by pointing its own name at
@@ -67,20 +70,52 @@ impl Guard {
             || self.hosts.iter().any(|ours| *ours == bare || ours == host)
     }
 
-    /// The login of a request; none without a token.
-    async fn login(&self, authorization: Option<HeaderValue>) -> Result<Option<Login>, Trouble> {
-        let Some(given) = authorization else {
-            return Ok(None);
-        };
-        let given = given.to_str().unwrap_or_default();
-        let token = given.split_once(' ').filter(|(way, _)| way.eq_ignore_ascii_case("bearer"));
-        let login = match token {
-            Some((_, token)) => self.tokens.login(token.trim()).await,
-            None => None,
-        };
+    /// Who sends a request, and by what; none without a token and an open session.
+    async fn asker(&self, headers: &HeaderMap) -> Result<Option<(Login, Shown)>, Trouble> {
+        if let Some(given) = headers.get(header::AUTHORIZATION) {
+            let given = given.to_str().unwrap_or_default();
+            let token = given.split_once(' ').filter(|(way, _)| way.eq_ignore_ascii_case("bearer"));
+            let (_, token) = token.ok_or_else(|| self.failed())?;
+            let (login, token) = self.login(token.trim()).await?;
+            return Ok(Some((login, Shown::Token(token))));
+        }
+        let Some(key) = self.sessions.key(headers) else { return Ok(None) };
+        let shown = Shown::Session(key);
+        // A session that is over, as after a restart, is as good as none.
+        Ok(self.recall(&shown).await.map(|login| (login, shown)))
+    }
+
+    /// Whose token this is, and what may be kept of it.
+    pub(super) async fn login(&self, token: &str) -> Result<(Login, Fingerprint), Trouble> {
+        let token = Fingerprint::of(token);
         // A right token is let in however many wrong ones came before: a roll back is never
         // delayed by somebody else's mistakes.
-        if login.is_some() { Ok(login) } else { Err(self.failed()) }
+        let login = self.tokens.recall(&token).await.ok_or_else(|| self.failed())?;
+        Ok((login, token))
+    }
+
+    /// Who has shown this, if it still counts.
+    async fn recall(&self, shown: &Shown) -> Option<Login> {
+        match shown {
+            Shown::Token(token) => self.tokens.recall(token).await,
+            Shown::Session(key) => {
+                let token = self.sessions.token(key, Instant::now())?;
+                let login = self.tokens.recall(&token).await;
+                if login.is_none() {
+                    self.sessions.end(key);
+                }
+                login
+            }
+        }
+    }
+
+    /// That a request by a cookie comes from our page.
+    pub(super) fn check_page(&self, headers: &HeaderMap) -> Result<(), Trouble> {
+        let is_ours = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            self.hosts.iter().any(|ours| without_port(ours) == name)
+        };
+        sessions::check_page(headers, is_ours)
     }
 
     fn failed(&self) -> Trouble {
@@ -98,7 +133,7 @@ impl Guard {
     }
 }
 
-fn without_port(host: &str) -> &str {
+pub(super) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((bare, port)) if port.bytes().all(|b| b.is_ascii_digit()) => bare,
         _ => host,
@@ -124,11 +159,12 @@ pub(super) async fn read(
     next: Next,
 ) -> Response {
     let open = guard.listen.ip().to_canonical().is_loopback();
-    match guard.login(authorization(&request)).await {
+    match guard.asker(request.headers()).await {
         Ok(None) if !open => Trouble::new(Kind::Unauthorised, NO_TOKEN).into_response(),
-        Ok(login) => {
-            if let Some(login) = login {
+        Ok(asker) => {
+            if let Some((login, shown)) = asker {
                 request.extensions_mut().insert(Asker(login));
+                request.extensions_mut().insert(Pass { guard, shown });
             }
             next.run(request).await
         }
@@ -142,26 +178,61 @@ pub(super) async fn change(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match guard.login(authorization(&request)).await {
-        Ok(Some(login)) if login.role == Role::Operator => {
+    match guard.may_change(request.headers()).await {
+        Ok(login) => {
             request.extensions_mut().insert(Asker(login));
             next.run(request).await
         }
-        Ok(Some(login)) => {
-            let error = format!("{} is a viewer's token; orders need an operator's", login.name);
-            Trouble::new(Kind::Forbidden, error).into_response()
-        }
-        Ok(None) => Trouble::new(Kind::Unauthorised, NO_TOKEN).into_response(),
         Err(trouble) => trouble.into_response(),
     }
 }
 
-fn authorization(request: &Request) -> Option<HeaderValue> {
-    request.headers().get(header::AUTHORIZATION).cloned()
+impl Guard {
+    async fn may_change(&self, headers: &HeaderMap) -> Result<Login, Trouble> {
+        let Some((login, shown)) = self.asker(headers).await? else {
+            let was_logged_in = self.sessions.key(headers).is_some();
+            let error = if was_logged_in { SESSION_OVER } else { NO_TOKEN };
+            return Err(Trouble::new(Kind::Unauthorised, error));
+        };
+        match shown {
+            // A cookie comes along whoever made the browser ask.
+            Shown::Session(_) => self.check_page(headers)?,
+            Shown::Token(_) => {}
+        }
+        if login.role != Role::Operator {
+            let error = format!("{} is a viewer's token; orders need an operator's", login.name);
+            return Err(Trouble::new(Kind::Forbidden, error));
+        }
+        Ok(login)
+    }
+}
+
+/// What a request has shown.
+#[derive(Clone)]
+enum Shown {
+    Session(Fingerprint),
+    Token(Fingerprint),
+}
+
+/// By what a request was let in that lasts for long.
+#[derive(Clone)]
+pub(super) struct Pass {
+    guard: Arc<Guard>,
+    shown: Shown,
+}
+
+impl Pass {
+    /// Whether it still counts.
+    pub(super) async fn holds(&self) -> bool {
+        self.guard.recall(&self.shown).await.is_some()
+    }
 }
 
 const NO_TOKEN: &str = "this needs a token: send `Authorization: Bearer TOKEN`; the command line \
                         reads WEIR_TOKEN_FILE, or operator.token beside the journal";
+
+const SESSION_OVER: &str = "the session is over: weir was started again, nobody used it for 12 hours, \
+                            or its token was revoked; log in again";
 
 /// Who sent the request, for the handler.
 #[derive(Clone, Debug)]
@@ -196,15 +267,15 @@ mod tests {
     #[tokio::test]
     async fn wrong_tokens_run_into_a_limit_and_right_ones_never() {
         let (folder, guard) = guard("127.0.0.1:7700", &[]);
-        let headers = |token: &str| format!("Bearer {token}").parse().ok();
+        let login = async |token: &str| guard.login(token).await;
         let mut kinds = Vec::new();
         for _ in 0..=FAILURES_MAX {
-            kinds.push(guard.login(headers("weir_12")).await.unwrap_err().kind);
+            kinds.push(login("weir_12").await.unwrap_err().kind);
         }
         assert_eq!(kinds[FAILURES_MAX - 1], Kind::Unauthorised);
         assert_eq!(kinds[FAILURES_MAX], Kind::TooMany);
         let right = std::fs::read_to_string(folder.path().join("operator.token")).unwrap();
-        assert!(guard.login(headers(right.trim())).await.unwrap().is_some());
-        assert_eq!(guard.login(None).await, Ok(None));
+        assert!(login(right.trim()).await.is_ok());
+        assert!(guard.asker(&HeaderMap::new()).await.is_ok_and(|asker| asker.is_none()));
     }
 }

@@ -14,6 +14,8 @@ mod private;
 mod reports;
 mod routes;
 mod scene;
+mod sessions;
+mod stream;
 mod tokens;
 mod trouble;
 mod views;
@@ -45,6 +47,7 @@ pub use caches::Caches;
 pub use notifications::Notifications;
 pub use preflight::Preflight;
 pub use routes::openapi;
+use stream::STREAMS_MAX;
 pub use tokens::{Login, Role, Secret, SecretError, Token, TokenError, TokenFile, Tokens};
 
 /// Connections at once: people, scripts and a few scrapers. More are closed unanswered.
@@ -166,10 +169,14 @@ struct Admin {
     curves: Mutex<Curves>,
     /// How many fine points there were.
     drawn: watch::Sender<u64>,
+    /// Places of streams.
+    streams: Arc<Semaphore>,
+    /// Whether the program stops.
+    stopping: watch::Receiver<bool>,
 }
 
 impl Admin {
-    fn new(program: Program) -> (Self, Tokens) {
+    fn new(program: Program, stopping: watch::Receiver<bool>) -> (Self, Tokens) {
         let Program { handle, register, tokens, reload, reloads, keyring, .. } = program;
         let Program { caches, http_caches, notifications, preflight, shelf, not_ready, .. } =
             program;
@@ -188,6 +195,8 @@ impl Admin {
             scraped: Mutex::default(),
             curves: Mutex::new(Curves::new(Instant::now(), clock::wall())),
             drawn: watch::Sender::new(0),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            stopping,
         };
         (admin, tokens)
     }
@@ -202,13 +211,13 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let (admin, tokens) = Admin::new(program);
+    let (stop, stopping) = watch::channel(false);
+    let (admin, tokens) = Admin::new(program, stopping.clone());
     let guard = guard::Guard::new(settings.listen, &settings.hosts, tokens);
     let admin = Arc::new(admin);
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&admin).draw());
     let router = routes::router(admin, &Arc::new(guard));
-    let (stop, stopping) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         tokio::select! {

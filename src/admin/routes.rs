@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router, middleware};
+use axum::{Extension, Json, Router, middleware};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -14,7 +14,8 @@ use utoipa_axum::routes;
 use super::api::{Kind, Trouble};
 use super::guard::{self, Guard};
 use super::{
-    Admin, answers, caches, commands, history, notifications, page, preflight, reports, views,
+    Admin, answers, caches, commands, history, notifications, page, preflight, reports, sessions,
+    stream, views,
 };
 
 /// What stands above the list.
@@ -24,7 +25,8 @@ use super::{
         title = "Weir",
         description = "Canary rollouts without Kubernetes: how things stand, and orders.\n\nReads \
                        are open while the API listens on a loopback address; everywhere else, and \
-                       for everything that changes something, send `Authorization: Bearer TOKEN`."
+                       for everything that changes something, send `Authorization: Bearer TOKEN`. \
+                       Browsers log in at `/api/v1/session`."
     ),
     modifiers(&Tokens)
 )]
@@ -52,6 +54,7 @@ fn reads() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(views::explain))
         .routes(routes!(views::log))
         .routes(routes!(history::history))
+        .routes(routes!(stream::stream))
         .routes(routes!(reports::report))
         .routes(routes!(caches::caches))
         .routes(routes!(description))
@@ -72,12 +75,18 @@ fn named() -> OpenApiRouter<Arc<Admin>> {
     OpenApiRouter::new().routes(routes!(views::whoami))
 }
 
+/// Of browsers: who comes with a token goes with a cookie.
+fn logins() -> OpenApiRouter<Arc<Admin>> {
+    OpenApiRouter::new().routes(routes!(sessions::log_in, sessions::log_out))
+}
+
 /// All routes, guarded.
 pub(super) fn router(admin: Arc<Admin>, guard: &Arc<Guard>) -> Router {
     let read = middleware::from_fn_with_state(Arc::clone(guard), guard::read);
     let change = middleware::from_fn_with_state(Arc::clone(guard), guard::change);
     let host = middleware::from_fn_with_state(Arc::clone(guard), guard::host);
     open()
+        .merge(logins().layer(Extension(Arc::clone(guard))))
         .merge(reads().merge(named()).route_layer(read))
         .merge(changes().route_layer(change))
         .split_for_parts()
@@ -91,7 +100,7 @@ pub(super) fn router(admin: Arc<Admin>, guard: &Arc<Guard>) -> Router {
 
 /// The description of the API in `OpenAPI`.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    open().merge(reads()).merge(named()).merge(changes()).into_openapi()
+    open().merge(logins()).merge(reads()).merge(named()).merge(changes()).into_openapi()
 }
 
 /// This description.

@@ -68,9 +68,22 @@ impl Secret {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+}
 
-    fn hash(text: &str) -> String {
-        hexadecimal(&Sha256::digest(text.as_bytes()))
+/// What is kept of a secret: by it the secret is known again, and cannot be told.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Fingerprint(String);
+
+impl Fingerprint {
+    /// SHA-256, in hexadecimal. A slow hash would add nothing to 256 random bits.
+    pub(super) fn of(text: &str) -> Self {
+        Self(hexadecimal(&Sha256::digest(text.as_bytes())))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Fingerprint(..)")
     }
 }
 
@@ -111,7 +124,7 @@ pub struct Token {
     pub name: Actor,
     /// What it allows.
     pub role: Role,
-    /// SHA-256 of the token, in hexadecimal. A slow hash would add nothing to 256 random bits.
+    /// SHA-256 of the token, in hexadecimal.
     pub sha256: String,
     /// When it was made.
     pub created: Timestamp,
@@ -123,7 +136,7 @@ impl Token {
         if name == Actor::weir() {
             return Err(TokenError::Reserved);
         }
-        let sha256 = Secret::hash(secret.reveal());
+        let Fingerprint(sha256) = Fingerprint::of(secret.reveal());
         Ok(Self { name, role, sha256, created: clock::wall() })
     }
 }
@@ -368,11 +381,15 @@ impl Tokens {
 
     /// Whose token this is. All known hashes are compared, each in constant time.
     pub async fn login(&self, secret: &str) -> Option<Login> {
-        let hash = Secret::hash(secret);
-        let was_known = find(&lock(&self.known).tokens, &hash).is_some();
+        self.recall(&Fingerprint::of(secret)).await
+    }
+
+    /// Whose token has this fingerprint.
+    pub(super) async fn recall(&self, Fingerprint(hash): &Fingerprint) -> Option<Login> {
+        let was_known = find(&lock(&self.known).tokens, hash).is_some();
         let wait = if was_known { KNOWN_WAIT_MAX } else { UNKNOWN_WAIT_MAX };
         let _ = tokio::time::timeout(wait, self.look()).await;
-        find(&lock(&self.known).tokens, &hash)
+        find(&lock(&self.known).tokens, hash)
     }
 
     /// Looks at the file on a thread that may block. The look goes on if nobody waits any more.

@@ -19,7 +19,7 @@ impl Kind {
         match self {
             Self::BadFile | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::HandingOver | Self::Journal | Self::NotReady | Self::Stopping => {
+            Self::Busy | Self::HandingOver | Self::Journal | Self::NotReady | Self::Stopping => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::MisdirectedHost => StatusCode::MISDIRECTED_REQUEST,

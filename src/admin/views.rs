@@ -82,9 +82,16 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     responses((status = 200, description = "How things stand", body = Status))
 )]
 pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
-    let mut status = Status::of(&admin.handle.view(), &admin.keyring.certificates());
-    status.notifications = admin.notifications.status();
-    Json(status)
+    Json(admin.status())
+}
+
+impl Admin {
+    /// How things stand.
+    pub(super) fn status(&self) -> Status {
+        let mut status = Status::of(&self.handle.view(), &self.keyring.certificates());
+        status.notifications = self.notifications.status();
+        status
+    }
 }
 
 /// Which tier.

@@ -200,9 +200,12 @@ impl Curves {
         self.fine.closed
     }
 
-    /// The fine points from the `first` since the beginning on, as far as they are kept.
-    pub fn since(&self, first: u64) -> Curve<'_> {
-        self.cut(&self.fine, first)
+    /// The fine point that so many came before since the beginning, if it is kept.
+    pub fn point(&self, before: u64) -> Option<Curve<'_>> {
+        let mut curve = self.cut(&self.fine, before);
+        let kept = self.fine.closed - self.fine.points.len() as u64;
+        curve.points.truncate(1);
+        (before >= kept && !curve.points.is_empty()).then_some(curve)
     }
 
     fn cut<'a>(&self, ring: &'a Ring, first: u64) -> Curve<'a> {
@@ -412,7 +415,8 @@ mod tests {
             &second.tiers[0].evidence[0].metric
         ));
         assert_eq!(curve.from.millis(), WALL);
-        assert_eq!(scene.curves.since(1).from.millis(), WALL + 5_000);
+        let second = scene.curves.point(1).unwrap();
+        assert_eq!((second.from.millis(), second.points.len()), (WALL + 5_000, 1));
     }
 
     #[test]
@@ -457,7 +461,7 @@ mod tests {
         // Away for longer than a ring is long.
         scene.look(1_000_000, 0);
         assert!(scene.requests().iter().all(Option::is_none));
-        assert_eq!(scene.curves.since(0).points.len(), FINE_POINTS);
-        assert_eq!(scene.curves.since(u64::MAX).points.len(), 0);
+        assert!(scene.curves.point(0).is_none(), "it has left the ring");
+        assert!(scene.curves.point(199_999).is_some() && scene.curves.point(200_000).is_none());
     }
 }
