@@ -21,6 +21,7 @@ pub mod report;
 pub mod signals;
 pub mod systemd;
 pub mod tls;
+pub mod traces;
 
 pub mod cache;
 pub mod proxy;

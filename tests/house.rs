@@ -17,7 +17,8 @@ const PLAN: &[(&str, &[&str])] = &[
     ("clock", &["time"]),
     ("journal", &["rollout", "time", "traffic"]),
     ("machine", &[]),
-    ("metrics", &["analysis", "namespace", "time", "traffic"]),
+    ("traces", &[]),
+    ("metrics", &["analysis", "namespace", "time", "traces", "traffic"]),
     ("inherited", &["traffic"]),
     ("report", &["journal", "rollout", "time", "traffic"]),
     ("systemd", &["inherited"]),
@@ -38,6 +39,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "namespace",
             "time",
             "tls",
+            "traces",
             "traffic",
         ],
     ),
@@ -46,7 +48,10 @@ const PLAN: &[(&str, &[&str])] = &[
         "control",
         &["analysis", "clock", "hooks", "journal", "metrics", "rollout", "time", "tls", "traffic"],
     ),
-    ("notify", &["clock", "control", "journal", "metrics", "rollout", "time", "tls", "traffic"]),
+    (
+        "notify",
+        &["clock", "control", "journal", "metrics", "rollout", "time", "tls", "traces", "traffic"],
+    ),
     // Roof.
     (
         "admin",

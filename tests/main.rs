@@ -34,6 +34,7 @@ mod strictness;
 mod support;
 mod terminal;
 mod tls;
+mod traces;
 mod trouble;
 mod upstreams;
 mod warming;

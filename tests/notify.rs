@@ -4,7 +4,7 @@
 #[path = "notify/alertmanager.rs"]
 mod alertmanager;
 #[path = "notify/hook.rs"]
-mod hook;
+pub mod hook;
 #[path = "notify/mail.rs"]
 mod mail;
 

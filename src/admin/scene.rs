@@ -6,7 +6,7 @@ use super::HttpCaches;
 use crate::control::{ReleaseView, TierView, View};
 use crate::metrics::CacheLedger;
 use crate::metrics::exposition::{ReleaseScene, Reloads, Scene, TierScene, UpgradeScene};
-use crate::rollout::{Change, Purpose};
+use crate::rollout::event_names;
 use crate::time::Timestamp;
 use crate::tls::Keyring;
 
@@ -31,7 +31,7 @@ pub(super) fn of<'a>(
         caches: caches.entries(),
         http_caches: http_caches.entries(),
         deliveries: Vec::new(),
-        kinds: &Change::KINDS,
+        kinds: event_names(),
         upgrade: view.upgrade.as_ref().map(|upgrade| UpgradeScene {
             items: upgrade.items.len(),
             done: upgrade.done,
@@ -44,15 +44,12 @@ pub(super) fn of<'a>(
 
 fn tier(view: &TierView) -> TierScene<'_> {
     let rollout = view.rollout.as_ref();
-    let closed = view.closed.as_ref().map(|closed| closed.purpose);
-    let is_closed = |purpose| closed == Some(purpose);
     TierScene {
         name: &view.name,
         weight: view.weight,
         stage: rollout.map_or(0, |rollout| rollout.rung),
         stages: rollout.map_or(0, |rollout| rollout.plan.stages().len()),
-        held: is_closed(Purpose::Hold),
-        maintained: is_closed(Purpose::Maintenance),
+        closed: view.closed.as_ref().map(|closed| closed.purpose.name()),
         paused: rollout.is_some_and(|rollout| rollout.paused),
         needs_person: rollout.is_some_and(|rollout| rollout.held),
         entered: rollout.map(|rollout| rollout.entered),

@@ -22,7 +22,8 @@ use crate::traffic::Version;
 pub(super) fn notifier(config: &Config, weir: &Weir) -> Notifier {
     let (views, shelf) = (weir.handle().watch(), weir.shelf().clone());
     let keyring = Arc::clone(weir.certificates().keyring());
-    Notifier::start(config.notify.clone(), views, shelf, keyring)
+    let register = Arc::clone(weir.register());
+    Notifier::start(config.notify.clone(), views, shelf, keyring, register)
 }
 
 /// Those who are told, as the admin shows them.

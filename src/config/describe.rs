@@ -305,6 +305,16 @@ fn notify(page: &mut Page<'_>, notify: &notify::Settings) {
         page.put_some("authorization", alertmanager.authorization.as_ref());
         put_ca(page, &alertmanager.tls);
     }
+    if let Some(collector) = &notify.collector {
+        page.turn(&keys::TRACING, "tracing");
+        page.put("url", &collector.url);
+        page.put("ratio", format!("{}%", hundredfold(collector.ratio)));
+        page.put("service", &collector.service);
+        for (name, value) in &collector.headers {
+            page.put_under("headers", name, confidential(value));
+        }
+        put_ca(page, &collector.tls);
+    }
 }
 
 /// A secret of the file as the beginning of its digest, so that another one is seen.

@@ -20,7 +20,7 @@ pub(super) use list::{
     ADMIN, HEALTH, LIMITS, LISTENER, LOG, PREVIEW, PROXY, RELEASE, ROOT, ROUTE, STATE, STICKY,
     TIER, TIMEOUTS, WARM,
 };
-pub(super) use notify::{ALERTMANAGER, NOTIFY, NOTIFY_MAIL, NOTIFY_WEBHOOK};
+pub(super) use notify::{ALERTMANAGER, NOTIFY, NOTIFY_MAIL, NOTIFY_WEBHOOK, TRACING};
 pub(super) use rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
 pub(super) use runbook::{PREFLIGHT, STEP, STEP_CHECK, STEP_HTTP};
 pub(super) use signals::{SIGNAL, STATSD};

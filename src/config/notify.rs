@@ -1,4 +1,4 @@
-//! Reads `[[notify]]` and `[alertmanager]`: who is told what happens. Nothing here shows a secret.
+//! Reads `[[notify]]`, `[alertmanager]` and `[tracing]`: who is told what happens. Nothing here shows a secret.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,7 +15,8 @@ use super::tier::Draft;
 use super::tls::trusted;
 use super::values::{Mistake, quoted};
 use crate::notify::{
-    Alertmanager, Confidential, Encryption, Mail, Settings, Target, Template, Way, Webhook,
+    Alertmanager, Collector, Confidential, Encryption, Mail, Settings, Target, Template, Way,
+    Webhook,
 };
 use crate::rollout::event_names;
 use crate::rollout::runbook::Url;
@@ -33,6 +34,9 @@ const NAME_BYTES_MAX: usize = 64;
 /// The name under which silences are counted.
 const TAKEN: &str = "alertmanager";
 
+/// Which share of the requests is traced.
+const SAMPLED: f64 = 0.01;
+
 /// How long an event is tried again.
 const RETRY_FOR: Duration = Duration::from_hours(24);
 
@@ -43,6 +47,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct NotifyDraft {
     targets: Vec<TargetDraft>,
     alertmanager: Option<Alertmanager>,
+    collector: Option<Collector>,
 }
 
 struct TargetDraft {
@@ -55,7 +60,8 @@ impl NotifyDraft {
     pub(super) fn read(root: &mut Section<'_>, base: &Path) -> Self {
         let sections = root.tables("notify", TARGETS_MAX, &keys::NOTIFY);
         let targets = sections.into_iter().map(|section| target(section, base)).collect();
-        Self { targets, alertmanager: alertmanager(root, base) }
+        let (alertmanager, collector) = (alertmanager(root, base), collector(root, base));
+        Self { targets, alertmanager, collector }
     }
 
     /// Notes names that stand twice, and tiers that there are not.
@@ -87,7 +93,7 @@ impl NotifyDraft {
 
     pub(super) fn finish(self) -> Settings {
         let targets = self.targets.into_iter().filter_map(|draft| draft.target).collect();
-        Settings { targets, alertmanager: self.alertmanager }
+        Settings { targets, alertmanager: self.alertmanager, collector: self.collector }
     }
 }
 
@@ -318,6 +324,24 @@ fn alertmanager(root: &mut Section<'_>, base: &Path) -> Option<Alertmanager> {
     let matchers = matchers?.into_iter().map(|at| at.value).collect();
     let authorization = authorization.map(|at| at.value);
     Some(Alertmanager { url: url?.value, matchers, created_by, authorization, tls })
+}
+
+fn collector(root: &mut Section<'_>, base: &Path) -> Option<Collector> {
+    let mut section = root.table("tracing", &keys::TRACING);
+    if !section.is_there() {
+        section.finish();
+        return None;
+    }
+    section.need("url", "url = \"http://127.0.0.1:4318/v1/traces\"");
+    let url = section.text("url", "write a URL", url);
+    let (mut ratio, mut service) = (SAMPLED, "weir".to_owned());
+    section.share("ratio", 0.0..=1.0, &mut ratio);
+    let read = section.text("service", "write text: \"weir\"", name_of_maker);
+    set(&mut service, read);
+    let headers = headers(&mut section, base);
+    let tls = trusted(&mut section, base);
+    section.finish();
+    Some(Collector { url: url?.value, ratio, service, headers, tls })
 }
 
 fn name_of_maker(text: &str) -> Result<String, Mistake> {

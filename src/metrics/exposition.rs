@@ -15,7 +15,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use super::{
     Attempts, BUCKETS, CacheEntry, DeliveryEntry, Displaced, Fallthrough, Flood, Handshake,
     HealthState, HttpCacheEntry, JobCounts, Register, Shown, Slow, TrackShown, UpstreamShown,
-    Waited, bucket_edges, deliveries, events, http_caches, rollouts, signals,
+    Waited, bucket_edges, deliveries, events, http_caches, rollouts, signals, spans,
 };
 use crate::analysis::Report;
 use crate::namespace::redis::Jobs;
@@ -122,10 +122,8 @@ pub struct TierScene<'a> {
     pub needs_person: bool,
     /// When the weight of the open rollout was reached.
     pub entered: Option<Timestamp>,
-    /// Whether it is held.
-    pub held: bool,
-    /// Whether it is in maintenance.
-    pub maintained: bool,
+    /// What it is closed to its users for: `hold` or `maintenance`.
+    pub closed: Option<&'static str>,
     /// What the judge knows.
     pub report: Option<&'a Report>,
     /// Minutes of stable known for the calibration.
@@ -159,6 +157,7 @@ pub fn render(scene: &Scene<'_>, register: &Register) -> String {
         scene.deliveries.iter().for_each(deliveries::expose);
         signals::expose(register.signals());
         events::expose(register.events(), scene.kinds, scene.tiers.iter().map(|tier| tier.name));
+        spans::expose(register.tracer());
         rollouts::upgrade(scene.upgrade.as_ref());
         for tier in &scene.tiers {
             self::tier(tier, register);
@@ -267,8 +266,9 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
         let labels = [("tier", name.clone()), ("result", outcome.name().to_owned())];
         counter!("weir_held_requests_total", &labels).absolute(cells.waiting.outcomes(outcome));
     }
-    for (purpose, is_closed) in [("hold", tier.held), ("maintenance", tier.maintained)] {
-        gauge!("weir_closed", "tier" => name.clone(), "purpose" => purpose).set(flag(is_closed));
+    for purpose in ["hold", "maintenance"] {
+        gauge!("weir_closed", "tier" => name.clone(), "purpose" => purpose)
+            .set(flag(tier.closed == Some(purpose)));
     }
     counter!("weir_cookies_aside_total", "tier" => name.clone())
         .absolute(cells.cookies_aside.load(Ordering::Relaxed));
@@ -475,6 +475,7 @@ fn describe() {
     describe_gauge!("weir_key_share_ratio", "Share of the heaviest client key among the requests");
     rollouts::describe();
     events::describe();
+    spans::describe();
     describe_gauge!("weir_release_info", "1 for each release, with what it is now");
     describe_gauge!("weir_requests_in_flight", "Requests on their way");
     describe_gauge!("weir_upgraded_connections", "Open upgraded connections (WebSockets)");
@@ -586,8 +587,7 @@ mod tests {
             weight: "5%".parse().unwrap(),
             stage: 2,
             stages: 4,
-            held: false,
-            maintained: false,
+            closed: None,
             paused: false,
             needs_person: false,
             entered: Some(Timestamp::from_millis(2_000)),

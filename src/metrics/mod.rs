@@ -13,6 +13,7 @@ mod recent;
 pub mod recorder;
 mod rollouts;
 mod signals;
+mod spans;
 mod tiers;
 mod upstream;
 mod waiting;

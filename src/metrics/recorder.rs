@@ -19,6 +19,7 @@ use super::memory::MemoryCells;
 use super::signals::SignalLedger;
 use super::tiers::TierCells;
 use super::upstream::{Health, UpstreamCells, UpstreamShown};
+use crate::traces::Tracer;
 use crate::traffic::{Address, TierName, Track, Version};
 
 /// Watches of one tier that are counted; the configuration refuses more.
@@ -339,6 +340,7 @@ pub struct Register {
     caches: Arc<CacheLedger>,
     signals: Arc<SignalLedger>,
     events: EventLedger,
+    tracer: Tracer,
     slots: RwLock<Slots>,
 }
 
@@ -366,6 +368,7 @@ impl Register {
             caches: Arc::default(),
             signals: Arc::default(),
             events: EventLedger::default(),
+            tracer: Tracer::default(),
             slots: RwLock::default(),
         }
     }
@@ -383,6 +386,11 @@ impl Register {
     /// What is heard from outside.
     pub const fn signals(&self) -> &Arc<SignalLedger> {
         &self.signals
+    }
+
+    /// Where spans wait.
+    pub const fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// What happened.

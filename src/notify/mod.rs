@@ -4,6 +4,8 @@
 //! that is decided ever waits for it. Each target has a task of its own and is told in order, at
 //! least once: how far it was told stands beside the events and is written after it was told.
 
+mod collector;
+mod decisions;
 mod deliver;
 mod letter;
 mod mail;
@@ -20,15 +22,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use settings::{
-    Alertmanager, Confidential, Encryption, Mail, Matcher, MatcherError, Settings, Target, Way,
-    Webhook,
+    Alertmanager, Collector, Confidential, Encryption, Mail, Matcher, MatcherError, Settings,
+    Target, Way, Webhook,
 };
 pub use template::{Template, TemplateError};
 
 use crate::control::View;
 use crate::journal::Shelf;
-use crate::metrics::DeliveryLedger;
+use crate::metrics::{DeliveryLedger, Register};
 use crate::tls::Keyring;
+use collector::Teller;
 use deliver::Courier;
 use letter::Letter;
 
@@ -48,6 +51,7 @@ pub struct Notifier {
     shelf: Shelf,
     keyring: Arc<Keyring>,
     ledger: Arc<DeliveryLedger>,
+    register: Arc<Register>,
     running: Mutex<Running>,
 }
 
@@ -66,9 +70,10 @@ impl Notifier {
         views: watch::Receiver<Arc<View>>,
         shelf: Shelf,
         keyring: Arc<Keyring>,
+        register: Arc<Register>,
     ) -> Self {
         let (ledger, running) = (Arc::default(), Mutex::default());
-        let notifier = Self { views, shelf, keyring, ledger, running };
+        let notifier = Self { views, shelf, keyring, ledger, register, running };
         let begin = notifier.shelf.opened_at();
         notifier.run(settings, begin);
         notifier
@@ -111,8 +116,23 @@ impl Notifier {
             let keyring = Arc::clone(&self.keyring);
             tasks.spawn(silences::keep(alertmanager, self.views.clone(), keyring, counts));
         }
+        let tracer = self.register.tracer();
+        tracer.follow(settings.collector.as_ref().map(|collector| collector.ratio));
+        if let Some(collector) = settings.collector.clone() {
+            let register = Arc::clone(&self.register);
+            tasks.spawn(decisions::tell(self.views.clone(), Arc::clone(&register), begin));
+            let (keyring, instance) = (Arc::clone(&self.keyring), self.instance());
+            tasks.spawn(Teller { settings: collector, register, keyring, instance }.run());
+        }
         // What ran before ends here, between two of its words.
         *running = Running { settings, tasks };
+    }
+
+    /// Which Weir it is: its journal, and when it started.
+    fn instance(&self) -> String {
+        let view = self.views.borrow();
+        let journal = view.journal.as_deref().unwrap_or("memory");
+        format!("{journal} {}", view.started.millis())
     }
 
     /// Sends a test message to the target `name`, or to all. Nothing is counted or remembered.

@@ -26,7 +26,27 @@ pub struct Settings {
     pub targets: Vec<Target>,
     /// Where alerts are silenced while a rollout is open.
     pub alertmanager: Option<Alertmanager>,
+    /// Where traces go.
+    pub collector: Option<Collector>,
 }
+
+/// A collector of traces.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Collector {
+    /// Where it takes OTLP by HTTP.
+    pub url: Url,
+    /// Which share of the requests is traced.
+    pub ratio: f64,
+    /// What Weir is called there.
+    pub service: String,
+    /// Further headers.
+    pub headers: Vec<(String, Confidential)>,
+    /// Who is believed, where the URL is `https`.
+    pub tls: Arc<ClientTls>,
+}
+
+// A share is never NaN.
+impl Eq for Collector {}
 
 /// One who is told of events.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -42,11 +42,11 @@ pub(super) async fn send(
     answer.is_done(url.host())
 }
 
-fn revealed(secret: &Confidential) -> Result<String, Trouble> {
+pub(super) fn revealed(secret: &Confidential) -> Result<String, Trouble> {
     secret.reveal().map_err(Trouble::passing)
 }
 
-fn put(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Trouble> {
+pub(super) fn put(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Trouble> {
     let wrong = || Trouble::passing(format!("the value of {name} cannot stand in a header"));
     let key = HeaderName::try_from(name).map_err(|_| wrong())?;
     let mut value = HeaderValue::try_from(value).map_err(|_| wrong())?;

@@ -108,6 +108,9 @@ pub async fn forward(
     let assets = !place.tier.table.tier.assets.is_empty();
     let asset = if assets { assets::copy(place, &request) } else { None };
     loop {
+        if let Some(traced) = &exchange.traced {
+            traced.tries(place);
+        }
         let failed = match attempt(worker, exchange, place, request, tried.as_ref()).await {
             Ok(answer) => {
                 return Ok(match asset {
@@ -134,6 +137,9 @@ pub async fn forward(
                 again
             }
             (Some(again), _) if place.track == Track::Canary && !place.preview => {
+                if let Some(traced) = &exchange.traced {
+                    traced.is_rescued();
+                }
                 place.rescue();
                 (tried, count) = (None, 0);
                 again

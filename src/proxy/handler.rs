@@ -26,6 +26,7 @@ use super::place::Place;
 use super::respond::{self, About, After};
 use super::seen::{Field, Seen};
 use super::tally::Tally;
+use super::traced::{Known, Traced};
 use super::upgrade;
 use super::view::TierView;
 use super::worker::Worker;
@@ -267,9 +268,24 @@ impl<'a> Passage<'a> {
         let stream = self.line.stream();
         let mut exchange = Exchange::new(stream, self.begun, tally, tier, self.client);
         exchange.insider = place.insider;
+        if self.worker.register.tracer().is_on() {
+            exchange.traced = self.trace(request);
+        }
         let exchange = Rc::new(exchange);
         self.line.begins(&exchange);
         exchange
+    }
+
+    fn trace(&self, request: &Request<Incoming>) -> Option<Box<Traced>> {
+        let known = Known {
+            tier: &self.tier.table.tier.name,
+            client: self.client,
+            trusted: self.trusted,
+            secure: self.secure,
+            host: self.checked.host.as_ref(),
+            begun: self.begun,
+        };
+        Traced::begin(&self.worker.register, request, &known)
     }
 
     /// Remembers a request of stable that anybody could have made, to warm a canary with.
@@ -309,6 +325,9 @@ impl<'a> Passage<'a> {
             hop: &self.worker.hop,
         };
         headers::to_upstream(request.headers_mut(), &way, &mut exchange.added.borrow_mut());
+        if let Some(traced) = &exchange.traced {
+            traced.tell(request.headers_mut());
+        }
         let method = request.method().clone();
         let translated = exchange.is_multiplexed() && exchange.asks_upgrade.get();
         let key = translated.then(|| request.headers().get(SEC_WEBSOCKET_KEY).cloned()).flatten();
@@ -332,6 +351,9 @@ impl<'a> Passage<'a> {
     ) -> Response<ResponseBody> {
         forward::count(exchange, place, &answer);
         let Answer { mut response, lease, seen } = answer;
+        if let (Some(traced), Some(_)) = (&exchange.traced, &self.tier.cache) {
+            traced.looked_up();
+        }
         let (status, table) = (response.status(), &place.tier.table);
         if seen.has(Field::Grpc) {
             exchange.is_grpc.set(true);
@@ -393,6 +415,9 @@ impl<'a> Passage<'a> {
         asked: &Asked,
     ) -> Response<ResponseBody> {
         let table = &place.tier.table;
+        if let Some(traced) = &exchange.traced {
+            traced.looked_up();
+        }
         exchange.enters(Stage::Answering, Instant::now());
         let marked = asked.marked && Seen::of(response.headers()).has(Field::Page);
         Self::dress(response.headers_mut(), place, exchange, plan, marked);
@@ -523,6 +548,9 @@ impl<'a> Passage<'a> {
 
     /// A line of the access log. No query and no header but the identifier: both hold secrets.
     fn log(&self, asked: &Asked, exchange: &Exchange, status: StatusCode, place: Option<&Place>) {
+        if let Some(traced) = &exchange.traced {
+            traced.answers(status, place);
+        }
         if self.path.is_some() {
             let added = exchange.added.borrow();
             self.log_answer(&asked.method, added.of(Own::RequestId), status, place);

@@ -36,9 +36,8 @@ pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-pro
 pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// Another way to say who the client is.
 pub const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-/// Where a request stands in a trace. It passes as it is, and none is begun: an app that hears of a
-/// trace which nobody samples records nothing (W3C Trace Context, level 1, section 2.2.5).
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Where a request stands in a trace; `traced` says when it is changed.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 

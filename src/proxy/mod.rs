@@ -38,6 +38,7 @@ mod room;
 mod seen;
 mod stack;
 mod tally;
+mod traced;
 mod upgrade;
 mod view;
 mod warming;

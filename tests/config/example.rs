@@ -10,7 +10,7 @@ use weir::rollout::Stages;
 use weir::traffic::{HealthCheck, Limits, Sticky, Timeouts, Warm};
 
 use super::super::support::certificates::Authority;
-use super::{FIRST_PAGE, SMALLEST, good};
+use super::{FIRST_PAGE, SMALLEST, good, mistakes};
 
 #[test]
 fn the_file_of_the_first_page_works_as_it_stands() {
@@ -249,6 +249,7 @@ fn the_defaults_that_are_written_are_the_defaults() {
             "[notify.webhook]",
             "[notify.mail]",
             "[alertmanager]",
+            "[tracing]",
             "[[analysis.signal]]",
         ];
         if special.contains(&section.title) {
@@ -280,6 +281,22 @@ fn a_canary_is_warmed_where_the_file_says() {
     assert_eq!(warmed.tiers[0].tier.warm, Some(Warm::default()));
     assert_eq!(warmed.describe().get("tier.web.warm.requests").unwrap(), "200");
     assert_eq!(warmed.describe().get("tier.web.warm.within").unwrap(), "1m");
+}
+
+#[test]
+fn traces_go_where_the_file_says() {
+    assert_eq!(good(SMALLEST).notify.collector, None);
+    let text = format!("{SMALLEST}\n[tracing]\nurl = \"http://127.0.0.1:4318/v1/traces\"\n");
+    let keys = good(&text).describe();
+    assert_eq!(keys.get("tracing.ratio").unwrap(), "1%");
+    assert_eq!(keys.get("tracing.service").unwrap(), "weir");
+    let secret = format!("{text}headers = {{ Authorization = \"hunter2\" }}\n");
+    assert!(!format!("{:?}", good(&secret)).contains("hunter2"));
+    assert!(!format!("{:?}", good(&secret).describe()).contains("hunter2"));
+    let without = mistakes(&format!("{SMALLEST}\n[tracing]\nratio = \"1%\"\n")).join("\n");
+    assert!(without.contains("url = \"http://127.0.0.1:4318/v1/traces\""), "{without}");
+    let much = mistakes(&format!("{text}ratio = \"200%\"\n")).join("\n");
+    assert!(much.contains("200%"), "{much}");
 }
 
 /// With `WEIR_RENEW=1` the tables of the reference are written anew, in place of what is there.

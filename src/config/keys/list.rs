@@ -3,7 +3,7 @@
 use super::cache::CACHE;
 use super::caching::CACHING;
 use super::closing::{BYPASS, HOLD, MAINTENANCE};
-use super::notify::{ALERTMANAGER, NOTIFY, NOTIFY_MAIL, NOTIFY_WEBHOOK};
+use super::notify::{ALERTMANAGER, NOTIFY, NOTIFY_MAIL, NOTIFY_WEBHOOK, TRACING};
 use super::rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
 use super::runbook::{PREFLIGHT, STEP, STEP_CHECK, STEP_HTTP};
 use super::signals::{SIGNAL, STATSD};
@@ -66,6 +66,7 @@ pub const SECTIONS: &[&Keys] = &[
     &NOTIFY_WEBHOOK,
     &NOTIFY_MAIL,
     &ALERTMANAGER,
+    &TRACING,
 ];
 
 pub const ROOT: Keys = Keys {
@@ -125,6 +126,7 @@ pub const ROOT: Keys = Keys {
             Live,
             "Where alerts are silenced while a rollout is open.",
         ),
+        key("tracing", "table", "", Live, "Where traces of requests and decisions go."),
     ],
 };
 

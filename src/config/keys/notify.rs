@@ -119,6 +119,41 @@ pub const NOTIFY_MAIL: Keys = Keys {
     ],
 };
 
+pub const TRACING: Keys = Keys {
+    title: "[tracing]",
+    keys: &[
+        key(
+            "url",
+            "URL",
+            "",
+            Live,
+            "Where a collector takes OTLP by HTTP, in JSON: `\"http://127.0.0.1:4318/v1/traces\"`; required.",
+        ),
+        key(
+            "ratio",
+            "percentage, 0% to 100%",
+            "\"1%\"",
+            Live,
+            "Which share of the requests is traced; where a trusted proxy says `traceparent`, that decides.",
+        ),
+        key("service", "text", "\"weir\"", Live, "What Weir is called there (`service.name`)."),
+        key(
+            "headers",
+            "texts by name",
+            "",
+            Live,
+            "Further headers, such as `Authorization`; `env:NAME` and `file:PATH` stand for what is there.",
+        ),
+        key(
+            "ca",
+            "path",
+            "",
+            Live,
+            "Who signed its certificate; without it the authorities this machine trusts.",
+        ),
+    ],
+};
+
 pub const ALERTMANAGER: Keys = Keys {
     title: "[alertmanager]",
     keys: &[

@@ -16,6 +16,7 @@ use crate::proxy::http2::Stream;
 use crate::proxy::io::Pulse;
 use crate::proxy::overlay::Asked;
 use crate::proxy::tally::Tally;
+use crate::proxy::traced::Traced;
 use crate::proxy::view::TierView;
 
 /// Where a request stands.
@@ -100,6 +101,8 @@ pub struct Exchange {
     pub cut: Cell<Option<Cut>>,
     /// Whether its client comes in also where the tier is closed.
     pub insider: bool,
+    /// What is noted of it, if it is traced.
+    pub traced: Option<Box<Traced>>,
     /// How it is counted.
     pub tally: Tally,
     /// The tier, as it was when the request came.
@@ -149,6 +152,7 @@ impl Exchange {
             ending: Ending::default(),
             cut: Cell::new(None),
             insider: false,
+            traced: None,
             tally,
             tier,
             client,
