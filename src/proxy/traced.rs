@@ -5,7 +5,6 @@
 //! app that hears of a trace which nobody samples records nothing (W3C Trace Context, level 1,
 //! section 2.2.5).
 
-use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -23,6 +22,9 @@ use crate::clock;
 use crate::metrics::Register;
 use crate::traces::{Context, Kind, Span, SpanId, Value};
 use crate::traffic::{TierName, Track};
+
+/// What a span is called whose method nobody knows.
+const OTHER: &str = "HTTP";
 
 /// A request that is traced.
 #[derive(Debug)]
@@ -164,7 +166,7 @@ impl Drop for Traced {
             parent: self.parent,
             is_parent_remote: true,
             kind: Kind::Server,
-            name: name(&self.method),
+            name: name(&self.method).into(),
             start: self.start,
             end: self.start.saturating_add(lasted),
             attributes,
@@ -181,35 +183,30 @@ fn said(headers: &HeaderMap) -> Option<Context> {
 }
 
 /// The methods that there are; others would make names without end.
-fn name(method: &Method) -> Cow<'static, str> {
+fn name(method: &Method) -> &'static str {
     let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-    let found = known.into_iter().find(|name| *name == method.as_str());
-    Cow::Borrowed(found.unwrap_or("HTTP"))
+    known.into_iter().find(|name| *name == method.as_str()).unwrap_or(OTHER)
 }
 
 /// By the semantic conventions for HTTP, and our own. The query is not among them: it may hold secrets.
 fn attributes<B>(request: &Request<B>, known: &Known<'_>) -> Vec<(&'static str, Value)> {
-    let method = match name(request.method()) {
-        Cow::Borrowed("HTTP") => {
-            ("http.request.method_original", Value::text(request.method().as_str()))
-        }
-        known => ("http.request.method", Value::Text(known)),
-    };
     let version = match request.version() {
         Version::HTTP_10 => "1.0",
         Version::HTTP_2 => "2",
         _ => "1.1",
     };
+    let method = name(request.method());
     let mut attributes = vec![
-        method,
+        ("http.request.method", if method == OTHER { "_OTHER" } else { method }.into()),
         ("url.path", Value::text(request.uri().path())),
         ("url.scheme", if known.secure { "https" } else { "http" }.into()),
         ("network.protocol.version", version.into()),
         ("client.address", Value::text(&known.client.to_string())),
         ("weir.tier", Value::text(known.tier.as_str())),
     ];
-    if attributes[0].0 != "http.request.method" {
-        attributes.push(("http.request.method", "_OTHER".into()));
+    if method == OTHER {
+        let original = Value::text(request.method().as_str());
+        attributes.push(("http.request.method_original", original));
     }
     let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
     if let Some(host) = known.host.and_then(text) {
