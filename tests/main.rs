@@ -19,6 +19,7 @@ mod maintenance;
 mod memcached;
 mod nights;
 mod notify;
+mod page;
 mod proxy;
 mod real_app;
 mod recipes;

@@ -11,9 +11,21 @@ use sha2::{Digest, Sha256};
 const FILES: &[(&str, &str, &[u8])] = &[
     ("/", "text/html; charset=utf-8", include_bytes!("page/index.html")),
     ("/page/app.css", "text/css; charset=utf-8", include_bytes!("page/app.css")),
-    ("/page/app.js", "text/javascript; charset=utf-8", include_bytes!("page/app.js")),
     ("/page/icon.svg", "image/svg+xml", include_bytes!("page/icon.svg")),
+    ("/page/api.js", SCRIPT, include_bytes!("page/api.js")),
+    ("/page/app.js", SCRIPT, include_bytes!("page/app.js")),
+    ("/page/chart.js", SCRIPT, include_bytes!("page/chart.js")),
+    ("/page/dom.js", SCRIPT, include_bytes!("page/dom.js")),
+    ("/page/history.js", SCRIPT, include_bytes!("page/history.js")),
+    ("/page/orders.js", SCRIPT, include_bytes!("page/orders.js")),
+    ("/page/stages.js", SCRIPT, include_bytes!("page/stages.js")),
+    ("/page/theme.js", SCRIPT, include_bytes!("page/theme.js")),
+    ("/page/tier.js", SCRIPT, include_bytes!("page/tier.js")),
+    ("/page/words.js", SCRIPT, include_bytes!("page/words.js")),
 ];
+
+/// The type of scripts.
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The page runs what this program serves and nothing else, speaks with nobody else, and is shown in
 /// nobody's frame.
