@@ -93,8 +93,10 @@ fn a_webhook_is_told_everything_in_order_and_knows_who_wrote() {
     // After a restart nothing is told again, and what happens then is.
     world.program.restart();
     world.say("start web 1.1.0 --again --wait 20s");
-    wait("the start", || (hook.events().len() > 5).then_some(()));
-    assert_eq!(hook.events()[5], "started");
+    wait("the start", || hook.events()[5..].contains(&"started".to_owned()).then_some(()));
+    // But the last one, if Weir was killed between its telling and its note of that.
+    let again = hook.events()[5..].to_vec();
+    assert!(again == ["started"] || again == ["rolled_back", "started"], "{again:?}");
     for secret in ["T0PS3CR3T", "hunter2"] {
         assert!(!world.program.log().contains(secret));
         assert!(!world.say("status --json").contains(secret));

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::notify::hook::Hook;
 use super::support::client::{Answer, Client};
 use super::support::program::{Program, free_address, get};
+use super::support::quick;
 use super::support::upstream::Upstream;
 
 /// How long something may take that happens at once on a machine with nothing else to do.
@@ -106,6 +107,9 @@ fn attribute(span: &Value, key: &str) -> Value {
 
 #[test]
 fn a_request_that_is_traced_goes_on_with_the_span_of_weir() {
+    if quick::is_quick("a_request_that_is_traced_goes_on_with_the_span_of_weir") {
+        return;
+    }
     let world = World::new("100%", "", "headers = { Authorization = \"env:COLLECTOR_TOKEN\" }");
     assert_eq!(world.get("/new?token=secret", "user-agent: test\r\n").status, 200);
     let told = world.told().expect("a traceparent");
@@ -156,6 +160,9 @@ fn a_request_that_is_traced_goes_on_with_the_span_of_weir() {
 
 #[test]
 fn what_nobody_samples_passes_byte_for_byte() {
+    if quick::is_quick("what_nobody_samples_passes_byte_for_byte") {
+        return;
+    }
     let world = World::new("100%", "", "");
     let unsampled = PARENT.replace("-01", "-00");
     world.get("/unsampled", &format!("traceparent: {unsampled}\r\ntracestate: a=1\r\n"));
@@ -180,6 +187,9 @@ fn what_nobody_samples_passes_byte_for_byte() {
 
 #[test]
 fn a_span_says_who_answered_how_often_it_was_tried_and_what_the_cache_had() {
+    if quick::is_quick("a_span_says_who_answered_how_often_it_was_tried_and_what_the_cache_had") {
+        return;
+    }
     let world = World::new("100%", "cache = { size = \"16MiB\" }", "");
     world.program.say(&["start", "web", "--wait", "20s"]);
     // A user of the canary.
@@ -218,6 +228,9 @@ fn a_span_says_who_answered_how_often_it_was_tried_and_what_the_cache_had() {
 
 #[test]
 fn a_rollout_is_one_trace_from_its_start_to_its_end() {
+    if quick::is_quick("a_rollout_is_one_trace_from_its_start_to_its_end") {
+        return;
+    }
     let world = World::new("0%", "", "service = \"shop-weir\"");
     world.program.say(&["start", "web", "--wait", "20s", "--reason", "new checkout"]);
     world.program.say(&["pause"]);
@@ -252,6 +265,9 @@ fn a_rollout_is_one_trace_from_its_start_to_its_end() {
 
 #[test]
 fn a_collector_that_is_away_gets_its_spans_later_and_nobody_waits_for_it() {
+    if quick::is_quick("a_collector_that_is_away_gets_its_spans_later_and_nobody_waits_for_it") {
+        return;
+    }
     let world = World::new("100%", "", "");
     world.collector.answers(503);
     assert_eq!(world.get("/early", "").status, 200);

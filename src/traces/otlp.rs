@@ -37,7 +37,7 @@ pub fn encode(spans: &[Span], (service, instance): (&str, &str)) -> String {
 
 fn span(span: &Span) -> Json {
     let remote =
-        span.parent.map_or(0, |_| REMOTE[0] | u32::from(span.is_parent_remote) * REMOTE[1]);
+        span.parent.map_or(0, |_| REMOTE[0] | (u32::from(span.is_parent_remote) * REMOTE[1]));
     let mut json = json!({
         "traceId": hexadecimal(&span.context.trace),
         "spanId": hexadecimal(&span.context.span),
