@@ -100,7 +100,7 @@ pub(super) async fn stream(
 
 fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Trouble> {
     let Some(last) = headers.get("last-event-id") else { return Ok(None) };
-    let last = last.to_str().ok().map(str::trim).unwrap_or("?");
+    let last = last.to_str().ok().map_or("?", str::trim);
     if last.is_empty() {
         return Ok(None);
     }

@@ -106,7 +106,6 @@ pub struct UpgradeScene {
 
 /// One tier.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a gauge of its own")]
 pub struct TierScene<'a> {
     /// Its name.
     pub name: &'a TierName,
