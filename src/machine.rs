@@ -1,4 +1,7 @@
-//! What this process may have of the machine: file descriptors, memory.
+//! What this process may have of the machine: file descriptors, memory, ports.
+
+pub mod kernel;
+pub mod ports;
 
 use std::io;
 use std::path::{Path, PathBuf};

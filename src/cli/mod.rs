@@ -3,10 +3,12 @@
 mod caches;
 mod check;
 mod client;
+mod doctor;
 mod find;
 mod follow;
 mod forecast;
 mod handbook;
+mod init;
 mod notify;
 mod orders;
 mod preflight;
@@ -25,7 +27,9 @@ use tokio::runtime::{Builder, Runtime};
 use crate::admin::api::{Explanations, Log, LogRecord, Status};
 use crate::traffic::TierName;
 use client::{Client, escaped};
+pub use doctor::Doctor;
 pub use find::usual_file;
+pub use init::Init;
 pub use verbs::{
     Ask, CacheOrder, Common, Demo, Give, Line, Look, Named, NotifyOrder, Place, Run, See, Start,
     Token, TokenPlace, Unproven, Verb,
@@ -56,6 +60,8 @@ fn answer(ask: Ask) -> anyhow::Result<u8> {
     let done = |outcome: anyhow::Result<()>| outcome.map(|()| 0);
     match ask {
         Ask::Check { file, json } => done(check::check(file.as_deref(), json)),
+        Ask::Init(init) => done(init::init(&init)),
+        Ask::Doctor(doctor) => runtime()?.block_on(doctor::doctor(&doctor)),
         Ask::Replay { traces, config, tier, when_unproven, json } => {
             let rules = replay::Rules::of(config.as_deref(), tier.as_ref(), when_unproven);
             done(rules.and_then(|rules| replay::replay(&traces, &rules, json)))

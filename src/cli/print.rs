@@ -60,6 +60,17 @@ pub fn confirm(question: &str) -> anyhow::Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
+/// Asks a person for a line; none at the end of the input.
+///
+/// # Errors
+/// The terminal cannot be read.
+pub fn ask(question: &str) -> anyhow::Result<Option<String>> {
+    write!(anstream::stderr().lock(), "{question}")?;
+    let mut answer = String::new();
+    let read = io::stdin().read_line(&mut answer)?;
+    Ok((read > 0).then(|| answer.trim().to_owned()))
+}
+
 /// Whether there is a person to ask.
 pub fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()

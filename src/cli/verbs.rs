@@ -11,6 +11,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+use super::doctor::Doctor;
+use super::init::Init;
 use crate::admin::Role;
 use crate::analysis::WhenUnproven;
 use crate::traffic::{Address, TierName, Version};
@@ -187,6 +189,10 @@ pub enum Ask {
         #[arg(long)]
         json: bool,
     },
+    /// Ask what is needed, and write the file
+    Init(Init),
+    /// Look at the machine, the file and the program for what would go wrong: exit 0 or 1
+    Doctor(Doctor),
     /// Judge recorded traffic again
     Replay {
         /// Traces: a window of both versions a line

@@ -276,6 +276,12 @@ pub struct RolloutConfig {
     pub upgrade: UpgradeFacts,
 }
 
+/// Whether a secret stands in the text of a file.
+pub fn holds_secrets(text: &str) -> bool {
+    let (table, _mistakes) = DeTable::parse_recoverable(text);
+    mask::masked(text, table.get_ref()) != text
+}
+
 /// Reads the file at `path`.
 pub fn load(path: &Path) -> Result<Config, Report> {
     let name = path.display().to_string();

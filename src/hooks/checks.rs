@@ -234,6 +234,28 @@ async fn upstream(
     asked.unwrap_or(Err(late))
 }
 
+/// How an upstream answers `path`; without one, whether it takes connections.
+pub(super) async fn visit(
+    release: &ReleaseScene,
+    one: &super::UpstreamScene,
+    path: Option<&str>,
+    keyring: &Keyring,
+) -> Found {
+    let address = &one.address;
+    let Some(path) = path else {
+        let (tls, proxy_protocol) = (Arc::default(), false);
+        let peer = Peer { address: address.clone(), tls, proxy_protocol };
+        let late = || format!("{address} takes no connection within {} s", UPSTREAM_MAX.as_secs());
+        let connected = timeout(UPSTREAM_MAX, web::connect(&peer)).await;
+        return connected
+            .unwrap_or_else(|_| Err(late()))
+            .map(|_| format!("{address} takes connections"));
+    };
+    let answer = upstream(release, one, path, keyring).await?;
+    let said = format!("{address} answers {path} with {}", answer.status);
+    if answer.status.is_success() { Ok(said) } else { Err(said) }
+}
+
 async fn versions(
     (path, pattern): (&str, &str),
     tier: Option<&TierName>,

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use crate::rollout::runbook::{Action, Ending, Outcome, Output, Step, StepName};
+use crate::rollout::runbook::{Action, Ending, Outcome, Output, Step, StepName, Url};
 use crate::time::in_words;
 use crate::tls::Keyring;
 
@@ -161,6 +161,29 @@ impl Hooks {
         }
         findings.sort_by_key(|(place, _)| *place);
         findings.into_iter().map(|(_, finding)| finding).collect()
+    }
+
+    /// Asks one upstream of `release` for `path`, or connects only; what it says, or what is
+    /// wrong with it.
+    ///
+    /// # Errors
+    /// A sentence: nobody answers there, or not with success.
+    pub async fn visit(
+        &self,
+        release: &ReleaseScene,
+        upstream: &UpstreamScene,
+        path: Option<&str>,
+    ) -> Result<String, String> {
+        checks::visit(release, upstream, path, &self.settings.keyring).await
+    }
+
+    /// Asks whoever stands last in the way to `url` and understands it how the client looks from
+    /// there: OPTIONS that goes no further, which a Weir answers. What it says, in lines.
+    ///
+    /// # Errors
+    /// A sentence: nobody answers, or not a Weir.
+    pub async fn seen_behind(&self, url: &Url) -> Result<String, String> {
+        web::seen_behind(url, &self.settings.keyring).await
     }
 
     async fn finding(&self, step: &Step, occasion: &Occasion, scene: &Scene) -> Finding {

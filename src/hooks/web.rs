@@ -3,9 +3,10 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
+use http::header::{CONTENT_TYPE, HOST, LOCATION, MAX_FORWARDS, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -14,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::{Occasion, Settings};
@@ -23,6 +25,9 @@ use crate::traffic::{Address, ClientTls, Scheme, Spot};
 
 /// Bytes of an answer that are looked at; a version stands in the first.
 const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// How long whoever stands in front may take to say how it sees a client.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Characters of an answer that a sentence shows.
 const SHOWN_CHARS_MAX: usize = 200;
@@ -137,6 +142,22 @@ pub(super) async fn answers(url: &Url, keyring: &Keyring) -> Result<String, Stri
     } else {
         Err(format!("{url} says {}", answer.said()))
     }
+}
+
+/// How the client looks to the Weir behind `url`.
+pub(super) async fn seen_behind(url: &Url, keyring: &Keyring) -> Result<String, String> {
+    let uri = url.uri();
+    let host = uri.authority().map_or_else(String::new, ToString::to_string);
+    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let mut question = Question { method: Method::OPTIONS, ..Question::get(&host, path) };
+    question.headers.insert(MAX_FORWARDS, HeaderValue::from_static("0"));
+    let asked = timeout(ANSWER_MAX, ask(&Peer::of(url), question, keyring)).await;
+    let late = || format!("{url} gives no answer within {} s", ANSWER_MAX.as_secs());
+    let answer = asked.map_err(|_| late())??;
+    if answer.status.is_success() && answer.body.starts_with("weir\n") {
+        return Ok(answer.body);
+    }
+    Err(format!("{url} says {}, and not what a weir says", answer.said()))
 }
 
 /// Asks `peer`.

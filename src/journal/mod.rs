@@ -23,7 +23,7 @@ use crate::traffic::TierName;
 
 pub use sample::Sample;
 pub use shelf::Shelf;
-pub use sqlite::{earlier, set_aside};
+pub use sqlite::{earlier, examine, set_aside};
 
 /// The place of a record in the journal, counted from 1.
 pub type Seq = u64;

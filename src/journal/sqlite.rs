@@ -260,16 +260,29 @@ fn wrong(path: &Path, error: &rusqlite::Error) -> JournalError {
 /// nothing in the file.
 pub(super) fn read_only(path: &Path) -> Result<(Option<File>, Option<Kept>), JournalError> {
     let lock = lock_to_read(path)?;
+    Ok((lock, read_unlocked(path)?))
+}
+
+/// Looks at a journal that may be another process's, and changes nothing: how many records are in
+/// it. It is whole where there is an answer.
+///
+/// # Errors
+/// It is damaged, not ours, or cannot be read.
+pub fn examine(path: &Path) -> Result<usize, JournalError> {
+    File::open(path).map_err(|error| cannot_open(path, &error))?;
+    Ok(read_unlocked(path)?.map_or(0, |kept| kept.records.len()))
+}
+
+fn read_unlocked(path: &Path) -> Result<Option<Kept>, JournalError> {
     let has_log = fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
     // Without a log nothing has to be made beside the file; with one it must not be overlooked.
     let way = if has_log { "mode=ro" } else { "immutable=1" };
-    let kept = match read_at(&uri(path, way), path) {
+    match read_at(&uri(path, way), path) {
         Err(JournalError::Open { .. } | JournalError::Unwritable { .. }) if has_log => {
-            read_copy(path)?
+            read_copy(path)
         }
-        outcome => outcome?,
-    };
-    Ok((lock, kept))
+        outcome => outcome,
+    }
 }
 
 fn read_at(uri: &str, path: &Path) -> Result<Option<Kept>, JournalError> {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use http::header::{RETRY_AFTER, SEC_WEBSOCKET_KEY};
+use http::header::{MAX_FORWARDS, RETRY_AFTER, SEC_WEBSOCKET_KEY};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -80,12 +80,10 @@ pub async fn answer(
         return Ok(send_away(&line, &request, reason, RETRY_WHEN_FULL));
     }
     let passage = Passage::new(&worker, &line, tier, &request, &checked, begun);
-    let access = &tier.table.access;
-    if let Access::Maintenance { .. } = access
-        && !gate::lets_in(&tier.table.tier.closing, passage.client, request.headers())
-    {
-        return Ok(passage.maintain(&request));
+    if let Some(response) = passage.ends_here(&request) {
+        return Ok(response);
     }
+    let access = &tier.table.access;
     let (mut place, plan) = passage.place(&request);
     let exchange = passage.begin(&place, &request);
     let upgrade =
@@ -231,6 +229,42 @@ impl<'a> Passage<'a> {
             begun,
             path: settings.access_log.then(|| request.uri().path().into()),
         }
+    }
+
+    /// The answer to a request that Weir has the last word on.
+    fn ends_here(&self, request: &Request<Incoming>) -> Option<Response<ResponseBody>> {
+        if let Some(response) = self.goes_no_further(request) {
+            return Some(response);
+        }
+        let table = &self.tier.table;
+        let is_closed = matches!(table.access, Access::Maintenance { .. });
+        let stays =
+            is_closed && !gate::lets_in(&table.tier.closing, self.client, request.headers());
+        stays.then(|| self.maintain(request))
+    }
+
+    /// The answer to OPTIONS that no proxy may pass on (RFC 9110, section 7.6.2): how the client is
+    /// seen from here, so that `weir doctor` can tell what a proxy in front says of it.
+    fn goes_no_further(&self, request: &Request<Incoming>) -> Option<Response<ResponseBody>> {
+        if *request.method() != http::Method::OPTIONS {
+            return None;
+        }
+        request.headers().get(MAX_FORWARDS).filter(|left| *left == "0")?;
+        let forwarded = match (self.checked.seen.has(Field::ForwardedFor), self.trusted) {
+            (false, _) => "absent",
+            (true, true) => "believed",
+            (true, false) => "not believed",
+        };
+        let scheme = if self.secure { "https" } else { "http" };
+        let (tier, peer, client) = (&self.tier.table.tier.name, self.line.peer.get(), self.client);
+        let text = format!(
+            "weir\ntier: {tier}\npeer: {peer}\nclient: {client}\nx-forwarded-for: \
+             {forwarded}\nscheme: {scheme}\n"
+        );
+        let about = About { line: self.line, exchange: None, method: request.method(), id: None };
+        let whole = request.body().is_end_stream();
+        let after = if whole { After::KeepAlive } else { After::Close };
+        Some(respond::text(StatusCode::OK, text, &about, after))
     }
 
     fn place(&self, request: &Request<Incoming>) -> (Place, Plan) {

@@ -11,6 +11,7 @@ pub mod http2;
 pub mod http2_client;
 pub mod jar;
 pub mod memcached;
+pub mod nginx;
 pub mod pebble;
 pub mod program;
 pub mod prometheus;
