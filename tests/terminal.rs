@@ -1,3 +1,3 @@
-//! What people see in a terminal, and what their shells and man(1) know of the verbs.
+//! What their shells and man(1) know of the verbs.
 
 mod handbook;

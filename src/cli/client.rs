@@ -13,6 +13,8 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 
 use super::find::{Found, Key};
+use super::progress::Progress;
+use super::words::harmless;
 use crate::admin::Secret;
 use crate::admin::api::{Kind, Trouble};
 
@@ -37,6 +39,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub(super) struct Client {
     address: String,
     key: Key,
+    /// Whether a person is told that an order takes its time.
+    tells: bool,
 }
 
 /// Why there is no answer.
@@ -85,7 +89,12 @@ fn said(trouble: &Trouble, key: &Key) -> String {
 
 impl Client {
     pub(super) fn new(found: Found) -> Self {
-        Self { address: found.address, key: found.key }
+        Self { address: found.address, key: found.key, tells: true }
+    }
+
+    /// The same, for somebody who has the terminal to itself.
+    pub(super) fn silent(self) -> Self {
+        Self { tells: false, ..self }
     }
 
     /// Where the program is.
@@ -110,12 +119,18 @@ impl Client {
         body: String,
         wait: Duration,
     ) -> Result<String, AskError> {
+        let text = format!("weir at {} is at work", self.address);
+        let _progress = self.tells.then(|| Progress::of(&text));
         self.text(Method::POST, path, body, ANSWER_MAX + wait).await
     }
 
-    /// An answer, understood.
+    /// An answer, understood, and fit to be shown.
     pub(super) fn parsed<T: DeserializeOwned>(&self, text: &str) -> anyhow::Result<T> {
-        serde_json::from_str(text).with_context(|| {
+        let shown = serde_json::from_str(text).and_then(|mut answer| {
+            harmless(&mut answer);
+            serde_json::from_value(answer)
+        });
+        shown.with_context(|| {
             format!("what answers at {} is another version of weir than this one", self.address)
         })
     }
@@ -165,7 +180,7 @@ impl Client {
         if status == StatusCode::OK {
             return Ok(text);
         }
-        match serde_json::from_str(&text) {
+        match self.parsed(&text) {
             Ok(trouble) => Err(AskError::Trouble { trouble, key: self.key.clone() }),
             Err(_) => Err(self.stranger(&format!("it says {status}"))),
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use super::client::{AskError, Client};
+use super::progress::Progress;
 use super::{ROLLED_BACK, STILL_OPEN, print, records, screen, tree, words};
 use crate::admin::api::{Log, Status, TierStatus};
 use crate::rollout::{Change, RolloutId};
@@ -18,15 +19,12 @@ const STEP: Duration = Duration::from_secs(1);
 /// is written after it is done.
 const END_TRIES: usize = 30;
 
-/// Repaints the status on a terminal; elsewhere a line for each change.
+/// A line for each change.
 pub(super) async fn watch(client: &Client) -> anyhow::Result<()> {
     let mut shown = String::new();
     let mut lost = false;
     loop {
         match client.get::<Status>("/api/v1/status").await {
-            Ok(status) if print::is_seen() => {
-                print::repaint(&screen::screen(&status, client.address()))?;
-            }
             Ok(status) => {
                 let upgrade = status.upgrade.as_ref().map(tree::line);
                 let lines: Vec<String> =
@@ -45,7 +43,7 @@ pub(super) async fn watch(client: &Client) -> anyhow::Result<()> {
                 lost = false;
             }
             // Weir may be about to come back; who watches sees that by itself.
-            Err(error) if is_lost(&error) && (lost || !shown.is_empty() || print::is_seen()) => {
+            Err(error) if is_lost(&error) && (lost || !shown.is_empty()) => {
                 if !lost {
                     print::note(&format!("{error:#}; trying again"));
                 }
@@ -74,11 +72,17 @@ fn place(tier: &TierStatus) -> String {
     format!("{} {} {} {rollout:?}", tier.name, tier.stable, tier.weight)
 }
 
+/// A part of the journal; for programs exactly as it is kept.
+pub(super) async fn journal(client: &Client, part: &str, json: bool) -> anyhow::Result<Log> {
+    let text = client.get_text(&format!("/api/v1/log?{part}")).await?;
+    if json { Ok(serde_json::from_str(&text)?) } else { client.parsed(&text) }
+}
+
 /// Prints new records of the journal as they come.
 pub(super) async fn log(client: &Client, mut latest: u64, json: bool) -> anyhow::Result<()> {
     loop {
         tokio::time::sleep(STEP).await;
-        match client.get::<Log>(&format!("/api/v1/log?after={latest}")).await {
+        match journal(client, &format!("after={latest}"), json).await {
             Ok(log) => {
                 records(&log.records, json)?;
                 // A journal in memory begins anew when the program does.
@@ -109,23 +113,29 @@ pub(super) async fn wait(
     }
     let mut shown: BTreeMap<TierName, String> = BTreeMap::new();
     let mut code = 0;
+    let goes_on = Progress::of("waiting");
     loop {
         match client.get::<Status>("/api/v1/status").await {
             Ok(status) => {
-                progress(&status, &open, &mut shown)?;
+                goes_on.aside(|| progress(&status, &open, &mut shown))?;
+                goes_on.says(waiting(&status, &open));
                 let still = self::open(&status, tier);
                 for (name, id) in open.extract_if(.., |name, id| still.get(name) != Some(id)) {
-                    code = code.max(ended(client, &name, id).await?);
+                    let (sentence, own) = ended(client, &name, id).await?;
+                    goes_on.aside(|| print::line(&sentence))?;
+                    code = code.max(own);
                 }
             }
-            Err(error) if is_lost(&error) && begun.elapsed() < timeout => {}
+            Err(error) if is_lost(&error) && begun.elapsed() < timeout => {
+                goes_on.says("nobody answers; trying again".into());
+            }
             Err(error) => return Err(error),
         }
         if open.is_empty() {
             return Ok(code);
         }
         if begun.elapsed() >= timeout {
-            print::line("the time is over and the rollout is still open")?;
+            goes_on.aside(|| print::line("the time is over and the rollout is still open"))?;
             return Ok(if code == ROLLED_BACK { code } else { STILL_OPEN });
         }
         tokio::time::sleep(STEP.min(timeout.saturating_sub(begun.elapsed()))).await;
@@ -136,6 +146,18 @@ pub(super) async fn wait(
 fn open(status: &Status, tier: Option<&TierName>) -> BTreeMap<TierName, RolloutId> {
     let meant = status.tiers.iter().filter(|found| tier.is_none_or(|tier| *tier == found.name));
     meant.filter_map(|tier| Some((tier.name.clone(), tier.rollout.as_ref()?.id))).collect()
+}
+
+/// What a person who waits is told each second: the stages, as far as they are.
+fn waiting(status: &Status, open: &BTreeMap<TierName, RolloutId>) -> String {
+    let tiers = status.tiers.iter().filter(|tier| open.contains_key(&tier.name));
+    let stage = |tier: &TierStatus| {
+        let rollout = tier.rollout.as_ref()?;
+        let baked = rollout.report.as_ref().map(screen::baked).unwrap_or_default();
+        Some(format!("{} {}{baked}", tier.name, tier.weight))
+    };
+    let stages: Vec<String> = tiers.filter_map(stage).collect();
+    format!("waiting: {}", stages.join("; "))
 }
 
 fn progress(
@@ -153,8 +175,8 @@ fn progress(
     Ok(())
 }
 
-/// How rollout `id` ended, from the journal; prints its sentence.
-async fn ended(client: &Client, tier: &TierName, id: RolloutId) -> anyhow::Result<u8> {
+/// How rollout `id` ended, from the journal: its sentence, and the exit code.
+async fn ended(client: &Client, tier: &TierName, id: RolloutId) -> anyhow::Result<(String, u8)> {
     for _ in 0..END_TRIES {
         let log: Log = client.get("/api/v1/log?limit=1000").await?;
         let ours = |shown: &&crate::admin::api::LogRecord| {
@@ -162,8 +184,7 @@ async fn ended(client: &Client, tier: &TierName, id: RolloutId) -> anyhow::Resul
         };
         for shown in log.records.iter().rev().filter(ours) {
             if let Some(code) = end(&shown.record.event.change) {
-                print::line(&shown.sentence)?;
-                return Ok(code);
+                return Ok((shown.sentence.clone(), code));
             }
         }
         tokio::time::sleep(STEP).await;

@@ -13,18 +13,20 @@ mod notify;
 mod orders;
 mod preflight;
 pub mod print;
+mod progress;
 mod replay;
 mod report;
 mod screen;
 mod secrets;
 mod tree;
 mod verbs;
+mod watch;
 mod words;
 
 use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::admin::api::{Explanations, Log, LogRecord, Status};
+use crate::admin::api::{Explanations, LogRecord, Status};
 use crate::traffic::TierName;
 use client::{Client, escaped};
 pub use doctor::Doctor;
@@ -88,7 +90,7 @@ async fn see(see: See) -> anyhow::Result<u8> {
             return preflight::preflight(version, &look).await;
         }
         See::Status(look) => status(&look).await?,
-        See::Watch { place } => follow::watch(&client(&place)?).await?,
+        See::Watch { place } => return watch::watch(client(&place)?).await,
         See::Explain { tier, look } => explain(tier.as_ref(), &look).await?,
         See::Cache { order, look } => caches::cache(order, &look).await?,
         See::Log { newest, follow, look } => log(newest, follow, &look).await?,
@@ -110,7 +112,7 @@ async fn status(look: &Look) -> anyhow::Result<()> {
         return print::line(&text);
     }
     let status: Status = client.parsed(&text)?;
-    print::text(&screen::screen(&status, client.address()))
+    print::picture(&screen::screen(&status, client.address()))
 }
 
 async fn explain(tier: Option<&TierName>, look: &Look) -> anyhow::Result<()> {
@@ -129,7 +131,7 @@ async fn explain(tier: Option<&TierName>, look: &Look) -> anyhow::Result<()> {
 
 async fn log(newest: u64, follow: bool, look: &Look) -> anyhow::Result<()> {
     let client = client(&look.place)?;
-    let log: Log = client.get(&format!("/api/v1/log?limit={newest}")).await?;
+    let log = follow::journal(&client, &format!("limit={newest}"), look.json).await?;
     records(&log.records, look.json)?;
     if follow { follow::log(&client, log.latest, look.json).await } else { Ok(()) }
 }

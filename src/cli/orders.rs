@@ -69,6 +69,14 @@ async fn order(order: &Order, common: &Common, wait: Duration) -> anyhow::Result
     show(&client, answer, common.json, |done| after(order, done)).map(drop)
 }
 
+/// Gives an order of few words; what is to be said of it.
+pub(super) async fn told(client: &Client, order: &Order) -> anyhow::Result<Vec<String>> {
+    let text = send(client, order, &Common::default(), Duration::ZERO).await?;
+    let done: Done = client.parsed(&text)?;
+    let left = left_behind(order, &done);
+    Ok(done.sentences.into_iter().chain(left).collect())
+}
+
 async fn send(
     client: &Client,
     order: &Order,
@@ -263,7 +271,8 @@ async fn promote(tier: Option<TierName>, yes: bool, common: &Common) -> anyhow::
     order(&Order::Promote { tier }, common, Duration::ZERO).await
 }
 
-fn unproven(tier: &TierStatus, rollout: &RolloutStatus) -> Vec<String> {
+/// What is not proven of the canary of `tier`, before everybody gets it.
+pub(super) fn unproven(tier: &TierStatus, rollout: &RolloutStatus) -> Vec<String> {
     let (name, release) = (&tier.name, &rollout.release);
     let mut lines = vec![format!("{name}: {release} has {} of the users", tier.weight)];
     let Some(report) = &rollout.report else {

@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use serde_json::json;
 
 use super::client::AskError;
+use super::progress::Progress;
 use super::verbs::Look;
 use super::words::count;
 use super::{client, find, print};
@@ -61,6 +62,7 @@ async fn here(version: Option<Version>, look: &Look) -> anyhow::Result<Preflight
     });
     known(&config, version.as_ref()).map_err(anyhow::Error::msg)?;
     let occasion = Occasion { new: version, ..Occasion::default() };
+    let _progress = Progress::of("looking");
     let found = hooks.preflight(&config.runbook.preflight, &occasion, &config.scene()).await;
     Ok(found.into())
 }

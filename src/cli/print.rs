@@ -2,7 +2,10 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use ratatui::crossterm::terminal;
 use thiserror::Error;
+
+use super::words;
 
 /// Whoever read the output is gone (`weir log | head`): no reason to complain.
 #[derive(Clone, Copy, Debug, Error)]
@@ -39,14 +42,16 @@ pub fn is_seen() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Begins the screen anew, for a picture that changes.
+/// Writes a picture of many lines, no wider than the terminal if there is one.
 ///
 /// # Errors
 /// As [`text`].
-pub fn repaint(picture: &str) -> anyhow::Result<()> {
-    // Home, each line cleared to its end, and all below: without the flicker of a cleared screen.
-    let lines = picture.replace('\n', "\x1b[K\n");
-    text(&format!("\x1b[H{lines}\x1b[J"))
+pub fn picture(picture: &str) -> anyhow::Result<()> {
+    let width = if is_seen() { terminal::size().ok() } else { None };
+    match width {
+        Some((width, _)) if width > 0 => text(&words::fitted(picture, usize::from(width))),
+        _ => text(picture),
+    }
 }
 
 /// Asks a person for yes or no; no where there is nobody to ask.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use super::progress::Progress;
 use super::{Unproven, print};
 use crate::analysis::TraceError;
 use crate::analysis::{LINE_BYTES_MAX, Ladder, Line, Outcome, Problem, Reader, Replay, Settings};
@@ -67,7 +68,10 @@ pub(super) fn replay(
     let mut unread = None;
     for trace in traces {
         let name = trace.display().to_string();
-        match judge(trace, rules).with_context(|| name.clone()) {
+        let progress = Progress::of(&format!("judging {name}"));
+        let judged = judge(trace, rules).with_context(|| name.clone());
+        drop(progress);
+        match judged {
             Ok(outcome) if json => print::line(&outcome.json(&name))?,
             Ok(outcome) => print::line(&format!("{name}: {}", outcome.sentence()))?,
             Err(error) => {

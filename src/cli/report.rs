@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
+use super::progress::Progress;
 use super::verbs::{Place, ReportFormat};
-use super::{client, print};
+use super::{client, print, words};
 use crate::clock;
 use crate::journal::Journal;
 use crate::report::{self, Format, Report};
@@ -31,7 +32,7 @@ pub(super) async fn report(
     }
     let which = rollout.map_or(String::new(), |id| format!("&rollout={id}"));
     let path = format!("/api/v1/report?format={}{which}", format.name());
-    print::text(&client(place)?.get_text(&path).await?)
+    print::text(&words::plain(&client(place)?.get_text(&path).await?))
 }
 
 /// From the journal of a program that does not run.
@@ -43,6 +44,7 @@ async fn stopped(
     if !path.exists() {
         bail!("there is no journal {}", path.display());
     }
+    let _progress = Progress::of("reading the journal");
     let (journal, kept) = Journal::open(path).with_context(|| {
         format!("{} (of a running weir: `weir report` without --journal)", path.display())
     })?;

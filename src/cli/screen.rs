@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use super::tree::tree;
-use super::words::{bar, count, moment, percent, thousands};
+use super::watch::meters::bar;
+use super::words::{count, moment, percent, thousands, whole};
 use crate::admin::api::{
-    ReleaseStatus, RolloutStatus, SignalStatus, Status, TierStatus, UpgradeStatus,
+    EvidenceStatus, ReleaseStatus, RolloutStatus, SignalStatus, Status, TierStatus, UpgradeStatus,
 };
 use crate::analysis::{Report, Verdict};
 use crate::control::ClosedView;
-use crate::rollout::Purpose;
+use crate::rollout::{Purpose, Stage};
 use crate::time::{Timestamp, in_words};
 
 const BOLD: Style = Style::new().bold();
@@ -22,6 +23,12 @@ const BAD: Style = AnsiColor::Red.on_default();
 
 /// Remarks about certificates on one screen: an authority that is down fails all names alike.
 const CERTIFICATES_SHOWN: usize = 3;
+
+/// Cells of the bar of a weight.
+const BAR_CELLS: usize = 20;
+
+/// Cells of the bar of a stage, and of evidence.
+const STAGE_CELLS: usize = 10;
 
 /// The screen.
 pub(super) fn screen(status: &Status, address: &str) -> String {
@@ -157,7 +164,7 @@ fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
 }
 
 /// How a tier is closed: what for, since when, by whom, until when, and what became of requests.
-fn closed(closed: &ClosedView, now: Timestamp) -> String {
+pub(super) fn closed(closed: &ClosedView, now: Timestamp) -> String {
     let state = match closed.purpose {
         Purpose::Hold => "held",
         Purpose::Maintenance => "in maintenance",
@@ -280,17 +287,15 @@ fn rollout(text: &mut String, tier: &TierStatus, rollout: &RolloutStatus) {
     let mut weight = format!(
         "{} {} to {}, stage {} of {stages}",
         tier.weight,
-        bar(tier.weight.share()),
+        bar(tier.weight.share(), BAR_CELLS),
         rollout.release,
         rollout.rung
     );
-    if let Some(left) = rollout.report.as_ref().and_then(bake_left) {
-        let _ = write!(weight, ", bakes {left} more");
-    }
     if rollout.paused {
         let _ = write!(weight, ", {WARN}paused{WARN:#}");
     }
     entry(text, "weight", &weight);
+    entry(text, "stages", &self::stages(tier, rollout));
     let Some(report) = &rollout.report else {
         entry(text, "verdict", "nothing judged yet");
         return;
@@ -312,12 +317,50 @@ fn rollout(text: &mut String, tier: &TierStatus, rollout: &RolloutStatus) {
             percent(metric.stable_events, report.stage_stable.requests),
         );
         entry(text, &metric.name, &line);
+        let found = rollout.evidence.iter().find(|found| found.metric == metric.name);
+        found.into_iter().for_each(|found| evidence(text, found));
     }
 }
 
-fn bake_left(report: &Report) -> Option<String> {
-    let left = report.bake - report.soak;
-    (left > 0.0).then(|| in_words(std::time::Duration::from_secs_f64(left.min(1e9).ceil())))
+/// What is done of the plan, how far the stage is that lasts, and what is to come.
+fn stages(tier: &TierStatus, rollout: &RolloutStatus) -> String {
+    let stage = |(place, stage): (usize, &Stage)| match (place + 1).cmp(&rollout.rung) {
+        std::cmp::Ordering::Less => format!("{GOOD}✓ {}{GOOD:#}", stage.weight),
+        std::cmp::Ordering::Equal => {
+            let bar = rollout.report.as_ref().map(baked).unwrap_or_default();
+            format!("{BOLD}▶ {}{BOLD:#}{bar}", tier.weight)
+        }
+        std::cmp::Ordering::Greater => format!("{DIM}· {}{DIM:#}", stage.weight),
+    };
+    let mut all: Vec<String> = rollout.plan.stages().iter().enumerate().map(stage).collect();
+    all.push(format!("{DIM}· everybody{DIM:#}"));
+    all.join("  ")
+}
+
+/// How far a stage is, as a bar and in words.
+pub(super) fn baked(report: &Report) -> String {
+    let share = if report.bake > 0.0 { report.soak / report.bake } else { 1.0 };
+    format!(" {} {}", bar(share.min(1.0), STAGE_CELLS), soaked(report))
+}
+
+/// How far a stage is: its least time, or that it lasts longer.
+pub(super) fn soaked(report: &Report) -> String {
+    let soak = in_words(std::time::Duration::from_secs_f64(report.soak.clamp(0.0, 1e9).floor()));
+    if report.soak < report.bake {
+        format!("{soak} of {}", whole(report.bake))
+    } else {
+        format!("for {soak}, until proven")
+    }
+}
+
+/// How far the evidence is in both directions.
+fn evidence(text: &mut String, metric: &EvidenceStatus) {
+    let against = bar(metric.against, STAGE_CELLS);
+    entry(text, "", &format!("{WARN}{against}{WARN:#} {}", metric.words_against));
+    if metric.needed_for_advance {
+        let proven = bar(metric.proven, STAGE_CELLS);
+        entry(text, "", &format!("{GOOD}{proven}{GOOD:#} {}", metric.words_for));
+    }
 }
 
 fn entry(text: &mut String, head: &str, body: &str) {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
+use super::screen::baked;
+use super::watch::meters::bar;
 use super::words::count;
 use crate::admin::api::{ItemStatus, TierStatus, UpgradeStatus};
 use crate::time::{Timestamp, in_words};
@@ -15,6 +17,9 @@ const DIM: Style = Style::new().dimmed();
 const GOOD: Style = AnsiColor::Green.on_default();
 const WARN: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
+
+/// Cells of the bar of all that is done.
+const WAY_CELLS: usize = 40;
 
 /// Writes the tree of `upgrade` at `now`.
 pub(super) fn tree(
@@ -32,6 +37,8 @@ pub(super) fn tree(
         "{BOLD}rollout {}{name}{BOLD:#}  {DIM}for {since}, {done}{DIM:#}{way}",
         upgrade.id
     );
+    let share = upgrade.done as f64 / upgrade.items.len().max(1) as f64;
+    let _ = writeln!(text, "  {GOOD}{}{GOOD:#}", bar(share, WAY_CELLS));
     for (index, item) in upgrade.items.iter().enumerate() {
         self::item(text, index, item, upgrade, tiers);
     }
@@ -78,6 +85,13 @@ fn item(
         let weights = item.tiers.iter().filter_map(weight);
         if let Some(lowest) = weights.min() {
             let _ = write!(text, "  {DIM}now at {lowest}{DIM:#}");
+        }
+        // The tier that has the longest way to go.
+        let reports = tiers.iter().filter(|tier| item.tiers.contains(&tier.name));
+        let reports = reports.filter_map(|tier| tier.rollout.as_ref()?.report.as_ref());
+        if let Some(report) = reports.max_by(|a, b| (a.bake - a.soak).total_cmp(&(b.bake - b.soak)))
+        {
+            text.push_str(&baked(report));
         }
     }
     text.push('\n');

@@ -272,7 +272,10 @@ pub enum See {
     },
     /// How things stand, on one screen
     Status(Look),
-    /// `status`, again each second
+    /// How things stand, live, with keys for orders
+    ///
+    /// Fills the terminal: tiers, stages, both versions side by side, evidence, and the journal. `?`
+    /// tells the keys. Where nobody looks on (a pipe, TERM=dumb) it prints a line for each change.
     Watch {
         /// Where the program is.
         #[command(flatten)]

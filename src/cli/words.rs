@@ -1,11 +1,107 @@
 //! How times, numbers and bars are written on a terminal.
 
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use crate::time::Timestamp;
 
-/// Cells of the bar of a weight.
-const BAR_CELLS: usize = 20;
+/// Names of texts that have lines; all others have one.
+const TEXTS: [&str; 3] = ["error", "explanation", "text"];
+
+/// What came from elsewhere (messages, names, errors, what a command wrote), as it may be shown:
+/// without characters that steer a terminal, or turn the direction of what is read. All answers of
+/// a program pass here before they are shown; a text of one line stays one, so that none can look
+/// like a record that is not there.
+pub(super) fn harmless(answer: &mut Value) {
+    match answer {
+        Value::Array(all) => all.iter_mut().for_each(harmless),
+        Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| match value {
+            Value::String(text) if TEXTS.contains(&name.as_str()) => *text = plain(text),
+            value => harmless(value),
+        }),
+        Value::String(text) => *text = plain(text).replace('\n', " "),
+        Value::Bool(_) | Value::Null | Value::Number(_) => {}
+    }
+}
+
+/// `text` without what steers a terminal; ends of lines are left.
+pub(super) fn plain(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let shown = |c: char| match c {
+        '\n' => '\n',
+        '\t' => ' ',
+        c if c.is_control() || turns(c) => '\u{fffd}',
+        c => c,
+    };
+    text.replace("\r\n", "\n").chars().map(shown).collect()
+}
+
+/// Lines of `text` that are wider than `width`, broken between words and set in under what stands
+/// behind the head of a line. Colours take no room.
+pub(super) fn fitted(text: &str, width: usize) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let set_in = if line.starts_with("  ") { 13.min(width / 3) } else { 4 };
+        fit(&mut out, line, width, set_in);
+        out.push('\n');
+    }
+    out
+}
+
+fn fit(out: &mut String, line: &str, width: usize, set_in: usize) {
+    let mut used = 0;
+    // Where the line may be broken: behind the last space, in `out`, and the cells up to there.
+    let mut space: Option<(usize, usize)> = None;
+    let mut is_escape = false;
+    for c in line.chars() {
+        is_escape |= c == '\u{1b}';
+        if is_escape {
+            out.push(c);
+            is_escape = c != 'm';
+            continue;
+        }
+        if used >= width && c != ' ' {
+            let begin = format!("\n{}", " ".repeat(set_in));
+            match space.take() {
+                Some((at, cells)) if cells > set_in => {
+                    out.insert_str(at, &begin);
+                    used = set_in + used - cells;
+                }
+                _ => {
+                    out.push_str(&begin);
+                    used = set_in;
+                }
+            }
+        }
+        out.push(c);
+        used += 1;
+        if c == ' ' {
+            space = Some((out.len(), used));
+        }
+    }
+}
+
+/// The clock on the wall of whoever reads: 13:40:53.
+pub(super) fn clock(at: Timestamp) -> String {
+    local(at, "%H:%M:%S")
+}
+
+/// Microseconds: 0.8 ms, 12 ms, 1.3 s.
+pub(super) fn latency(micros: u64) -> String {
+    let millis = micros as f64 / 1_000.0;
+    match millis {
+        ..10.0 => format!("{millis:.1} ms"),
+        ..1_000.0 => format!("{millis:.0} ms"),
+        _ => format!("{:.1} s", millis / 1_000.0),
+    }
+}
+
+/// A span, in whole seconds.
+pub(super) fn whole(seconds: f64) -> String {
+    crate::time::in_words(Duration::from_secs_f64(seconds.clamp(0.0, 1e9).ceil()))
+}
 
 /// A point in time on the clock of whoever reads: 2026-11-22 13:40:53.
 pub(super) fn stamp(at: Timestamp) -> String {
@@ -58,18 +154,6 @@ pub(super) fn count(number: u64, noun: &str) -> String {
     if number == 1 { format!("{number_text} {noun}") } else { format!("{number_text} {noun}s") }
 }
 
-/// A share as a bar: anything above nothing shows, and only all of it is full.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 20")]
-pub(super) fn bar(share: f64) -> String {
-    let cells = (share * BAR_CELLS as f64).round() as usize;
-    let cells = match share {
-        0.0 => 0,
-        1.0 => BAR_CELLS,
-        _ => cells.clamp(1, BAR_CELLS - 1),
-    };
-    "█".repeat(cells) + &"░".repeat(BAR_CELLS - cells)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,9 +171,33 @@ mod tests {
     }
 
     #[test]
-    fn a_small_weight_is_seen_and_a_large_one_is_not_all() {
-        assert_eq!(bar(0.0).chars().filter(|c| *c == '█').count(), 0);
-        assert_eq!(bar(0.01).chars().filter(|c| *c == '█').count(), 1);
-        assert_eq!(bar(0.999).chars().filter(|c| *c == '█').count(), BAR_CELLS - 1);
+    fn nothing_from_elsewhere_steers_the_terminal() {
+        let mut answer = serde_json::json!({
+            "sentences": ["web: \u{1b}[2Jgone\u{9b}31m\u{7}", "one\n2026-11-22  a lie"],
+            "text": "first\r\nsecond\u{202e}",
+            "weight": 500,
+        });
+        harmless(&mut answer);
+        assert_eq!(answer["sentences"][0], "web: \u{fffd}[2Jgone\u{fffd}31m\u{fffd}");
+        assert_eq!(answer["sentences"][1], "one 2026-11-22  a lie");
+        assert_eq!(
+            (&answer["text"], &answer["weight"]),
+            (&"first\nsecond\u{fffd}".into(), &500.into())
+        );
+    }
+
+    #[test]
+    fn lines_are_broken_where_the_terminal_ends_and_colours_take_no_room() {
+        let line = "  verdict    \u{1b}[33mthe canary fails often\u{1b}[0m";
+        assert_eq!(
+            fitted(line, 28),
+            "  verdict    \u{1b}[33mthe canary \n         fails often\u{1b}[0m\n"
+        );
+        assert_eq!(fitted(line, 99), format!("{line}\n"));
+        assert_eq!(fitted("abcdefgh", 4), "abcd\n    e\n    f\n    g\n    h\n");
+        assert_eq!(
+            [latency(800), latency(12_300), latency(1_340_000)],
+            ["0.8 ms", "12 ms", "1.3 s"]
+        );
     }
 }
