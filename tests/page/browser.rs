@@ -45,6 +45,7 @@ impl Browser {
     pub fn open((width, height): (u32, u32)) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempfile::tempdir().expect("a temporary directory");
+        let folder = profile.path().join("profile");
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .env("HOME", profile.path())
@@ -56,7 +57,6 @@ impl Browser {
         let address = address(&mut driver);
         let mut browser =
             Self { driver, address, session: String::new(), _profile: profile, _turn: turn };
-        let folder = browser._profile.path().join("profile");
         let mut options = json!({ "args": [
             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--hide-scrollbars", format!("--window-size={width},{height}"),

@@ -225,7 +225,8 @@ function record({ seq, at, sentence, by, change }) {
   if (seq <= latest) return;
   latest = seq;
   const kind = typeof change === 'string' ? change : Object.keys(change ?? {})[0] ?? '';
-  if (/^(promoted|rolled_back)$/.test(kind)) ended = sentence;
+  // Of tiers that went back together the one that failed tells why.
+  if (/^(promoted|rolled_back)$/.test(kind) && !sentence.includes(': together with ')) ended = sentence;
   const item = h('li', { data: { kind, seq }, class: LOUD.test(kind) ? 'loud' : kind === 'promoted' ? 'good' : '' },
     h('time', { dateTime: new Date(at).toISOString(), title: new Date(at).toString() }, moment(at, now())),
     h('p', {}, ...prose(sentence)), by && by !== 'weir' ? h('small', {}, by) : null);
