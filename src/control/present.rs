@@ -412,9 +412,11 @@ impl Control {
         remarks.extend(self.begun_anew(tier, name));
         let calibration = self.watched.get(name).map_or(0, |w| w.history().minutes().len());
         if tier.rollout.is_none() && calibration < CALIBRATION_MINUTES_MIN {
+            let known =
+                if calibration == 1 { "1 minute" } else { &format!("{calibration} minutes") };
             remarks.push(format!(
-                "{calibration} minutes of stable are known; {CALIBRATION_MINUTES_MIN} or more make \
-                 a false roll back less likely where errors come in bursts"
+                "{known} of stable known so far; {CALIBRATION_MINUTES_MIN} or more make a false roll \
+                 back less likely where errors come in bursts"
             ));
         }
         remarks
