@@ -29,8 +29,13 @@ const ITEMS_MAX: usize = 9;
 /// Lines of an answer, or of what is asked: the journal keeps the whole sentence.
 const SAID_MAX: usize = 4;
 
-/// Lines that the journal has at least.
+/// Lines that the journal has at least, and on a screen of few lines.
 const JOURNAL_LEAST: usize = 3;
+/// The other.
+const JOURNAL_LEAST_SHORT: usize = 1;
+
+/// Few lines.
+const SHORT: usize = 20;
 
 /// The keys, the most needed first: what has no room is in the help.
 const KEYS: [(&str, &str); 10] = [
@@ -117,14 +122,15 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene, palette: &Palette) {
     }
     let below = below(scene, palette, width);
     let room = height - below.len();
+    let journal_least = if height < SHORT { JOURNAL_LEAST_SHORT } else { JOURNAL_LEAST };
     let mut lines = head(scene, palette, width);
     if let Some(status) = &scene.status {
         lines.extend(tiers(scene, status, palette, width));
         if let Some(upgrade) = &status.upgrade {
-            let spare = room.saturating_sub(lines.len() + tier::LEAST + JOURNAL_LEAST + 2);
+            let spare = room.saturating_sub(lines.len() + tier::LEAST + journal_least + 2);
             lines.extend(self::upgrade(upgrade, status.at, palette, width, spare));
         }
-        let left = room.saturating_sub(lines.len() + JOURNAL_LEAST + 1);
+        let left = room.saturating_sub(lines.len() + journal_least + 1);
         if let Some(tier) = scene.tier() {
             lines.extend(tier::tier(tier, scene, status, palette, width, left));
         }

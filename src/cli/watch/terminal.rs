@@ -9,7 +9,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use rustix::process::{Signal, kill_current_process_group};
 
@@ -33,8 +33,7 @@ impl Screen {
             before(panic);
         }));
         enter()?;
-        let terminal = Terminal::new(CrosstermBackend::new(io::stdout()));
-        Ok(Self { terminal: terminal.inspect_err(|_| give_back())? })
+        Ok(Self { terminal: blank().inspect_err(|_| give_back())? })
     }
 
     /// Draws a picture.
@@ -51,7 +50,11 @@ impl Screen {
     /// The terminal is gone.
     pub(super) fn again(&mut self) -> io::Result<()> {
         enter()?;
-        self.terminal.clear()
+        // Anew, instead of `clear`: that asks the terminal where its cursor is, and the answer
+        // would come to whoever reads the keys.
+        execute!(io::stdout(), Clear(ClearType::All))?;
+        self.terminal = blank()?;
+        Ok(())
     }
 
     /// Gives the terminal to the shell, stops, and takes it again when the shell goes on with this.
@@ -71,6 +74,10 @@ impl Drop for Screen {
     fn drop(&mut self) {
         give_back();
     }
+}
+
+fn blank() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
+    Terminal::new(CrosstermBackend::new(io::stdout()))
 }
 
 fn enter() -> io::Result<()> {

@@ -294,8 +294,7 @@ fn evidence(
     let cells = (width / 6).clamp(8, 30);
     for (place, metric) in metrics.iter().enumerate() {
         let both = directions(metric, palette);
-        let is_last = place + 1 == metrics.len();
-        if lines.len() + both.len() + usize::from(!is_last) > room {
+        if lines.len() + both.len() > room {
             if lines.len() < room {
                 let more = words::count((metrics.len() - place) as u64, "metric");
                 lines.push(Line::styled(format!("{more} more: `weir explain`"), DIM));
