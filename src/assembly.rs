@@ -162,8 +162,7 @@ impl Weir {
 
     /// Begins to hear what `config` names.
     pub fn hear(&self, config: &Config) -> Sources {
-        let ledger = self.register.signals();
-        Sources::start(signal_settings(config), ledger, self.certificates.keyring())
+        Sources::start(signal_settings(config), &self.register, self.certificates.keyring())
     }
 
     /// What the workers count.

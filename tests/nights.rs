@@ -4,6 +4,7 @@
 mod interrupted;
 mod runbook;
 mod stories;
+mod workers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

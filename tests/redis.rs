@@ -20,7 +20,7 @@ use super::support::caches;
 use super::support::program::{Program, free_address};
 use super::support::quick::is_quick;
 use super::support::redis::Redis;
-use client::Client;
+pub use client::Client;
 
 /// Two versions, each with its port, before one Redis.
 struct Scene {

@@ -13,6 +13,7 @@ mod dispersion;
 mod evidence;
 mod exact;
 mod history;
+mod jobs;
 mod judge;
 mod outage;
 mod replay;

@@ -227,6 +227,7 @@ fn end(change: &Change) -> Option<u8> {
         | Change::Passed { .. }
         | Change::Paused
         | Change::Reanalysed { .. }
+        | Change::Recalled { .. }
         | Change::Refused { .. }
         | Change::Replanned { .. }
         | Change::Rerouted { .. }
@@ -236,6 +237,7 @@ fn end(change: &Change) -> Option<u8> {
         | Change::StepBegan { .. }
         | Change::StepEnded { .. }
         | Change::StepSkipped { .. }
+        | Change::Tried { .. }
         | Change::TurnedBack { .. }
         | Change::UpgradeEnded { .. }
         | Change::UpgradeStarted { .. }

@@ -54,6 +54,16 @@ pub(super) struct CacheDraft {
     stale_after: Option<Duration>,
 }
 
+/// Why no jobs are seen in the cache `name`, if none are.
+pub(super) fn not_observed(name: &str, caches: &[CacheDraft]) -> Option<Mistake> {
+    let mut observed = caches.iter().filter_map(CacheDraft::observed);
+    (!observed.any(|known| known == name)).then(|| {
+        let help = "name a [[cache]] with kind = \"redis\" and mode = \"observe\", through whose ports \
+                    the workers get their jobs";
+        Mistake::new(format!("no jobs are seen in a cache {}", quoted(name)), help)
+    })
+}
+
 impl CacheDraft {
     /// Reads one `[[cache]]`.
     pub(super) fn read(mut section: Section<'_>, base: &Path) -> Self {
@@ -114,6 +124,12 @@ impl CacheDraft {
             on_rollback,
             stale_after,
         }
+    }
+
+    /// Its name, if jobs are seen that pass it.
+    fn observed(&self) -> Option<&str> {
+        let is_observed = self.mode == Mode::Observe && self.kind == Kind::Redis;
+        self.name.as_ref().filter(|_| is_observed).map(|at| at.value.as_str())
     }
 
     fn note(&self, reader: &Reader, key: &str, span: &Range<usize>, mistake: Mistake) {

@@ -240,6 +240,8 @@ fn workers(page: &mut Page<'_>, workers: &Workers) {
     page.put_duration("timeout", workers.timeout);
     page.put_duration("bake", workers.bake);
     page.put("on_failure", workers.on_failure.name());
+    page.put_some("jobs", workers.jobs.as_ref().map(|jobs| &jobs.cache));
+    page.put_some("jobs_least", workers.jobs.as_ref().map(|jobs| jobs.least));
 }
 
 /// A step a line: what changes in it is seen as a whole.

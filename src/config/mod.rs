@@ -365,14 +365,14 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let caches: Vec<CacheDraft> =
         sections.into_iter().map(|section| CacheDraft::read(section, base)).collect();
     let runbook = RunbookDraft::read(&mut root, base);
-    let workers = workers::workers(&mut root, &drafts, &runbook, &proxy);
+    let workers = workers::workers(&mut root, &drafts, &runbook, (&proxy, &caches));
     let notify = NotifyDraft::read(&mut root, base);
     root.finish();
     runbook.check(reader, &drafts, &workers, draft.stages());
     draft.check(reader, &drafts, &workers, &runbook);
     notify.check(reader, &drafts);
     cache::check(reader, &caches, &drafts, &proxy, admin.listen);
-    signals::check(reader, &signals, &drafts, statsd.as_ref());
+    signals::check(reader, &signals, &drafts, statsd.as_ref(), &caches);
     check::tiers(reader, &drafts, admin.listen, admin_span.as_ref());
     let lives = caches.iter().filter_map(CacheDraft::life).collect();
     let caches = caches

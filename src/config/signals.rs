@@ -6,6 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::cache::{CacheDraft, not_observed};
 use super::diagnostic::{Code, Level};
 use super::judging::{tolerated, watch_name};
 use super::keys;
@@ -72,6 +73,7 @@ enum Kind {
 /// Which source was named.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Named {
+    Jobs,
     Promql,
     Scrape,
     Statsd,
@@ -93,6 +95,7 @@ impl SignalDraft {
         });
         let mut named = None;
         let words = [
+            ("jobs", Some(Named::Jobs)),
             ("promql", Some(Named::Promql)),
             ("scrape", Some(Named::Scrape)),
             ("statsd", Some(Named::Statsd)),
@@ -103,7 +106,11 @@ impl SignalDraft {
         section.duration("every", Duration::from_secs(1)..=10 * minute, &mut every);
         let hour = 60 * minute;
         section.duration("silent_after", Duration::from_secs(2)..=hour, &mut silent_after);
-        let shape = Shape::read(&section);
+        // Jobs are counted, and nothing has to say how.
+        let shape = match named {
+            Some(Named::Jobs) => Some(Shape::Counts),
+            Some(Named::Promql | Named::Scrape | Named::Statsd) | None => Shape::read(&section),
+        };
         let source = named.and_then(|named| source(&mut section, named, shape, base));
         let kind = kind(&mut section, name.as_ref(), shape);
         for (key, span) in section.unread() {
@@ -165,6 +172,7 @@ fn source(
         section.wrong("total", section.span.clone(), mistake);
     }
     match named {
+        Named::Jobs => jobs(section),
         Named::Promql => promql(section, shape, base),
         Named::Scrape => scrape(section, shape),
         Named::Statsd => statsd_source(section, shape),
@@ -265,6 +273,12 @@ fn promql(section: &mut Section<'_>, shape: Option<Shape>, base: &Path) -> Optio
     }
     let endpoint = url?.value.parse().ok()?;
     Some(Source::Promql { endpoint, token: file.or(variable).map(|at| at.value), figure })
+}
+
+fn jobs(section: &mut Section<'_>) -> Option<Source> {
+    section.need("cache", "cache = \"jobs\"");
+    let cache = section.text("cache", "write text: \"jobs\"", name);
+    Some(Source::Jobs { cache: cache?.value })
 }
 
 fn scrape(section: &mut Section<'_>, shape: Option<Shape>) -> Option<Source> {
@@ -387,6 +401,7 @@ pub(super) fn check(
     signals: &[SignalDraft],
     tiers: &[Draft],
     statsd: Option<&At<SocketAddr>>,
+    caches: &[CacheDraft],
 ) {
     let conflict =
         |draft: &SignalDraft, key: &str, span: &std::ops::Range<usize>, mistake, other| {
@@ -440,6 +455,11 @@ pub(super) fn check(
             let message = format!("the requests of {} are counted already", tier.value);
             let help = "leave counts_as out: the signal is judged beside them";
             conflict(draft, "counts_as", &name.span, Mistake::new(message, help), None);
+        }
+        if let Some(Source::Jobs { cache }) = &draft.source
+            && let Some(mistake) = not_observed(cache, caches)
+        {
+            conflict(draft, "cache", &name.span, mistake, None);
         }
         if matches!(draft.source, Some(Source::Statsd { .. })) && statsd.is_none() {
             let mistake = Mistake::new(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cache::{CacheDraft, not_observed};
 use super::diagnostic::{Code, Level};
 use super::keys;
 use super::program::BAKE_MAX;
@@ -12,7 +13,7 @@ use super::tier::Draft;
 use super::values::{Mistake, quoted};
 use super::{ProxyConfig, TIERS_MAX};
 use crate::rollout::runbook::{OnFailure, StepName};
-use crate::rollout::{INSTANCES_MAX, Workers};
+use crate::rollout::{INSTANCES_MAX, JobsSettings, Workers};
 use crate::traffic::TierName;
 
 /// Jobs under way that take longer than a day are not waited for.
@@ -27,12 +28,19 @@ const TIMEOUT: (Duration, Duration) = (Duration::from_mins(2), Duration::from_ho
 /// How long an instance must be well before the next one is moved.
 const BAKE: Duration = Duration::from_mins(1);
 
+/// Jobs of the new version before the next instance is moved: a version that fails them all is found
+/// by less, whatever the old one did.
+const JOBS_LEAST: u64 = 20;
+
+/// Who waits for more jobs than a million waits for ever.
+const JOBS_LEAST_MAX: u64 = 1_000_000;
+
 /// Reads every `[[worker]]`, and what they say against `tiers`, the steps and each other.
 pub(super) fn workers(
     root: &mut Section<'_>,
     tiers: &[Draft],
     runbook: &RunbookDraft,
-    proxy: &ProxyConfig,
+    (proxy, caches): (&ProxyConfig, &[CacheDraft]),
 ) -> Vec<Workers> {
     let tiers: Vec<&TierName> =
         tiers.iter().filter_map(|tier| tier.name.as_ref()).map(|at| &at.value).collect();
@@ -40,7 +48,8 @@ pub(super) fn workers(
     for section in root.tables("worker", TIERS_MAX, &keys::WORKER) {
         let taken: Vec<&TierName> =
             tiers.iter().copied().chain(read.iter().map(|workers| &workers.name)).collect();
-        let workers = one(section, &tiers, &taken, runbook, proxy.environment.as_ref());
+        let around = (proxy.environment.as_ref(), caches);
+        let workers = one(section, &tiers, &taken, runbook, around);
         read.extend(workers);
     }
     read
@@ -51,7 +60,7 @@ fn one(
     tiers: &[&TierName],
     taken: &[&TierName],
     runbook: &RunbookDraft,
-    environment: Option<&String>,
+    (environment, caches): (Option<&String>, &[CacheDraft]),
 ) -> Option<Workers> {
     section.need("name", "name = \"worker\"");
     section.need("instances", "instances = [\"work-1\", \"work-2\"]");
@@ -90,6 +99,7 @@ fn one(
     let mut on_failure = OnFailure::Rollback;
     let words = [("rollback", OnFailure::Rollback), ("hold", OnFailure::Hold)];
     section.word("on_failure", &words, &mut on_failure);
+    let jobs = jobs(&mut section, caches);
     let only = tiers.first().copied().cloned();
     let workers = name.zip(switch).and_then(|(name, switch)| {
         let follows = follows.map_or(only, |at| Some(at.value))?;
@@ -109,6 +119,7 @@ fn one(
             timeout,
             bake,
             on_failure,
+            jobs,
             environment,
         })
     });
@@ -119,6 +130,20 @@ fn one(
     }
     section.finish();
     workers
+}
+
+/// Where their jobs are seen, if they are judged.
+fn jobs(section: &mut Section<'_>, caches: &[CacheDraft]) -> Option<JobsSettings> {
+    let cache = section.text("jobs", "write text: \"jobs\"", |text| {
+        not_observed(text, caches).map_or_else(|| Ok(text.to_owned()), Err)
+    });
+    let mut least = JOBS_LEAST;
+    section.integer("jobs_least", 0..=JOBS_LEAST_MAX, &mut least);
+    if let (None, Some(span)) = (section.key_span("jobs"), section.key_span("jobs_least")) {
+        let help = "add jobs = \"jobs\", the [[cache]] through which they get their jobs";
+        section.wrong("jobs_least", span, Mistake::new("jobs are not looked at", help));
+    }
+    cache.map(|at| JobsSettings { cache: at.value, least })
 }
 
 fn tier_name(text: &str) -> Result<TierName, Mistake> {

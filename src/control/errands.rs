@@ -52,7 +52,7 @@ impl super::Control {
         }
         let Some(upgrade) = self.state.open_upgrade() else { return };
         let Some((step, _)) = upgrade.running() else { return };
-        if upgrade.goes_back() && self.leftovers.in_the_way().is_some() {
+        if upgrade.undoes() && self.leftovers.in_the_way().is_some() {
             return;
         }
         let mut scene = self.views.borrow().scene(&self.settings.outline);
@@ -137,7 +137,7 @@ fn place(upgrade: &Upgrade) -> (Option<TierName>, Option<Weight>) {
         let weight = match item {
             Item::Everybody { .. } => Weight::ALL,
             Item::Stage { stage, .. } => stage.weight,
-            Item::Step(_) => return None,
+            Item::Step(_) | Item::Trial(_) => return None,
         };
         Some((item.tiers().first().cloned(), Some(weight)))
     };

@@ -5,6 +5,7 @@
 //! comes last. Nothing here waits for a disk: while an append hangs an order can still lower.
 
 mod closing;
+mod crews;
 mod errands;
 mod facts;
 mod handle;
@@ -22,7 +23,7 @@ mod tape;
 mod view;
 mod watched;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,7 @@ pub use view::{
 };
 
 use closing::Closing;
+use crews::Crew;
 use errands::Errand;
 use handle::{Ask, Reply};
 use leftovers::Leftovers;
@@ -92,6 +94,8 @@ pub struct Control {
     leftovers: Leftovers,
     /// What is seen of each tier.
     watched: BTreeMap<TierName, Watched>,
+    /// What is seen of the jobs of each tier of workers.
+    crews: BTreeMap<TierName, Crew>,
     /// A raise that the journal has not confirmed yet.
     pending: Option<Pending>,
     /// The journal is another process's, or about to be: nothing is decided.
@@ -521,6 +525,7 @@ impl Control {
                 self.decide_alone(&input).await;
             }
         }
+        self.look_at_jobs().await;
         if self.state.open_upgrade().is_some() {
             self.decide_alone(&Input::Tick).await;
             self.errand.iter_mut().for_each(Errand::listen);
@@ -587,10 +592,12 @@ impl Control {
 
     fn evidence(&self) -> BTreeMap<TierName, Evidence> {
         let saved = clock::wall();
-        let row = |(name, watched): (&TierName, &Watched)| {
-            Some((name.clone(), Evidence { saved, body: watched.body(name)? }))
+        let tiers = self.watched.iter().map(|(name, watched)| (name, watched.body(name)));
+        let crews = self.crews.iter().map(|(name, crew)| (name, crew.body(name)));
+        let row = |(name, body): (&TierName, Option<String>)| {
+            Some((name.clone(), Evidence { saved, body: body? }))
         };
-        self.watched.iter().filter_map(row).collect()
+        tiers.chain(crews).filter_map(row).collect()
     }
 }
 
@@ -611,40 +618,4 @@ fn tiers_of(events: &[Event]) -> impl Iterator<Item = &TierName> {
 
 fn sentences(events: &[Event]) -> Vec<String> {
     events.iter().map(Event::sentence).collect()
-}
-
-impl Control {
-    /// How things stand, for an order that changes nothing.
-    fn standing(&self, order: &Order) -> Answer {
-        let wanted = match order {
-            Order::Adopt { tier, .. } => Some(tier),
-            Order::Approve { .. } | Order::RetryStep { .. } | Order::SkipStep { .. } => None,
-            Order::Advance { tier, .. }
-            | Order::Hold { tier, .. }
-            | Order::Maintenance { tier, .. }
-            | Order::Pause { tier }
-            | Order::Promote { tier }
-            | Order::Resume { tier }
-            | Order::Rollback { tier, .. }
-            | Order::Start { tier, .. } => tier.as_ref(),
-        };
-        let tiers = self.state.tiers.iter();
-        let chosen = tiers.filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name));
-        let connections_left = self.left_behind(chosen.clone().map(|(name, _)| name));
-        let sentences = chosen
-            .map(|(name, tier)| present::standing(name, tier, self.state.closures.of(name)))
-            .collect();
-        Answer { sentences, events: vec![], connections_left }
-    }
-
-    /// Upgraded connections of `tiers` that are open on releases which serve nobody any more.
-    fn left_behind<'a>(&self, tiers: impl Iterator<Item = &'a TierName>) -> u64 {
-        let tiers: BTreeSet<&TierName> = tiers.collect();
-        let known = tiers.into_iter().filter_map(|name| Some((name, self.state.tiers.get(name)?)));
-        let open = known.flat_map(|(name, tier)| {
-            let upgraded = self.register.upgraded(name).into_iter();
-            upgraded.filter(|(version, _)| !tier.serves(version)).map(|(_, open)| open)
-        });
-        open.sum()
-    }
 }

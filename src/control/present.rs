@@ -1,19 +1,23 @@
 //! From state, file and counters to the published view.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::closing::Turned;
+use super::handle::Answer;
 use super::settings::{ReleaseSettings, TierSettings};
 use super::view::{
     ClosedView, ItemView, ReleaseView, RolloutView, SignalView, TierView, UpgradeView,
     UpstreamView, View,
 };
-use super::{Control, Watched, publish};
+use super::{Control, Crew, Watched, publish};
 use crate::clock;
 use crate::metrics::{HealthState, SignalEntry, WarmUp};
-use crate::rollout::{Closure, Event, Item, Purpose, Receding, Tier, Upgrade, Wait, waits_for};
+use crate::rollout::{
+    Closure, Event, Item, Order, Purpose, Receding, Tier, Upgrade, Wait, waits_for,
+};
 use crate::time::{Timestamp, in_words};
 use crate::traffic::{Address, TierName, Version, Weight};
 
@@ -39,6 +43,41 @@ impl View {
             tiers: vec![],
             records: Arc::default(),
         }
+    }
+}
+
+impl Control {
+    /// How things stand, for an order that changes nothing.
+    pub(super) fn standing(&self, order: &Order) -> Answer {
+        let wanted = match order {
+            Order::Adopt { tier, .. } => Some(tier),
+            Order::Approve { .. } | Order::RetryStep { .. } | Order::SkipStep { .. } => None,
+            Order::Advance { tier, .. }
+            | Order::Hold { tier, .. }
+            | Order::Maintenance { tier, .. }
+            | Order::Pause { tier }
+            | Order::Promote { tier }
+            | Order::Resume { tier }
+            | Order::Rollback { tier, .. }
+            | Order::Start { tier, .. } => tier.as_ref(),
+        };
+        let tiers = self.state.tiers.iter();
+        let chosen = tiers.filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name));
+        let connections_left = self.left_behind(chosen.clone().map(|(name, _)| name));
+        let sentences =
+            chosen.map(|(name, tier)| standing(name, tier, self.state.closures.of(name))).collect();
+        Answer { sentences, events: vec![], connections_left }
+    }
+
+    /// Upgraded connections of `tiers` that are open on releases which serve nobody any more.
+    pub(super) fn left_behind<'a>(&self, tiers: impl Iterator<Item = &'a TierName>) -> u64 {
+        let tiers: BTreeSet<&TierName> = tiers.collect();
+        let known = tiers.into_iter().filter_map(|name| Some((name, self.state.tiers.get(name)?)));
+        let open = known.flat_map(|(name, tier)| {
+            let upgraded = self.register.upgraded(name).into_iter();
+            upgraded.filter(|(version, _)| !tier.serves(version)).map(|(_, open)| open)
+        });
+        open.sum()
     }
 }
 
@@ -85,15 +124,16 @@ impl Control {
         })
     }
 
-    fn goes_back(&self) -> bool {
-        self.state.open_upgrade().is_some_and(Upgrade::goes_back)
+    fn undoes(&self) -> bool {
+        self.state.open_upgrade().is_some_and(Upgrade::undoes)
     }
 
     /// What is waited for, and what is known of it here.
     fn said(&self, wait: &Wait) -> String {
         let standing = match wait {
             Wait::Interrupted { step, .. } => self.leftovers.standing(step),
-            Wait::Running { .. } if self.errand.is_none() && self.goes_back() => {
+            Wait::Jobs { workers, .. } => self.crews.get(workers).and_then(Crew::said),
+            Wait::Running { .. } if self.errand.is_none() && self.undoes() => {
                 self.leftovers.in_the_way()
             }
             Wait::Answer { .. }
@@ -466,12 +506,17 @@ fn item_view(item: &Item) -> ItemView {
         Item::Everybody { .. } => ("everybody", None),
         Item::Stage { stage, .. } => ("stage", Some(stage)),
         Item::Step(_) => ("step", None),
+        Item::Trial(_) => ("trial", None),
     };
     ItemView {
         kind,
         text: item.to_string(),
         tiers: item.tiers().to_vec(),
         weight: stage.map(|stage| stage.weight),
-        bake_seconds: stage.map(|stage| stage.bake.as_secs()),
+        bake_seconds: match item {
+            Item::Everybody { .. } | Item::Step(_) => None,
+            Item::Stage { stage, .. } => Some(stage.bake.as_secs()),
+            Item::Trial(trial) => Some(trial.bake.as_secs()),
+        },
     }
 }

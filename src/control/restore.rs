@@ -55,7 +55,7 @@ impl Control {
         let (offices_in, offices) = mpsc::channel(ORDERS_MAX);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let watched = watched(&kept, &state, now);
+        let (watched, crews) = (watched(&kept, &state, now), super::crews::restored(&kept, &state));
         for (tier, watched) in &watched {
             if let (Some(tape), Some(now)) = (&mut tape, watched.judged_until()) {
                 tape.resume(tier, now);
@@ -72,6 +72,7 @@ impl Control {
             errand: None,
             leftovers: super::Leftovers::default(),
             watched,
+            crews,
             pending: None,
             giving: None,
             records: Arc::new(newest(kept.records)),

@@ -182,6 +182,7 @@ impl Control {
                 None => watched.forget_open_window(),
             }
         }
+        self.crews.values_mut().for_each(super::Crew::forget_open_window);
         if let Some((_, reply)) = giving.back {
             let _ = reply.send(());
         }

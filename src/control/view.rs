@@ -63,7 +63,7 @@ pub struct UpgradeView {
 /// One thing of a rollout over tiers.
 #[derive(Clone, Debug, Serialize)]
 pub struct ItemView {
-    /// What it is: `stage`, `everybody` or `step`.
+    /// What it is: `stage`, `everybody`, `step` or `trial`: of workers, whose jobs are looked at.
     pub kind: &'static str,
     /// It in a line.
     pub text: String,

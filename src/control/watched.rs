@@ -207,12 +207,14 @@ impl Watched {
             | Change::Passed { .. }
             | Change::Paused
             | Change::Receding { .. }
+            | Change::Recalled { .. }
             | Change::Refused { .. }
             | Change::Rerouted { .. }
             | Change::Resumed
             | Change::StepBegan { .. }
             | Change::StepEnded { .. }
             | Change::StepSkipped { .. }
+            | Change::Tried { .. }
             | Change::TurnedBack { .. }
             | Change::UpgradeEnded { .. }
             | Change::UpgradeStarted { .. }

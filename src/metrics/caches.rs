@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::analysis::Lookups;
+use crate::analysis::{Lookups, Tally};
 use crate::namespace::reading::Counts;
 use crate::namespace::redis::{Fetched, Jobs};
 use crate::traffic::Version;
@@ -153,17 +153,18 @@ impl CacheLedger {
         })
     }
 
-    /// What the workers of `version` have done, as far as it passes ports that the tier `uses` and
-    /// that are only observed; none if there is no such port.
-    pub fn jobs(&self, version: &Version, uses: impl Fn(&str) -> bool) -> Option<Jobs> {
+    /// What the workers of `version` have done, all and in vain, as far as it passes ports that the
+    /// tier `uses` and that are only observed; none if there is no such port.
+    pub fn jobs(&self, version: &Version, uses: impl Fn(&str) -> bool) -> Option<Tally> {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = |entry: &&CacheEntry| {
             entry.version == *version && !entry.is_apart && uses(&entry.cache)
         };
         let done = entries.iter().filter(own).map(|entry| entry.counts.jobs.done());
-        done.reduce(|mut sum, more| {
-            sum.add(more);
-            sum
+        let tally = |jobs: Jobs| Tally { total: jobs.processed, bad: jobs.failed };
+        done.map(tally).reduce(|sum, more| Tally {
+            total: sum.total.saturating_add(more.total),
+            bad: sum.bad.saturating_add(more.bad),
         })
     }
 

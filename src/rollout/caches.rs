@@ -154,6 +154,7 @@ fn enters(event: &Event, version: &Version) -> bool {
         | Change::Promoted { .. }
         | Change::Reanalysed { .. }
         | Change::Receding { .. }
+        | Change::Recalled { .. }
         | Change::Refused { .. }
         | Change::Replanned { .. }
         | Change::Rerouted { .. }
@@ -161,6 +162,7 @@ fn enters(event: &Event, version: &Version) -> bool {
         | Change::StepBegan { .. }
         | Change::StepEnded { .. }
         | Change::StepSkipped { .. }
+        | Change::Tried { .. }
         | Change::TurnedBack { .. }
         | Change::UpgradeEnded { .. }
         | Change::UpgradeStarted { .. }

@@ -1,4 +1,4 @@
-//! What comes in: orders, verdicts, what the file says; and why an order is not carried out.
+//! Orders, and why an order is not carried out.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,9 +9,8 @@ use thiserror::Error;
 
 use super::closure::Purpose;
 use super::event::RolloutId;
-use super::runbook::{Outcome, StepName};
-use crate::analysis::Verdict;
-use crate::time::{Timestamp, in_words};
+use super::runbook::StepName;
+use crate::time::in_words;
 use crate::traffic::{Address, Listen, TierName, Version, Weight};
 
 /// Longest name of an actor in bytes: the name of a token.
@@ -208,60 +207,6 @@ mod millis {
     ) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<u64>::deserialize(input)?.map(Duration::from_millis))
     }
-}
-
-/// What the control wing hands to `step`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Input {
-    /// An order.
-    Command(Command),
-    /// The time of what was closed is up, by a clock that does not jump.
-    Due {
-        /// Where; none: what closed all tiers.
-        tier: Option<TierName>,
-        /// When that was ordered.
-        ordered: Timestamp,
-    },
-    /// The program starts or the file was read again: what it says now is in the facts.
-    File {
-        /// What was wrong with a journal that had to be set aside.
-        journal_lost: Option<String>,
-        /// Whether the program runs already, so that a file that lost a line is refused; a start
-        /// must go on with it.
-        reload: bool,
-    },
-    /// Of those who go back in steps nobody is left on the canary.
-    Receded {
-        /// Where.
-        tier: TierName,
-    },
-    /// A run of a step has ended.
-    StepEnded {
-        /// In which rollout.
-        rollout: RolloutId,
-        /// Which step.
-        step: StepName,
-        /// How.
-        outcome: Outcome,
-    },
-    /// Time has passed.
-    Tick,
-    /// No upstream of the canary has been healthy for too long, while stable is.
-    Unhealthy {
-        /// Where.
-        tier: TierName,
-        /// What was seen.
-        reason: String,
-    },
-    /// The judge has looked at a window.
-    Verdict {
-        /// Where.
-        tier: TierName,
-        /// In which rollout.
-        rollout: RolloutId,
-        /// What it says.
-        verdict: Verdict,
-    },
 }
 
 /// Why an order was not carried out, and the way out.
@@ -549,6 +494,12 @@ pub enum Refusal {
     StepBetween {
         /// Which.
         step: StepName,
+    },
+    /// Something comes first.
+    #[error("the jobs of {workers} are looked at first; `weir advance` goes on without")]
+    JobsBetween {
+        /// Whose.
+        workers: TierName,
     },
     /// No step waits for this.
     #[error("no step waits for that; {now}")]

@@ -165,6 +165,15 @@ pub enum Change {
         /// The new plan.
         plan: Plan,
     },
+    /// Some instances of workers go back alone, and the rest waits for a person.
+    Recalled {
+        /// Why.
+        cause: Blame,
+        /// Which item is next, counted from 0.
+        at: usize,
+        /// All that is done, with the way back of these, from there on.
+        items: Vec<Item>,
+    },
     /// What is done in a rollout over tiers was changed from here on.
     Rerouted {
         /// All of it.
@@ -230,6 +239,15 @@ pub enum Change {
     StepSkipped {
         /// Which.
         step: StepName,
+    },
+    /// The jobs of workers that were moved were looked at for long enough.
+    Tried {
+        /// The tier of workers.
+        workers: TierName,
+        /// The instance that was moved last.
+        instance: String,
+        /// On what ground it goes on.
+        cause: Cause,
     },
     /// A rollout over tiers goes back: users are back already.
     TurnedBack {
@@ -397,6 +415,7 @@ impl Change {
             | Self::Emptied { .. }
             | Self::Froze { .. }
             | Self::Paused
+            | Self::Recalled { .. }
             | Self::Receding { .. }
             | Self::Refused { .. }
             | Self::RolledBack { .. }
@@ -421,6 +440,7 @@ impl Change {
             | Self::Started { .. }
             | Self::StepBegan { .. }
             | Self::StepSkipped { .. }
+            | Self::Tried { .. }
             | Self::UpgradeStarted { .. }
             | Self::WouldHaveRolledBack { .. } => Direction::Raise,
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::closure::{Opening, Purpose};
 use super::command::Actor;
 use super::event::{Adoption, Blame, Cause, Change, Emptying, Event};
-use super::runbook::StepName;
+use super::runbook::{StepName, When};
 use super::upgrade::{Agreed, Ending, Item, Target};
 use crate::analysis::WhenUnproven;
 use crate::time::in_words;
@@ -91,6 +91,7 @@ impl Event {
             }
             Change::Receding { from, over } => self.receding(*from, *over),
             Change::Refused { order, why, more } => refused(order, why, *more, self),
+            Change::Recalled { cause, at, items } => recalled(*at, items, &ground(cause, self)),
             Change::Replanned { plan } => format!("the plan is now {plan}"),
             Change::Rerouted { items } => {
                 format!("the plan is changed from here on; {} items in all", items.len())
@@ -112,6 +113,7 @@ impl Event {
             Change::StepBegan { step, run } => format!("step {step} begins, run {run}"),
             Change::StepEnded { step, outcome } => outcome.sentence(step),
             Change::StepSkipped { step } => format!("step {step} counts as done, says {by}"),
+            Change::Tried { workers, instance, cause } => tried(workers, instance, cause, by),
             Change::TurnedBack { cause, items } => {
                 let (why, left) = (ground(cause, self), steps(items));
                 format!("goes back, users first: {why}; still to do: {left}")
@@ -170,6 +172,22 @@ fn passed(weight: Weight, cause: &Cause, by: &Actor) -> String {
             format!("has passed {weight}: {reason}")
         }
     }
+}
+
+fn tried(workers: &TierName, instance: &str, cause: &Cause, by: &Actor) -> String {
+    match cause {
+        Cause::Order => format!("{workers}: the jobs of {instance} are enough, says {by}"),
+        Cause::Proven { reason } | Cause::Unproven { reason } => {
+            format!("{workers}: nothing speaks against the jobs of {instance}: {reason}")
+        }
+    }
+}
+
+/// Which workers go back alone, from item `at` on.
+fn recalled(at: usize, items: &[Item], why: &str) -> String {
+    let is_back = |item: &&Item| matches!(item, Item::Step(step) if step.when == When::OnRollback);
+    let back: Vec<Item> = items.iter().skip(at).take_while(is_back).cloned().collect();
+    format!("ALARM: workers go back and the rest waits: {why}; still to do: {}", steps(&back))
 }
 
 fn ended(ending: &Ending) -> String {
@@ -252,7 +270,7 @@ fn emptied(release: &Version, caches: &[String], why: &Emptying) -> String {
 fn steps(items: &[Item]) -> String {
     let name = |item: &Item| match item {
         Item::Step(step) => Some(step.name.to_string()),
-        Item::Everybody { .. } | Item::Stage { .. } => None,
+        Item::Everybody { .. } | Item::Stage { .. } | Item::Trial(_) => None,
     };
     let names: Vec<String> = items.iter().filter_map(name).collect();
     if names.is_empty() { "nothing".into() } else { names.join(", ") }

@@ -320,11 +320,13 @@ impl Tier {
             | Change::Interrupted { .. }
             | Change::Opened { .. }
             | Change::Passed { .. }
+            | Change::Recalled { .. }
             | Change::Refused { .. }
             | Change::Rerouted { .. }
             | Change::StepBegan { .. }
             | Change::StepEnded { .. }
             | Change::StepSkipped { .. }
+            | Change::Tried { .. }
             | Change::TurnedBack { .. }
             | Change::UpgradeEnded { .. }
             | Change::UpgradeStarted { .. } => {}

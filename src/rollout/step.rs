@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use super::caches::emptied;
 use super::closure;
-use super::command::{Actor, Input, Refusal};
+use super::command::{Actor, Refusal};
 use super::desk::{Desk, listed};
 use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
 use super::facts::{Facts, TierFacts};
+use super::input::Input;
 use super::plan::{Plan, Stages};
 use super::state::{Receding, Rollout, State, Tier};
 use super::stepping::{interrupted, step_ended};
+use super::trial::jobs_seen;
 use super::upgrade::Target;
 use super::upgrading::{failed, of_upgrade, passed, rerouted, ticked};
 use crate::analysis::{Verdict, Why};
@@ -51,6 +53,9 @@ pub fn step(
         }
         Input::StepEnded { rollout, step, outcome } => {
             step_ended(*rollout, step, outcome, state, facts, now)
+        }
+        Input::Jobs { workers, rollout, verdict, done } => {
+            jobs_seen(workers, *rollout, (verdict, *done), state, facts, now)
         }
         Input::Tick => ticked(state, facts, now),
         Input::Receded { tier } => receded(state, tier, now).into_iter().collect(),

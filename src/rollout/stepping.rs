@@ -2,8 +2,10 @@
 
 use super::event::{Blame, Change, Event, RolloutId};
 use super::facts::Facts;
-use super::runbook::{self, OnFailure, OnInterrupt, Outcome, Output, StepName};
+use super::runbook::{self, OnFailure, OnInterrupt, Outcome, Output, Step, StepName, When};
 use super::state::State;
+use super::trial::withdrawn;
+use super::upgrade::Upgrade;
 use super::upgrading::{turn_back, whole};
 use crate::time::Timestamp;
 
@@ -42,8 +44,27 @@ pub(super) fn step_ended(
             let back = turn_back(upgrade, &after, facts, &cause, None, now);
             [ended].into_iter().chain(back).collect()
         }
+        OnFailure::Hold if is_moved(upgrade, step) => {
+            let mut after = state.clone();
+            after.apply(&ended);
+            let cause = Blame::Step { step: name.clone(), reason: outcome.why.clone() };
+            let back = match (&step.when, after.open_upgrade()) {
+                (When::InTier(workers), Some(upgrade)) => withdrawn(upgrade, workers, &cause, now),
+                (_, Some(_) | None) => None,
+            };
+            [ended].into_iter().chain(back).collect()
+        }
         OnFailure::Hold | OnFailure::Rollback => vec![ended],
     }
+}
+
+/// Whether `step` has left an instance of workers where neither version may be well: it goes back
+/// alone. One that takes no more jobs, or ends those it has, runs the version before.
+fn is_moved(upgrade: &Upgrade, step: &Step) -> bool {
+    let name = step.name.as_str();
+    let moved = !name.ends_with("-quiet") && !name.ends_with("-drain");
+    let onward = !upgrade.goes_back() && !upgrade.past_no_return;
+    onward && moved && matches!(step.when, When::InTier(_))
 }
 
 /// The program starts and a step was running.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::event::{Blame, Cause, Change, Event, RolloutId};
 use super::plan::Stage;
 use super::runbook::{Action, Outcome, Step, StepName};
+use super::trial::Trial;
 use crate::time::{Timestamp, in_words};
 use crate::traffic::{Address, Salt, TierName, Version, Weight};
 
@@ -118,6 +119,8 @@ pub enum Item {
     },
     /// A step of the runbook.
     Step(Box<Step>),
+    /// Workers that were moved do jobs, which are judged.
+    Trial(Trial),
 }
 
 /// How it stands with a step whose turn has come.
@@ -239,7 +242,7 @@ impl Upgrade {
     pub fn step(&self) -> Option<&Step> {
         match self.item()? {
             Item::Step(step) => Some(step),
-            Item::Everybody { .. } | Item::Stage { .. } => None,
+            Item::Everybody { .. } | Item::Stage { .. } | Item::Trial(_) => None,
         }
     }
 
@@ -266,19 +269,6 @@ impl Upgrade {
     /// Whether it has been taken back.
     pub fn goes_back(&self) -> bool {
         matches!(self.course, Course::Back { .. })
-    }
-
-    /// What takes back what its steps have begun, the last one first.
-    pub(super) fn undoing(&self) -> Vec<Step> {
-        let begun = match &self.turn {
-            Turn::Failed { .. } | Turn::Interrupted { .. } | Turn::Running { .. } => self.at + 1,
-            Turn::Approved | Turn::Asked | Turn::Waiting => self.at,
-        };
-        let undo = |item: &Item| match item {
-            Item::Step(step) => step.undo.clone(),
-            Item::Everybody { .. } | Item::Stage { .. } => Vec::new(),
-        };
-        self.items.iter().take(begun).rev().flat_map(undo).collect()
     }
 
     /// The first item from here on that `wanted` means.
@@ -332,6 +322,7 @@ impl Upgrade {
             }
             Change::Paused => self.paused = true,
             Change::Promoted { .. } => self.given(event),
+            Change::Recalled { at, items, .. } => self.recall(*at, items, event),
             Change::Rerouted { items } => self.items.clone_from(items),
             Change::Resumed => {
                 self.paused = false;
@@ -346,6 +337,7 @@ impl Upgrade {
                 self.reach_step(step, event);
                 self.done(step, event);
             }
+            Change::Tried { workers, instance, .. } => self.tried(workers, instance, event),
             Change::TurnedBack { cause, items } => self.turn_back(cause, items, event),
             Change::Adopted { .. }
             | Change::Cut
@@ -379,12 +371,33 @@ impl Upgrade {
         self.passed.clear();
     }
 
+    /// Some instances go back alone: a step that runs is waited for.
+    fn recall(&mut self, at: usize, items: &[Item], event: &Event) {
+        self.still_running = self.running().map(|(step, _)| step.name.clone());
+        self.items = items.to_vec();
+        self.at = at;
+        self.turn = Turn::Waiting;
+        self.entered = event.at;
+    }
+
+    /// The jobs of an instance are enough: a person who was waited for has said so.
+    fn tried(&mut self, workers: &TierName, instance: &str, event: &Event) {
+        let of = |item: &Item| {
+            matches!(item, Item::Trial(trial)
+                if trial.workers == *workers && trial.instance == instance)
+        };
+        if let Some(index) = self.find(of) {
+            self.held = None;
+            self.reach(index + 1, event);
+        }
+    }
+
     /// A tier has risen: it has come to the highest stage that is not above it.
     fn risen(&mut self, weight: Weight, event: &Event) {
         let Some(tier) = &event.tier else { return };
         let reached = (self.at..self.items.len()).rev().find(|index| match &self.items[*index] {
             Item::Stage { tiers, stage } => tiers.contains(tier) && stage.weight <= weight,
-            Item::Everybody { .. } | Item::Step(_) => false,
+            Item::Everybody { .. } | Item::Step(_) | Item::Trial(_) => false,
         });
         if let Some(index) = reached.filter(|index| *index != self.at || self.passed.is_empty()) {
             self.passed.clear();
@@ -439,7 +452,7 @@ impl Item {
     pub fn tiers(&self) -> &[TierName] {
         match self {
             Self::Everybody { tiers } | Self::Stage { tiers, .. } => tiers,
-            Self::Step(_) => &[],
+            Self::Step(_) | Self::Trial(_) => &[],
         }
     }
 }
@@ -453,6 +466,7 @@ impl fmt::Display for Item {
                 write!(out, "{}: {} for {}", and(tiers), stage.weight, in_words(stage.bake))
             }
             Self::Step(step) => step.fmt(out),
+            Self::Trial(trial) => trial.fmt(out),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::event::{Blame, Cause, Change, Event, RolloutId};
 use super::runbook::{Step, StepName};
 use super::state::{Outcome, State, Tier};
 use super::step::{may_raise, opening, promoted};
+use super::trial::tried;
 use super::upgrade::{Ending, Item, Target, Turn, Upgrade};
 use super::upgrading::{of_upgrade, onward, plan_in, step_before, stop, turn_back};
 use super::wait::Wait;
@@ -197,6 +198,10 @@ impl Desk<'_> {
         upgrade: &Upgrade,
         to: Option<Weight>,
     ) -> Result<Vec<Event>, Refusal> {
+        if let (Some(Item::Trial(trial)), None) = (upgrade.item(), to) {
+            let enough = tried(upgrade, trial, Cause::Order, self.now);
+            return Ok(self.in_their_name(vec![enough]));
+        }
         let Some(Item::Stage { tiers, stage }) = upgrade.item() else {
             return Err(first_comes(upgrade));
         };
@@ -215,7 +220,7 @@ impl Desk<'_> {
                 let beyond = |item: &Item| match item {
                     Item::Stage { stage, .. } => stage.weight > to,
                     Item::Everybody { .. } => true,
-                    Item::Step(_) => false,
+                    Item::Step(_) | Item::Trial(_) => false,
                 };
                 if let Some(step) = step_before(upgrade, beyond)
                     && next_stage(upgrade).is_some_and(|next| next <= to)
@@ -228,7 +233,7 @@ impl Desk<'_> {
             (None, tier) => match upgrade.items.get(upgrade.at + 1) {
                 Some(Item::Stage { stage, .. }) => stage.weight,
                 Some(Item::Step(_)) => return Ok(self.enough(upgrade, tiers)),
-                Some(Item::Everybody { .. }) | None => {
+                Some(Item::Everybody { .. } | Item::Trial(_)) | None => {
                     let Some(tier) = tier else { return Ok(vec![]) };
                     let target = upgrade.targets.get(&tier);
                     let release = target.map(|target| target.version.clone());
@@ -397,9 +402,12 @@ impl Desk<'_> {
 
 /// What stands before anything may rise by an order.
 fn first_comes(upgrade: &Upgrade) -> Refusal {
-    match upgrade.step() {
-        Some(step) => Refusal::StepBetween { step: step.name.clone() },
-        None => Refusal::NoneOpen(String::new()),
+    match upgrade.item() {
+        Some(Item::Step(step)) => Refusal::StepBetween { step: step.name.clone() },
+        Some(Item::Trial(trial)) => Refusal::JobsBetween { workers: trial.workers.clone() },
+        Some(Item::Everybody { .. } | Item::Stage { .. }) | None => {
+            Refusal::NoneOpen(String::new())
+        }
     }
 }
 
@@ -425,6 +433,6 @@ fn target(change: &Change) -> Option<Target> {
 fn next_stage(upgrade: &Upgrade) -> Option<Weight> {
     upgrade.items.iter().skip(upgrade.at + 1).find_map(|item| match item {
         Item::Stage { stage, .. } => Some(stage.weight),
-        Item::Everybody { .. } | Item::Step(_) => None,
+        Item::Everybody { .. } | Item::Step(_) | Item::Trial(_) => None,
     })
 }

@@ -10,6 +10,7 @@ use super::plan::{Plan, Stage, Stages};
 use super::runbook::{Step, StepName, When};
 use super::state::{State, Tier};
 use super::step::{may_raise, opening, place_taken};
+use super::trial::Trial;
 use super::upgrade::{Agreed, Ending, Item, PastDecision, Scope, Target, Turn, Upgrade};
 use super::wait::{Wait, WayBack};
 use super::workers::Workers;
@@ -97,8 +98,7 @@ impl UpgradeFacts {
             }
             for name in workers {
                 add(&mut items, &When::BeforeTier(name.clone()));
-                let moves = self.moves(&name, targets, state);
-                items.extend(moves.into_iter().map(|step| Item::Step(Box::new(step))));
+                items.extend(self.moves(&name, targets, state));
                 add(&mut items, &When::AfterTier(name));
             }
         }
@@ -109,17 +109,17 @@ impl UpgradeFacts {
         items
     }
 
-    /// The steps that bring the workers of `name` to the version of the tier that they follow.
+    /// What brings the workers of `name` to the version of the tier that they follow.
     fn moves(
         &self,
         name: &TierName,
         targets: &BTreeMap<TierName, Target>,
         state: &State,
-    ) -> Vec<Step> {
+    ) -> Vec<Item> {
         let workers = self.workers.iter().find(|workers| workers.name == *name);
         let moves = workers.and_then(|workers| {
             let new = &targets.get(&workers.follows)?.version;
-            Some(workers.steps(replaced(state, &workers.follows, new), new))
+            Some(workers.moves(replaced(state, &workers.follows, new), new))
         });
         moves.unwrap_or_default()
     }
@@ -206,6 +206,7 @@ impl Road<'_> {
         }
         match self.upgrade.item() {
             Some(Item::Step(step)) => self.step(step),
+            Some(Item::Trial(trial)) => self.trial(trial),
             Some(Item::Stage { tiers, stage }) if self.is_entered(tiers, *stage) => {
                 let left = tiers.iter().filter(|tier| !self.upgrade.passed.contains_key(tier));
                 let tiers: Vec<TierName> = left.cloned().collect();
@@ -265,7 +266,14 @@ impl Road<'_> {
                 below.map(|tier| self.raise(tier, *stage)).collect()
             }
             Item::Step(step) => Ok(vec![self.event(began(step))]),
+            Item::Trial(trial) => self.trial(trial),
         }
+    }
+
+    fn trial(&self, trial: &Trial) -> Result<Vec<Event>, Wait> {
+        self.is_free()?;
+        let (workers, instance) = (trial.workers.clone(), trial.instance.clone());
+        Err(Wait::Jobs { workers, instance })
     }
 
     fn way_back(&self) -> WayBack {
@@ -361,7 +369,7 @@ impl Road<'_> {
 pub(super) fn plan_in(upgrade: &Upgrade, name: &TierName) -> Plan {
     let stage = |item: &Item| match item {
         Item::Stage { tiers, stage } if tiers.contains(name) => Some(*stage),
-        Item::Everybody { .. } | Item::Stage { .. } | Item::Step(_) => None,
+        Item::Everybody { .. } | Item::Stage { .. } | Item::Step(_) | Item::Trial(_) => None,
     };
     let stages = upgrade.items.iter().filter_map(stage).collect();
     Plan::new(stages).unwrap_or_else(|_| Plan::auto(None))
@@ -561,7 +569,9 @@ pub(super) fn rerouted(
     facts: &Facts,
     now: Timestamp,
 ) -> Result<Option<Event>, Refusal> {
-    let Some(upgrade) = state.open_upgrade().filter(|upgrade| !upgrade.goes_back()) else {
+    // Where workers were taken back the list is no longer that of any file.
+    let stays = |upgrade: &&Upgrade| !upgrade.goes_back() && !upgrade.has_recalled();
+    let Some(upgrade) = state.open_upgrade().filter(stays) else {
         return Ok(None);
     };
     let plan = match upgrade.targets.keys().find_map(|name| facts.tier(name)) {
@@ -586,6 +596,6 @@ pub(super) fn step_before(upgrade: &Upgrade, wanted: impl Fn(&Item) -> bool) -> 
     let rest = upgrade.items.iter().skip(upgrade.at);
     rest.skip(1).take_while(|item| !wanted(item)).find_map(|item| match item {
         Item::Step(step) => Some(step.name.clone()),
-        Item::Everybody { .. } | Item::Stage { .. } => None,
+        Item::Everybody { .. } | Item::Stage { .. } | Item::Trial(_) => None,
     })
 }

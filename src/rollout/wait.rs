@@ -70,6 +70,13 @@ pub enum Wait {
         /// How it goes back.
         back: WayBack,
     },
+    /// What the jobs of workers say.
+    Jobs {
+        /// The tier of workers.
+        workers: TierName,
+        /// The instance that was moved last.
+        instance: String,
+    },
     /// Nothing: the program only observes.
     Observing,
     /// The end of a pause.
@@ -99,7 +106,9 @@ impl Wait {
             | Self::Observing
             | Self::Paused
             | Self::Refused(_) => true,
-            Self::Hours { .. } | Self::Proof { .. } | Self::Running { .. } => false,
+            Self::Hours { .. } | Self::Jobs { .. } | Self::Proof { .. } | Self::Running { .. } => {
+                false
+            }
         }
     }
 }
@@ -128,6 +137,10 @@ impl fmt::Display for Wait {
                 "a person: Weir was interrupted during step {step} (`weir step retry {step}`, \
                  `weir step skip {step}` if it is done{})",
                 back.order()
+            ),
+            Self::Jobs { workers, instance } => write!(
+                out,
+                "the jobs of {workers}, {instance} moved last (`weir advance` goes on without)"
             ),
             Self::Observing => out.write_str("nothing: `--observe` raises nothing by itself"),
             Self::Paused => out.write_str("the end of the pause (`weir resume`)"),

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::runbook::{Action, OnFailure, OnInterrupt, Run, Step, StepName, When};
+use super::trial::Trial;
+use super::upgrade::Item;
 use crate::namespace::Namespace;
 use crate::traffic::{TierName, Version};
 
@@ -44,10 +46,21 @@ pub struct Workers {
     pub timeout: Duration,
     /// How long an instance must be well before the next one is moved.
     pub bake: Duration,
-    /// What follows where an instance cannot be moved.
+    /// What follows where an instance cannot be moved, or its jobs fail.
     pub on_failure: OnFailure,
+    /// Where their jobs are seen, and how many must be; none: they are not judged.
+    pub jobs: Option<JobsSettings>,
     /// What stands before the version in namespaces.
     pub environment: Option<String>,
+}
+
+/// How the jobs of workers are judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobsSettings {
+    /// The cache that is observed, and through which they get them.
+    pub cache: String,
+    /// Jobs that the new version must have done before the next instance is moved.
+    pub least: u64,
 }
 
 /// One instance on its way to a version.
@@ -57,20 +70,46 @@ struct Move<'a> {
     version: &'a Version,
     /// Whether it is the way back.
     back: bool,
+    /// Whether its jobs are looked at, instead of a pause.
+    trial: bool,
 }
 
 impl Workers {
     /// Every instance to `new`, in order. What takes one back to `old` belongs to its first step.
-    pub(super) fn steps(&self, old: Option<&Version>, new: &Version) -> Vec<Step> {
-        let moved = |instance: &String| {
-            let onward = Move { workers: self, instance, version: new, back: false };
+    pub(super) fn moves(&self, old: Option<&Version>, new: &Version) -> Vec<Item> {
+        let moved = |(place, instance): (usize, &String)| {
+            let trial = self.trial(place, old, new);
+            let onward =
+                Move { workers: self, instance, version: new, back: false, trial: trial.is_some() };
             let mut steps = onward.steps();
             if let (Some(first), Some(version)) = (steps.first_mut(), old) {
                 first.undo = Move { version, back: true, ..onward }.steps();
             }
-            steps
+            // It is at work while its jobs are looked at, and must still be well then.
+            let still = steps.pop_if(|step| step.name.as_str().ends_with("-still"));
+            let [before, after] = [steps, Vec::from_iter(still)]
+                .map(|steps| steps.into_iter().map(|step| Item::Step(Box::new(step))));
+            before.chain(trial.map(Item::Trial)).chain(after).collect::<Vec<Item>>()
         };
-        self.instances.iter().flat_map(moved).collect()
+        self.instances.iter().enumerate().flat_map(moved).collect()
+    }
+
+    /// How the jobs are judged once the instance at `place` was moved; not where there is nothing
+    /// to compare them with.
+    fn trial(&self, place: usize, old: Option<&Version>, new: &Version) -> Option<Trial> {
+        let (jobs, before) = (self.jobs.as_ref()?, old?.clone());
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Some(Trial {
+            workers: self.name.clone(),
+            instance: self.instances.get(place)?.clone(),
+            version: new.clone(),
+            before,
+            moved: count(place + 1),
+            of: count(self.instances.len()),
+            bake: self.bake,
+            least: jobs.least,
+            on_failure: self.on_failure,
+        })
     }
 
     /// What the steps of `instance` are called, on the way and on the way back, by what they do.
@@ -79,7 +118,7 @@ impl Workers {
     /// They do not fit the name of a step.
     pub fn names(&self, instance: &str) -> Result<Vec<StepName>, super::runbook::StepNameError> {
         let ways = [false, true].map(|back| move |verb| (verb, back));
-        let verbs = ["quiet", "drain", "switch", "health", "reports", "bake", "still"];
+        let verbs = ["quiet", "drain", "switch", "health", "reports", "bake", "still", "again"];
         let all = ways.iter().flat_map(|way| verbs.into_iter().map(way));
         all.map(|(verb, back)| step_name(&self.name, instance, verb, back).parse()).collect()
     }
@@ -97,12 +136,12 @@ impl Move<'_> {
             Run { expect, ..run }
         });
         let well = health.as_ref().map(|run| self.filled(run));
-        let pause = (!self.back && !bake.is_zero()).then(|| Run {
+        let pause = (!self.back && !self.trial && !bake.is_zero()).then(|| Run {
             command: vec!["sleep".into(), bake.as_secs_f64().to_string()],
             shell: false,
             expect: None,
         });
-        let still = well.clone().filter(|_| pause.is_some());
+        let still = well.clone().filter(|_| pause.is_some() || (self.trial && !self.back));
         let once = Duration::ZERO;
         let steps = [
             ("quiet", quiet.as_ref().map(|run| self.filled(run)), once),
@@ -177,8 +216,14 @@ mod tests {
             timeout: Duration::from_secs(30),
             bake: Duration::from_mins(2),
             on_failure: OnFailure::Rollback,
+            jobs: None,
             environment: Some("blue".into()),
         }
+    }
+
+    fn steps(workers: &Workers, old: &Version, new: &Version) -> Vec<Step> {
+        let step = |item| if let Item::Step(step) = item { *step } else { panic!("{item}") };
+        workers.moves(Some(old), new).into_iter().map(step).collect()
     }
 
     fn versions() -> (Version, Version) {
@@ -189,7 +234,7 @@ mod tests {
     fn an_instance_is_quieted_drained_switched_and_looked_at_before_the_next_is() {
         let (old, new) = versions();
         let lines: Vec<String> =
-            workers().steps(Some(&old), &new).iter().map(ToString::to_string).collect();
+            steps(&workers(), &old, &new).iter().map(ToString::to_string).collect();
         let first = [
             "worker-work-1-quiet (in tier worker): run ssh work-1 kill -TSTP",
             "worker-work-1-drain (in tier worker): run idle work-1, tried up to 151 times, 2 s apart",
@@ -208,7 +253,7 @@ mod tests {
     #[test]
     fn the_way_back_is_the_same_with_the_old_version_and_belongs_to_the_first_step() {
         let (old, new) = versions();
-        let steps = workers().steps(Some(&old), &new);
+        let steps = steps(&workers(), &old, &new);
         let back: Vec<&str> = steps[0].undo.iter().map(|step| step.name.as_str()).collect();
         let verbs = ["quiet", "drain", "switch", "health", "reports"];
         assert_eq!(back, verbs.map(|verb| format!("worker-work-1-back-{verb}")));
@@ -230,10 +275,25 @@ mod tests {
             bake: Duration::ZERO,
             ..workers()
         };
-        let steps = bare.steps(Some(&old), &new);
+        let steps = steps(&bare, &old, &new);
         let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
         assert_eq!(names, ["worker-work-1-switch", "worker-work-2-switch"]);
         assert!(steps.iter().all(|step| step.undo.len() == 1));
+    }
+
+    #[test]
+    fn jobs_are_looked_at_instead_of_a_pause() {
+        let (old, new) = versions();
+        let jobs = Some(JobsSettings { cache: "queue".into(), least: 20 });
+        let items = Workers { jobs, ..workers() }.moves(Some(&old), &new);
+        let lines: Vec<String> = items.iter().map(ToString::to_string).collect();
+        let expected = [
+            "worker: the jobs of work-1 on 4.2, for 2 min and 20 jobs at least",
+            "worker-work-1-still (in tier worker): run well work-1",
+            "worker-work-2-quiet (in tier worker): run ssh work-2 kill -TSTP",
+        ];
+        assert_eq!(lines[5..8], expected);
+        assert_eq!(items.len(), 14);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! nothing. What cannot be had or understood is trouble of the signal, never an end of the task.
 
 mod growth;
+mod jobs;
 mod page;
 mod prometheus_text;
 mod promql;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::metrics::SignalLedger;
+use crate::metrics::{Register, SignalLedger};
 use crate::tls::Keyring;
 use crate::traffic::{TierName, Version};
 
@@ -55,6 +56,11 @@ pub struct Signal {
 /// Where a signal comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
+    /// What workers say of their jobs to a Redis that is observed.
+    Jobs {
+        /// The cache, as the file calls it.
+        cache: String,
+    },
     /// A Prometheus answers questions.
     Promql {
         /// Where it is, with what stands before `/api/v1/query`.
@@ -117,10 +123,11 @@ pub struct Sources {
 
 impl Sources {
     /// Starts what `settings` name.
-    pub fn start(settings: Settings, ledger: &Arc<SignalLedger>, keyring: &Arc<Keyring>) -> Self {
+    pub fn start(settings: Settings, register: &Arc<Register>, keyring: &Arc<Keyring>) -> Self {
         let (settings, told) = watch::channel(settings);
-        let listening = tokio::spawn(statsd::listen(told.clone(), Arc::clone(ledger)));
-        let asking = tokio::spawn(ask(told, Arc::clone(ledger), Arc::clone(keyring)));
+        let ledger = Arc::clone(register.signals());
+        let listening = tokio::spawn(statsd::listen(told.clone(), ledger));
+        let asking = tokio::spawn(ask(told, Arc::clone(register), Arc::clone(keyring)));
         Self { settings, tasks: [listening, asking] }
     }
 
@@ -151,16 +158,22 @@ impl Drop for Sources {
 /// Asks each source in its own time, and begins anew whenever the settings change.
 async fn ask(
     mut settings: watch::Receiver<Settings>,
-    ledger: Arc<SignalLedger>,
+    register: Arc<Register>,
     keyring: Arc<Keyring>,
 ) {
     loop {
         let signals = settings.borrow_and_update().signals.clone();
         let mut tasks = tokio::task::JoinSet::new();
         for signal in signals {
-            let asker =
-                Asker { signal, ledger: Arc::clone(&ledger), client: page::Client::new(&keyring) };
+            let asker = Asker {
+                signal,
+                register: Arc::clone(&register),
+                client: page::Client::new(&keyring),
+            };
             match asker.signal.source.clone() {
+                Source::Jobs { cache } => {
+                    tasks.spawn(jobs::ask(asker, cache));
+                }
                 Source::Promql { endpoint, token, figure } => {
                     tasks.spawn(promql::ask(asker, endpoint, token, figure));
                 }
@@ -179,13 +192,17 @@ async fn ask(
 /// What a task has that asks for one signal.
 struct Asker {
     signal: Signal,
-    ledger: Arc<SignalLedger>,
+    register: Arc<Register>,
     client: page::Client,
 }
 
 impl Asker {
     fn trouble(&self, version: &Version, why: &str) {
-        self.ledger.trouble(&self.signal.tier, &self.signal.name, version, why);
+        self.ledger().trouble(&self.signal.tier, &self.signal.name, version, why);
+    }
+
+    fn ledger(&self) -> &SignalLedger {
+        self.register.signals()
     }
 
     fn ticks(&self) -> tokio::time::Interval {

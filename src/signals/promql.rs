@@ -26,7 +26,7 @@ pub(super) async fn ask(
     let mut counters: BTreeMap<Version, [Growth; 2]> = BTreeMap::new();
     loop {
         ticks.tick().await;
-        let wanted = asker.ledger.wanted(&asker.signal.tier, &asker.signal.name);
+        let wanted = asker.ledger().wanted(&asker.signal.tier, &asker.signal.name);
         counters.retain(|version, _| wanted.iter().any(|wanted| wanted.version == *version));
         let token = read(token.as_ref()).await;
         for version in wanted.into_iter().map(|wanted| wanted.version) {
@@ -44,7 +44,7 @@ pub(super) async fn ask(
             match told {
                 Ok(Figure::Number(value)) => {
                     let (tier, name) = (&asker.signal.tier, &asker.signal.name);
-                    asker.ledger.number(tier, name, &version, value);
+                    asker.ledger().number(tier, name, &version, value);
                 }
                 Ok(Figure::Counts { total, bad }) => {
                     let growth = counters.entry(version.clone()).or_default();
@@ -53,7 +53,7 @@ pub(super) async fn ask(
                         growth[1].until(bad, Reset::Unknown),
                     ];
                     let (tier, name) = (&asker.signal.tier, &asker.signal.name);
-                    asker.ledger.count(tier, name, &version, Tally { total, bad });
+                    asker.ledger().count(tier, name, &version, Tally { total, bad });
                 }
                 Err(why) => asker.trouble(&version, &why),
             }

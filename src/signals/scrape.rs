@@ -28,7 +28,7 @@ pub(super) async fn ask(
     let mut counters = Counters::new();
     loop {
         ticks.tick().await;
-        let wanted = asker.ledger.wanted(&asker.signal.tier, &asker.signal.name);
+        let wanted = asker.ledger().wanted(&asker.signal.tier, &asker.signal.name);
         let pages: Vec<(Version, String)> =
             wanted.iter().flat_map(|wanted| pages(&url, wanted)).collect();
         // A place that runs another version now begins anew.
@@ -117,7 +117,7 @@ fn gather<'a>(
 }
 
 fn hear(asker: &Asker, version: &Version, told: &[(&String, Told)], counters: &mut Counters) {
-    let (ledger, tier, name) = (&asker.ledger, &asker.signal.tier, &asker.signal.name);
+    let (ledger, tier, name) = (asker.ledger(), &asker.signal.tier, &asker.signal.name);
     let (mut tally, mut number) = (Tally::default(), None);
     for (page, figure) in told {
         match figure {

@@ -166,6 +166,15 @@ fn what_is_wrong_with_workers_is_said() {
     let with = |more: &str| refused(&format!("{WORKER}{more}"));
     let together = with("[rollout]\norder = [['web', 'worker']]");
     assert!(together.contains("worker has no weight"), "{together}");
+    let unseen = changed("instances", "jobs = \"pages\"\ninstances");
+    assert!(unseen.contains("no jobs are seen in a cache \"pages\""), "{unseen}");
+    let least = changed("instances", "jobs_least = 5\ninstances");
+    assert!(least.contains("jobs are not looked at"), "{least}");
+    let cache = "[[cache]]\nname = 'pages'\nkind = 'redis'\nmode = 'prefix'\n\
+                 upstream = 'redis://127.0.0.1:6379'\nports = { '1.0.0' = '127.0.0.1:1' }";
+    let prefixed =
+        refused(&format!("{}{cache}", WORKER.replace("instances", "jobs = \"pages\"\ninstances")));
+    assert!(prefixed.contains("mode = \"observe\""), "{prefixed}");
     let step = "[[step]]\nname = 'worker-work-2-switch'\nwhen = 'before rollout'\nrun = ['true']";
     assert!(with(step).contains("a [[step]] is called worker-work-2-switch"), "{}", with(step));
     let own = with("[[step]]\nname = 'x'\nwhen = 'in tier worker'\nrun = ['true']");

@@ -55,6 +55,11 @@ fn what_does_not_fit_together_is_said() {
         (with("app.{version}.jobs", "app jobs"), "write a name of statsd"),
         (with("on_fail = ", "counts_as = \"errors\"\non_fail = "), "counted already"),
         (with("on_fail = ", "above = 3\non_fail = "), "`above` has no place here"),
+        (with("\"statsd\"", "\"jobs\""), "`total` has no place here"),
+        (
+            with("\"statsd\"", "\"jobs\"\ncache = \"pages\""),
+            "no jobs are seen in a cache \"pages\"",
+        ),
         (with("\"statsd\"", "\"statsv\""), "did you mean \"statsd\"?"),
         (
             format!("{JOBS}{}", JOBS.split_once("8125\"").unwrap().1),

@@ -115,6 +115,30 @@ fn what_sidekiq_says_of_its_jobs_is_counted_for_each_version() {
 }
 
 #[test]
+fn jobs_that_fail_on_the_canary_alone_roll_it_back() {
+    if is_quick("jobs_that_fail_on_the_canary_alone_roll_it_back") {
+        return;
+    }
+    let signal = "[[analysis.signal]]\nname = \"work\"\ntier = \"web\"\nsource = \"jobs\"\n\
+                  cache = \"pages\"\nevery = \"1s\"\non_fail = \"rollback\"";
+    let world = World::start(signal);
+    let _workers =
+        [0, 1].map(|place| Sidekiq::start(world.scene.ports[place], ["1.0.0", "1.1.0"][place]));
+    let mut pushed = 0;
+    eventually_in(Duration::from_mins(2), "it is rolled back", || {
+        for class in ["Good", "Picky"] {
+            world.server().ask(&Sidekiq::push(class, pushed));
+        }
+        pushed += 1;
+        world.scene.program.status()["tiers"][0]["rollout"].is_null()
+    });
+    let log = world.scene.program.say(&["log"]);
+    assert!(log.contains("work: canary ") && log.contains("0 user requests failed"), "{log}");
+    let signals = world.scene.program.status()["tiers"][0]["signals"].clone();
+    assert_eq!(signals[0]["blind"], serde_json::Value::Null, "{signals}");
+}
+
+#[test]
 fn the_canary_gets_its_share_of_ten_thousand_jobs_and_none_is_lost() {
     if is_quick("the_canary_gets_its_share_of_ten_thousand_jobs_and_none_is_lost") {
         return;

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use weir::analysis::{Settings, WhenUnproven};
 use weir::rollout::runbook::{Action, OnFailure, OnInterrupt, Run, Step, StepName, When};
 use weir::rollout::{
-    CacheFacts, Calendar, Facts, OnRollback, PastDecision, Plan, ReleaseFacts, Scope, Stage,
-    Stages, TierFacts, UpgradeFacts, Workers, Zone,
+    CacheFacts, Calendar, Facts, JobsSettings, OnRollback, PastDecision, Plan, ReleaseFacts, Scope,
+    Stage, Stages, TierFacts, UpgradeFacts, Workers, Zone,
 };
 use weir::traffic::{Listen, Salt, Sticky, TierName, Version};
 
@@ -109,6 +109,7 @@ struct WorkerLine {
     health: Option<Vec<String>>,
     #[serde(default)]
     on_failure: OnFailure,
+    jobs: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -246,6 +247,7 @@ fn workers(line: &WorkerLine) -> Workers {
         timeout: span("10m"),
         bake: Duration::ZERO,
         on_failure: line.on_failure,
+        jobs: line.jobs.clone().map(|cache| JobsSettings { cache, least: 20 }),
         environment: None,
     }
 }

@@ -69,6 +69,7 @@ impl Player {
             }
             ["receded", tier] => Input::Receded { tier: tier.parse().unwrap() },
             ["tick"] => Input::Tick,
+            ["jobs", workers, done, verdict, reason] => self.jobs(workers, done, verdict, reason),
             ["step", "succeeds", name] => self.step_ends(name, Ending::Succeeded, "exit code 0"),
             ["step", "fails", name, why] => self.step_ends(name, Ending::Failed, why),
             ["reload"] => Input::File { journal_lost: None, reload: true },
@@ -149,6 +150,22 @@ impl Player {
             Outcome { ending, tries: 1, took, why: why.into(), output: Output::default() };
         let rollout = self.state.upgrade.as_ref().map_or(0, |upgrade| upgrade.id);
         Input::StepEnded { rollout, step: name.parse().unwrap(), outcome }
+    }
+
+    /// What the jobs of workers say, of which the new version has done so many.
+    fn jobs(&self, workers: &str, done: &str, verdict: &str, reason: &str) -> Input {
+        let reason = reason.to_owned();
+        let held = |why| Verdict::Inconclusive { why, metric: None, reason: reason.clone() };
+        let verdict = match verdict {
+            "fail" => Verdict::Fail { metric: "jobs".into(), reason: reason.clone() },
+            "soaking" => held(Why::Soaking),
+            "clean" => held(Why::NotEnough),
+            "suspicious" => held(Why::Suspicious),
+            "alone" => held(Why::NoStable),
+            _ => panic!("{verdict:?} is no verdict on jobs"),
+        };
+        let (workers, done) = (workers.parse().unwrap(), done.parse().unwrap());
+        Input::Jobs { workers, rollout: self.state.latest, verdict, done }
     }
 
     fn verdict(&self, tier: &TierName, words: &[&str]) -> Input {

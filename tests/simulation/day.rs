@@ -693,6 +693,7 @@ impl Day {
                 }
                 Input::Due { .. }
                 | Input::File { .. }
+                | Input::Jobs { .. }
                 | Input::Receded { .. }
                 | Input::StepEnded { .. }
                 | Input::Tick

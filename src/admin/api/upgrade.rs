@@ -42,7 +42,7 @@ pub struct UpgradeStatus {
 /// One thing of a rollout over tiers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ItemStatus {
-    /// What it is: `stage`, `everybody` or `step`.
+    /// What it is: `stage`, `everybody`, `step` or `trial`: of workers, whose jobs are looked at.
     pub kind: String,
     /// It in a line.
     pub text: String,

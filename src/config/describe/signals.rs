@@ -20,6 +20,10 @@ pub(super) fn describe_signal(
     page.put_duration("every", signal.every);
     page.put_duration("silent_after", config.silent_after);
     match &signal.source {
+        Source::Jobs { cache } => {
+            page.put("source", "jobs");
+            page.put("cache", cache);
+        }
         Source::Promql { endpoint, token, figure } => {
             page.put("source", "promql");
             page.put("url", endpoint);

@@ -28,7 +28,7 @@ pub const SIGNAL: Keys = Keys {
         key("tier", "name of a tier", "", RefusedWhileOpen, "Of which tier it tells; required."),
         key(
             "source",
-            "`\"promql\"`, `\"scrape\"` or `\"statsd\"`",
+            "`\"jobs\"`, `\"promql\"`, `\"scrape\"` or `\"statsd\"`",
             "",
             RefusedWhileOpen,
             "Where it comes from; required.",
@@ -118,6 +118,13 @@ pub const SIGNAL: Keys = Keys {
             "\"30s\"",
             Live,
             "After this long without a word it is blind, and the rollout holds.",
+        ),
+        key(
+            "cache",
+            "name of a cache",
+            "",
+            RefusedWhileOpen,
+            "Of jobs: the `[[cache]]` with `mode = \"observe\"` that workers say to how their jobs went.",
         ),
         key(
             "url",

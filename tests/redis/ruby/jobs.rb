@@ -12,12 +12,12 @@ class Good
   end
 end
 
-# Fails on the new version only.
+# Fails on the new version only, unless somebody has mended it.
 class Picky
   include Sidekiq::Worker
   sidekiq_options retry: false
 
   def perform(_number)
-    raise "cannot do this" if ENV.fetch("VERSION") == "1.1.0"
+    raise "cannot do this" if ENV.fetch("VERSION") == "1.1.0" && !ENV.key?("MENDED")
   end
 end

@@ -122,7 +122,7 @@ impl Told {
                         assert!(share(tier, upgrade, state) >= stage.weight, "{tier}: too low");
                     }
                 }
-                Item::Stage { .. } => {}
+                Item::Stage { .. } | Item::Trial(_) => {}
             }
         }
     }
@@ -288,6 +288,7 @@ pub fn at_rest(state: &State, facts: &Facts, now: Timestamp, told: &Told) {
             let still = matches!(waits_for(&state, facts, until), Some(Wait::Hours { .. }));
             assert!(!events.is_empty() || !still, "its hours have come and nothing follows");
         }
+        Wait::Jobs { .. } => obeyed(Order::Advance { tier: None, to: None }),
         Wait::Proof { tiers } => {
             assert!(!tiers.is_empty(), "waits for the judge of nothing");
             for tier in tiers {

@@ -1,0 +1,121 @@
+//! What the judge says where it was fed with the jobs of workers instead of requests.
+
+use super::{
+    report::{MetricReport, Report},
+    settings::ERRORS,
+    verdict::{Verdict, Why},
+    words::{odds, percent, span},
+};
+
+/// What a verdict on jobs is about.
+const JOBS: &str = "jobs";
+
+/// Workers tell of their jobs in lumps, seconds apart, and one lump is one block at most: it takes a
+/// while until the odds follow. Meanwhile a share of failures above so many times the old version's...
+const WORSE_RATIO: f64 = 1.5;
+
+/// ... and so much more looks worse. That holds, and takes nobody back.
+const WORSE: f64 = 0.05;
+
+impl Report {
+    /// The verdict in the words of jobs: the old version is *stable*, the new one the *canary*.
+    pub fn of_jobs(&self) -> Verdict {
+        let Some(jobs) = self.metrics.get(ERRORS) else { return self.verdict.clone() };
+        let (seen, metric) = (seen(jobs), Some(JOBS.to_owned()));
+        match &self.verdict {
+            Verdict::Fail { .. } => {
+                let reason = format!("jobs fail more often after {}: {seen}", span(self.elapsed));
+                Verdict::Fail { metric: JOBS.into(), reason }
+            }
+            Verdict::Pass { proven, .. } => Verdict::Pass { proven: *proven, reason: seen },
+            Verdict::Inconclusive { why, .. } => {
+                let why = match why {
+                    Why::NotEnough | Why::Unproven if looks_worse(jobs) => Why::Suspicious,
+                    why => *why,
+                };
+                let reason = match why {
+                    Why::Soaking => format!("{} of {}: {seen}", span(self.soak), span(self.bake)),
+                    Why::Suspicious => format!("they look worse: {seen}"),
+                    Why::Outage => {
+                        format!("the old version fails more often than usual, too: {seen}")
+                    }
+                    Why::NoStable => format!("the old version does none to compare with: {seen}"),
+                    Why::Blind
+                    | Why::ColdCache
+                    | Why::NotEnough
+                    | Why::Unproven
+                    | Why::WatchHolds => seen,
+                };
+                Verdict::Inconclusive { why, metric, reason }
+            }
+        }
+    }
+}
+
+/// Whether so far more of them fail on the new version than on the old one.
+fn looks_worse(jobs: &MetricReport) -> bool {
+    jobs.stable_total > 0 && jobs.canary_rate > WORSE_RATIO * jobs.stable_rate + WORSE
+}
+
+/// "20 of 20 failed on the new version (100 %), 0 of 35 on the old one (0 %); odds 1900:1 that it does
+/// harm, back at 133:1".
+fn seen(jobs: &MetricReport) -> String {
+    format!(
+        "{} of {} failed on the new version ({}), {} of {} on the old one ({}); odds {} that it does \
+         harm, back at {}",
+        jobs.canary_events,
+        jobs.canary_total,
+        percent(jobs.canary_rate),
+        jobs.stable_events,
+        jobs.stable_total,
+        percent(jobs.stable_rate),
+        odds(jobs.log_e),
+        odds(jobs.log_e_rollback_at),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{Counts, Judge, Settings, Window};
+    use super::*;
+
+    #[test]
+    fn while_the_odds_do_not_follow_yet_jobs_that_look_worse_hold() {
+        let mut judge = Judge::new(Settings::default());
+        judge.start_stage(0.0, 1.0, Duration::ZERO);
+        let counts = |requests, errors| Counts { requests, errors, ..Counts::default() };
+        let window = Window { stable: counts(200, 0), canary: counts(80, 40), cold: false };
+        judge.observe(5.0, &window);
+        let report = judge.report();
+        let why = |verdict: &Verdict| match verdict {
+            Verdict::Inconclusive { why, .. } => *why,
+            Verdict::Fail { .. } | Verdict::Pass { .. } => panic!("{verdict:?}"),
+        };
+        assert_eq!(why(&report.verdict), Why::NotEnough, "one block is never enough");
+        assert_eq!(why(&report.of_jobs()), Why::Suspicious);
+    }
+
+    #[test]
+    fn a_verdict_on_jobs_says_how_many_failed_on_which_version() {
+        let mut judge = Judge::new(Settings::default());
+        judge.start_stage(0.0, 1.0, Duration::from_mins(1));
+        let counts = |requests, errors| Counts { requests, errors, ..Counts::default() };
+        let window = Window { stable: counts(10, 0), canary: counts(5, 5), cold: false };
+        judge.observe(1.0, &window);
+        let soaking = judge.report().of_jobs();
+        assert!(
+            soaking.reason().starts_with("1 s of 1m00s: 5 of 5 failed on the new"),
+            "{soaking:?}"
+        );
+        let failed = (2..60).find(|second| {
+            judge.observe(f64::from(*second), &window);
+            matches!(judge.report().of_jobs(), Verdict::Fail { .. })
+        });
+        assert!(failed.is_some_and(|second| second < 10), "{failed:?}");
+        let Verdict::Fail { metric, reason } = judge.report().of_jobs() else { panic!() };
+        assert_eq!(metric, "jobs");
+        assert!(reason.contains("failed on the new version (100 %), 0 of "), "{reason}");
+    }
+}

@@ -1,0 +1,309 @@
+//! Workers on trial: their jobs say whether the next instance follows, or whether they go back.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{Blame, Cause, Change, Event, RolloutId};
+use super::facts::Facts;
+use super::runbook::{Action, OnFailure, QUESTION_CHARS_MAX, Step, When};
+use super::state::State;
+use super::upgrade::{Item, Turn, Upgrade};
+use super::upgrading::{turn_back, whole};
+use crate::analysis::{Verdict, Why};
+use crate::time::{Timestamp, as_millis, in_words};
+use crate::traffic::{TierName, Version};
+
+/// Room for what was seen in a question that a screen must hold.
+const SEEN_CHARS_MAX: usize = QUESTION_CHARS_MAX - 200;
+
+/// An instance of workers at work for a while: meanwhile the jobs of its version are compared with
+/// those of the version before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The tier of workers.
+    pub workers: TierName,
+    /// The instance that was moved last.
+    pub instance: String,
+    /// The version it has.
+    pub version: Version,
+    /// The version of those that were not moved yet.
+    pub before: Version,
+    /// How many have the new version by now.
+    pub moved: u32,
+    /// How many there are.
+    pub of: u32,
+    /// How long it lasts at least.
+    #[serde(with = "as_millis")]
+    pub bake: Duration,
+    /// Jobs that the new version must have done meanwhile.
+    pub least: u64,
+    /// What follows where they fail.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+impl Trial {
+    /// The share of the instances that the next move leads to.
+    pub fn next_share(&self) -> f64 {
+        let next = (self.moved + 1).min(self.of);
+        f64::from(next) / f64::from(self.of.max(1))
+    }
+
+    /// Whether nothing speaks against the new version, as far as it can be told. Proof is not asked
+    /// for: few workers do so many jobs in a night.
+    fn is_passed(&self, verdict: &Verdict, done: u64) -> bool {
+        let clean = match verdict {
+            Verdict::Fail { .. } => false,
+            Verdict::Pass { .. } => true,
+            Verdict::Inconclusive { why, .. } => match why {
+                Why::NotEnough | Why::Unproven => true,
+                // With the last instance nobody is left to compare with.
+                Why::NoStable => self.moved >= self.of,
+                Why::Blind
+                | Why::ColdCache
+                | Why::Outage
+                | Why::Soaking
+                | Why::Suspicious
+                | Why::WatchHolds => false,
+            },
+        };
+        clean && done >= self.least
+    }
+}
+
+/// Writes `worker: the jobs of work-1 on 4.2, for 1 min and 20 jobs at least`.
+impl fmt::Display for Trial {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { workers, instance, version, .. } = self;
+        let bake = in_words(self.bake);
+        write!(out, "{workers}: the jobs of {instance} on {version}, for {bake}")?;
+        match self.least {
+            0 => Ok(()),
+            1 => out.write_str(" and 1 job at least"),
+            least => write!(out, " and {least} jobs at least"),
+        }
+    }
+}
+
+/// Where the trial of workers stands in a rollout.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// From which item on they are moved: a trial after a way back is another one.
+    pub from: usize,
+    /// Which item the newest trial is.
+    pub at: usize,
+    /// The newest trial that was begun.
+    pub trial: &'a Trial,
+}
+
+impl Upgrade {
+    /// How far the trial of `workers` has come, if their jobs are judged now.
+    pub fn trial(&self, workers: &TierName) -> Option<Standing<'_>> {
+        if self.goes_back() || self.ended.is_some() {
+            return None;
+        }
+        let begun = self.items.get(..(self.at + 1).min(self.items.len()))?;
+        let from = begun.iter().rposition(is_undoing).map_or(0, |index| index + 1);
+        begun.iter().enumerate().skip(from).rev().find_map(|(at, item)| match item {
+            Item::Trial(trial) if trial.workers == *workers => Some(Standing { from, at, trial }),
+            Item::Everybody { .. } | Item::Stage { .. } | Item::Step(_) | Item::Trial(_) => None,
+        })
+    }
+
+    /// Whether it goes onward and some instances were taken back before.
+    pub(super) fn has_recalled(&self) -> bool {
+        !self.goes_back() && self.items.iter().any(is_undoing)
+    }
+
+    /// Whether what is done now undoes something, so that what is undone must have ended.
+    pub fn undoes(&self) -> bool {
+        self.goes_back() || self.item().is_some_and(is_undoing)
+    }
+
+    /// How many items were begun.
+    pub(super) const fn begun(&self) -> usize {
+        match &self.turn {
+            Turn::Failed { .. } | Turn::Interrupted { .. } | Turn::Running { .. } => self.at + 1,
+            Turn::Approved | Turn::Asked | Turn::Waiting => self.at,
+        }
+    }
+
+    /// What takes back what its steps have begun, the last one first.
+    pub(super) fn undoing(&self) -> Vec<Step> {
+        self.undoing_from(0)
+    }
+
+    /// The same for the steps from item `from` on. What was taken back already is left out.
+    fn undoing_from(&self, from: usize) -> Vec<Step> {
+        let undo = |index: usize| {
+            let Some(Item::Step(step)) = self.items.get(index) else { return vec![] };
+            let back = step.undo.last().is_some_and(|last| {
+                let done = self.items.get(index..self.at).unwrap_or_default();
+                done.iter().any(|item| matches!(item, Item::Step(step) if step.name == last.name))
+            });
+            if back { vec![] } else { step.undo.clone() }
+        };
+        (from..self.begun().min(self.items.len())).rev().flat_map(undo).collect()
+    }
+
+    /// The last item before `end` with which an instance of `workers` begins to be moved.
+    fn first_of_move(&self, workers: &TierName, end: usize) -> Option<usize> {
+        self.items.get(..end)?.iter().rposition(|item| {
+            matches!(item, Item::Step(step)
+                if !step.undo.is_empty() && step.when == When::InTier(workers.clone()))
+        })
+    }
+}
+
+/// Whether `item` takes an instance back while the rollout goes onward, or everything goes back.
+fn is_undoing(item: &Item) -> bool {
+    matches!(item, Item::Step(step) if step.when == When::OnRollback)
+}
+
+/// What was seen of the jobs of `workers`: of the new version `done` in this trial.
+pub(super) fn jobs_seen(
+    workers: &TierName,
+    id: RolloutId,
+    (verdict, done): (&Verdict, u64),
+    state: &State,
+    facts: &Facts,
+    now: Timestamp,
+) -> Vec<Event> {
+    let upgrade = state.open_upgrade().filter(|upgrade| upgrade.id == id && !facts.observe);
+    let Some(upgrade) = upgrade else { return vec![] };
+    let Some(Standing { from, trial, .. }) = upgrade.trial(workers) else { return vec![] };
+    let is_now = matches!(upgrade.item(), Some(Item::Trial(now)) if now == trial);
+    let Verdict::Fail { metric, reason } = verdict else {
+        let goes_on = is_now && !upgrade.paused && upgrade.held.is_none();
+        let passed = goes_on && trial.is_passed(verdict, done);
+        let reason = verdict.reason().to_owned();
+        let cause = match verdict {
+            Verdict::Pass { proven: true, .. } => Cause::Proven { reason },
+            Verdict::Fail { .. } | Verdict::Inconclusive { .. } | Verdict::Pass { .. } => {
+                Cause::Unproven { reason }
+            }
+        };
+        return if passed { vec![tried(upgrade, trial, cause, now)] } else { vec![] };
+    };
+    let cause = Blame::Verdict { metric: metric.clone(), reason: reason.clone() };
+    if upgrade.past_no_return {
+        // Who goes on all the same is not stopped again before the next instance is on trial.
+        let alarm = is_now && upgrade.held.is_none();
+        let event = Event {
+            tier: Some(workers.clone()),
+            ..whole(upgrade.id, Change::Froze { cause }, now)
+        };
+        return if alarm { vec![event] } else { vec![] };
+    }
+    match trial.on_failure {
+        OnFailure::Rollback => turn_back(upgrade, state, facts, &cause, Some(workers), now),
+        OnFailure::Continue | OnFailure::Hold => {
+            // After the last of them nothing is left to compare with, and nothing new is known.
+            let of_tier = |step: &Step| step.when == When::InTier(workers.clone());
+            if !is_now && !upgrade.step().is_some_and(of_tier) {
+                return vec![];
+            }
+            let first = (from..upgrade.items.len())
+                .find(|index| upgrade.first_of_move(workers, index + 1) == Some(*index));
+            recalled(upgrade, first, &cause, now).into_iter().collect()
+        }
+    }
+}
+
+/// The jobs are enough.
+pub(super) fn tried(upgrade: &Upgrade, trial: &Trial, cause: Cause, now: Timestamp) -> Event {
+    let (workers, instance) = (trial.workers.clone(), trial.instance.clone());
+    whole(upgrade.id, Change::Tried { workers, instance, cause }, now)
+}
+
+/// A step of `workers` has failed, and what was moved last goes back alone. None: nothing has.
+pub(super) fn withdrawn(
+    upgrade: &Upgrade,
+    workers: &TierName,
+    cause: &Blame,
+    now: Timestamp,
+) -> Option<Event> {
+    recalled(upgrade, upgrade.first_of_move(workers, upgrade.begun()), cause, now)
+}
+
+/// The instances of workers that were moved from item `first` on go back, the last one first; then a
+/// person is asked whether they are moved again.
+fn recalled(
+    upgrade: &Upgrade,
+    first: Option<usize>,
+    cause: &Blame,
+    now: Timestamp,
+) -> Option<Event> {
+    let first = first?;
+    let back = upgrade.undoing_from(first);
+    let Some(Item::Step(step)) = upgrade.items.get(first) else { return None };
+    let stem = step.name.as_str().rsplit_once('-').map(|(stem, _)| stem)?;
+    let seen = match cause {
+        Blame::Step { step, reason } => format!("step {step} failed: {reason}"),
+        Blame::Together { reason, .. }
+        | Blame::Unhealthy { reason }
+        | Blame::Verdict { reason, .. } => reason.clone(),
+        Blame::DecisionTime | Blame::Order => String::new(),
+    };
+    let seen: String = seen.chars().take(SEEN_CHARS_MAX).collect();
+    let again = Step {
+        confirm: Some(format!("what was moved is back ({seen}); go on with {stem} once more?")),
+        ..Step::new(format!("{stem}-again").parse().ok()?, step.when.clone(), Action::Confirm)
+    };
+    if back.is_empty() {
+        return None;
+    }
+    let at = upgrade.begun();
+    let done = upgrade.items.iter().take(at).cloned();
+    let again = back.into_iter().chain([again]).map(|step| Item::Step(Box::new(step)));
+    let rest = upgrade.items.iter().skip(first).cloned();
+    let items = done.chain(again).chain(rest).collect();
+    Some(whole(upgrade.id, Change::Recalled { cause: cause.clone(), at, items }, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(moved: u32) -> Trial {
+        Trial {
+            workers: "worker".parse().unwrap(),
+            instance: "work-1".into(),
+            version: "4.2".parse().unwrap(),
+            before: "3.2".parse().unwrap(),
+            moved,
+            of: 2,
+            bake: Duration::from_mins(1),
+            least: 20,
+            on_failure: OnFailure::Rollback,
+        }
+    }
+
+    fn held(why: Why) -> Verdict {
+        Verdict::Inconclusive { why, metric: None, reason: String::new() }
+    }
+
+    #[test]
+    fn a_trial_is_passed_where_nothing_speaks_against_it_and_enough_was_done() {
+        let passed = Verdict::Pass { proven: true, reason: String::new() };
+        assert!(trial(1).is_passed(&passed, 20));
+        assert!(!trial(1).is_passed(&passed, 19));
+        assert!(trial(1).is_passed(&held(Why::NotEnough), 20));
+        for why in [Why::Soaking, Why::Suspicious, Why::Outage] {
+            assert!(!trial(2).is_passed(&held(why), 1_000), "{why:?}");
+        }
+        assert!(!trial(1).is_passed(&held(Why::NoStable), 1_000), "others could be compared with");
+        assert!(trial(2).is_passed(&held(Why::NoStable), 20), "nobody is left to compare with");
+    }
+
+    #[test]
+    fn a_trial_leads_to_the_share_of_the_next_instance() {
+        assert!((trial(1).next_share() - 1.0).abs() < 1e-9);
+        let of_four = Trial { of: 4, ..trial(1) };
+        assert!((of_four.next_share() - 0.5).abs() < 1e-9);
+        let said = "worker: the jobs of work-1 on 4.2, for 1 min and 20 jobs at least";
+        assert_eq!(trial(1).to_string(), said);
+    }
+}
