@@ -78,17 +78,23 @@ impl Tmux {
         self.run(&["display-message", "-p", "#{alternate_on}"]).trim() == "1"
     }
 
-    /// Waits until all of `texts` are on the screen, and gives the screen.
-    pub fn shows_all(&self, texts: &[&str]) -> String {
+    /// Waits until the screen is as `is` wants it, and gives it.
+    pub fn becomes(&self, wanted: &str, is: impl Fn(&str) -> bool) -> String {
         let since = Instant::now();
         loop {
             let screen = self.screen();
-            if texts.iter().all(|text| screen.contains(text)) {
+            if is(&screen) {
                 return screen;
             }
-            assert!(since.elapsed() < SHOWN_MAX, "{texts:?} is not on the screen:\n{screen}");
+            assert!(since.elapsed() < SHOWN_MAX, "{wanted} is not on the screen:\n{screen}");
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Waits until all of `texts` are on the screen, and gives the screen.
+    pub fn shows_all(&self, texts: &[&str]) -> String {
+        let all = |screen: &str| texts.iter().all(|text| screen.contains(text));
+        self.becomes(&format!("{texts:?}"), all)
     }
 
     /// Waits until `text` is on the screen, and gives the screen.
