@@ -318,7 +318,9 @@ fn rollout(text: &mut String, tier: &TierStatus, rollout: &RolloutStatus) {
         );
         entry(text, &metric.name, &line);
         let found = rollout.evidence.iter().find(|found| found.metric == metric.name);
-        found.into_iter().for_each(|found| evidence(text, found));
+        if let Some(found) = found {
+            evidence(text, found);
+        }
     }
 }
 

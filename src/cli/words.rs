@@ -19,7 +19,12 @@ pub(super) fn harmless(answer: &mut Value) {
         Value::Array(all) => all.iter_mut().for_each(harmless),
         Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| match value {
             Value::String(text) if TEXTS.contains(&name.as_str()) => *text = plain(text),
-            value => harmless(value),
+            value @ (Value::Array(_)
+            | Value::Bool(_)
+            | Value::Null
+            | Value::Number(_)
+            | Value::Object(_)
+            | Value::String(_)) => harmless(value),
         }),
         Value::String(text) => *text = plain(text).replace('\n', " "),
         Value::Bool(_) | Value::Null | Value::Number(_) => {}

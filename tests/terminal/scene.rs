@@ -11,6 +11,9 @@ use super::tmux::Tmux;
 use crate::support::program::{Program, free_address};
 use crate::support::upstream::Upstream;
 
+/// The program, for a shell.
+pub const WEIR: &str = env!("CARGO_BIN_EXE_weir");
+
 /// A program, its versions, its users, and a terminal.
 pub struct Scene {
     pub tmux: Tmux,
@@ -43,14 +46,9 @@ impl Scene {
         Some(Self { tmux, program, new, _old: old, _users: Users::enter(door) })
     }
 
-    /// The program, for a shell.
-    pub fn weir(&self) -> String {
-        format!("{} ", env!("CARGO_BIN_EXE_weir"))
-    }
-
     /// Has somebody look on, told how it ended.
     pub fn watch(&self, before: &str) {
-        self.tmux.types(&format!("clear; {before} {} watch; echo ended with $?", self.weir()));
+        self.tmux.types(&format!("clear; {before} {WEIR} watch; echo ended with $?"));
         self.tmux.shows("everybody is on 1.0.0");
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::scene::{Scene, watchers};
+use super::scene::{Scene, WEIR, watchers};
 use crate::support::quick::is_quick;
 
 /// The smallest terminal that many have.
@@ -196,17 +196,17 @@ fn colours_are_left_out_where_nobody_wants_them() {
 #[test]
 fn what_is_not_seen_by_anybody_is_plain_lines() {
     let Some(scene) = Scene::start((100, 30)) else { return };
-    scene.tmux.types(&format!("{} watch | cat -v", scene.weir()));
+    scene.tmux.types(&format!("{WEIR} watch | cat -v"));
     let screen = scene.tmux.shows("  web: everybody is on 1.0.0");
     assert!(!screen.contains("^["), "{screen}");
     assert!(!scene.tmux.is_taken());
     scene.tmux.press("C-c");
-    scene.tmux.types(&format!("clear; TERM=dumb {} watch", scene.weir()));
+    scene.tmux.types(&format!("clear; TERM=dumb {WEIR} watch"));
     scene.tmux.shows("  api: everybody is on 1.0.0");
     assert!(!scene.tmux.is_taken());
     scene.tmux.press("C-c");
     // A reader that goes away ends it without a word of complaint.
-    let asked = format!("clear; {} watch 2>&1 | head -n 1; echo ended", scene.weir());
+    let asked = format!("clear; {WEIR} watch 2>&1 | head -n 1; echo ended");
     scene.tmux.types(&asked);
     scene.open();
     let screen = scene.tmux.shows("\nended");
@@ -217,7 +217,7 @@ fn what_is_not_seen_by_anybody_is_plain_lines() {
 fn status_is_painted_and_fits_the_terminal_and_is_plain_in_a_pipe() {
     let Some(scene) = Scene::start((60, 50)) else { return };
     scene.open();
-    scene.tmux.types(&format!("clear; {} status; echo ended", scene.weir()));
+    scene.tmux.types(&format!("clear; {WEIR} status; echo ended"));
     let screen = scene.tmux.shows("\nended");
     let lines: Vec<&str> = screen.lines().collect();
     assert!(lines.iter().any(|line| line.contains("stages     ▶ 50%")), "{screen}");
@@ -234,7 +234,7 @@ fn status_is_painted_and_fits_the_terminal_and_is_plain_in_a_pipe() {
         .unwrap();
     let piped = String::from_utf8(piped.stdout).unwrap();
     assert!(piped.contains("stages     ▶ 50%") && !piped.contains('\u{1b}'), "{piped}");
-    scene.tmux.types(&format!("clear; NO_COLOR=1 {} status | cat; echo over", scene.weir()));
+    scene.tmux.types(&format!("clear; NO_COLOR=1 {WEIR} status | cat; echo over"));
     scene.tmux.shows("\nover");
     assert!(!scene.tmux.painted().contains("\u{1b}[3"), "{}", scene.tmux.painted());
 }
@@ -246,7 +246,7 @@ fn who_waits_sees_that_it_goes_on_and_a_pipe_does_not() {
     }
     let Some(scene) = Scene::start((100, 30)) else { return };
     scene.open();
-    scene.tmux.types(&format!("clear; {} wait > out; echo ended with $?", scene.weir()));
+    scene.tmux.types(&format!("clear; {WEIR} wait > out; echo ended with $?"));
     scene.tmux.shows("waiting: web 50% ");
     scene.program.say(&["rollback", "web"]);
     let screen = scene.tmux.shows("ended with 3");
@@ -272,7 +272,7 @@ fn a_message_from_elsewhere_cannot_steer_the_terminal() {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", log.len());
         stream.write_all((head + &log).as_bytes()).unwrap();
     });
-    scene.tmux.types(&format!("clear; {} log --admin {address}; echo ended", scene.weir()));
+    scene.tmux.types(&format!("clear; {WEIR} log --admin {address}; echo ended"));
     let screen = scene.tmux.shows("\nended");
     answers.join().unwrap();
     let harmless = "gone\u{fffd}[2J\u{fffd}]0;owned\u{fffd}\u{fffd}31m 2026-11-22  a lie";

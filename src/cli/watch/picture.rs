@@ -2,6 +2,8 @@
 
 mod tier;
 
+use std::fmt::Write as _;
+
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
@@ -265,12 +267,12 @@ fn upgrade(
 ) -> Vec<Line<'static>> {
     let name = upgrade.name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
     let (done, all) = (upgrade.done, upgrade.items.len());
-    let share = if all == 0 { 0.0 } else { done as f64 / all as f64 };
+    let part = if all == 0 { 0.0 } else { done as f64 / all as f64 };
     let way = if upgrade.goes_back { ", going back" } else { "" };
     let title = format!("rollout {}{name}{way}  ", upgrade.id);
     let mut lines = vec![Line::from(vec![
         Span::styled(cut(&title, width / 2), if upgrade.goes_back { palette.bad() } else { BOLD }),
-        Span::styled(bar(share, 20), palette.good()),
+        Span::styled(bar(part, 20), palette.good()),
         Span::raw(format!(" {done} of {all} done, for {}", in_words(now.since(upgrade.started)))),
     ])];
     let window = spare.min(ITEMS_MAX).min(all);
@@ -286,14 +288,14 @@ fn upgrade(
     let waits = upgrade.waits_for.as_deref().unwrap_or("nothing: it goes on at once");
     let style = if upgrade.needs_person { palette.warn() } else { Style::new() };
     let mark = if upgrade.needs_person { "? " } else { "" };
-    let mut waits = format!("  waits for {mark}{waits}");
+    let mut line = format!("  waits for {mark}{waits}");
     if let (Some(at), Some(said)) = (upgrade.decide_by, &upgrade.decide_by_said) {
-        waits += &match at.since(now) {
-            std::time::Duration::ZERO => format!("; to be decided by {said}: passed"),
-            left => format!("; to be decided by {said}, in {}", in_words(left)),
+        let _ = match at.since(now) {
+            std::time::Duration::ZERO => write!(line, "; to be decided by {said}: passed"),
+            left => write!(line, "; to be decided by {said}, in {}", in_words(left)),
         };
     }
-    let waits = wrapped(&waits, width.saturating_sub(2));
+    let waits = wrapped(&line, width.saturating_sub(2));
     lines.extend(waits.iter().take(2).map(|line| Line::styled(format!("  {line}"), style)));
     let output = upgrade.output.iter().rev().take(spare.saturating_sub(window).min(3)).rev();
     lines.extend(output.map(|line| Line::styled(cut(&format!("  | {line}"), width), DIM)));

@@ -150,6 +150,7 @@ impl Scene {
         self.status = Some(status);
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "keyboards have more keys than orders")]
     fn key(&mut self, key: KeyEvent) -> Act {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return match key.code {

@@ -1,5 +1,6 @@
 //! One tier: its stages, its versions side by side, and the evidence on its way.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use ratatui::style::Style;
@@ -83,7 +84,7 @@ fn stages(
         if let (true, Some(report)) = (place + 1 == rollout.rung, &rollout.report) {
             let cells = (width / 8).clamp(6, 20);
             let share = if report.bake > 0.0 { report.soak / report.bake } else { 1.0 };
-            text += &format!(" {} {}", bar(share.min(1.0), cells), screen::soaked(report));
+            let _ = write!(text, " {} {}", bar(share.min(1.0), cells), screen::soaked(report));
         }
         let more = if place + 1 < all { 3 } else { 0 };
         if used + text.chars().count() + more > width {
@@ -128,9 +129,9 @@ fn next(tier: &TierStatus, status: &Status, palette: &Palette, width: usize) -> 
         None => report.and_then(|report| expected(report, now)),
     };
     if let Some(until) = until {
-        text += &format!(", at {}", words::clock(until));
+        let _ = write!(text, ", at {}", words::clock(until));
     } else if tier.rollout.is_none() {
-        text += &format!("; `{command}`");
+        let _ = write!(text, "; `{command}`");
     }
     let style = if is_paused || tier.closed.is_some() { palette.warn() } else { Style::new() };
     headed("next", &text, style, width)

@@ -19,8 +19,8 @@ fn press(scene: &mut Scene, key: char) -> Act {
     scene.take(News::Key(KeyEvent::from(KeyCode::Char(key))))
 }
 
-fn web() -> Option<TierName> {
-    Some("web".parse().unwrap())
+fn web() -> TierName {
+    "web".parse().unwrap()
 }
 
 fn rollback(tier: Option<TierName>) -> Order {
@@ -30,7 +30,7 @@ fn rollback(tier: Option<TierName>) -> Order {
 #[test]
 fn keys_are_for_the_tier_that_is_chosen() {
     let mut scene = scene();
-    assert_eq!(press(&mut scene, 'p'), Act::Give(Order::Pause { tier: web() }));
+    assert_eq!(press(&mut scene, 'p'), Act::Give(Order::Pause { tier: Some(web()) }));
     scene.take(News::Key(KeyEvent::from(KeyCode::Tab)));
     let api = Some("api".parse().unwrap());
     assert_eq!(press(&mut scene, 'r'), Act::Give(Order::Resume { tier: api }));
@@ -46,7 +46,7 @@ fn what_hurts_wants_a_second_key() {
         assert_eq!(press(&mut scene, 'R'), Act::Nothing);
         assert!(scene.asked.as_ref().unwrap().question.contains("1.0.0"));
         let act = press(&mut scene, yes);
-        assert_eq!(act == Act::Give(rollback(web())), given, "{yes}");
+        assert_eq!(act == Act::Give(rollback(Some(web()))), given, "{yes}");
         assert!(scene.asked.is_none());
     }
     let mut scene = scene();
