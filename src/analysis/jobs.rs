@@ -29,10 +29,8 @@ impl Report {
             }
             Verdict::Pass { proven, .. } => Verdict::Pass { proven: *proven, reason: seen },
             Verdict::Inconclusive { why, .. } => {
-                let why = match why {
-                    Why::NotEnough | Why::Unproven if looks_worse(jobs) => Why::Suspicious,
-                    why => *why,
-                };
+                let is_open = matches!(why, Why::NotEnough | Why::Unproven);
+                let why = if is_open && looks_worse(jobs) { Why::Suspicious } else { *why };
                 let reason = match why {
                     Why::Soaking => format!("{} of {}: {seen}", span(self.soak), span(self.bake)),
                     Why::Suspicious => format!("they look worse: {seen}"),

@@ -83,12 +83,7 @@ impl Event {
                 format!("paused by {by}; a failing canary is still rolled back")
             }
             Change::Promoted { release, replaced, cause } => promoted(release, replaced, cause, by),
-            Change::Reanalysed { give_up, when_unproven: WhenUnproven::Hold } => {
-                format!("a stage without a proof holds after {}", in_words(*give_up))
-            }
-            Change::Reanalysed { give_up, when_unproven: WhenUnproven::Advance } => {
-                format!("a stage without a proof advances after {}", in_words(*give_up))
-            }
+            Change::Reanalysed { give_up, when_unproven } => reanalysed(*give_up, *when_unproven),
             Change::Receding { from, over } => self.receding(*from, *over),
             Change::Refused { order, why, more } => refused(order, why, *more, self),
             Change::Recalled { cause, at, items } => recalled(*at, items, &ground(cause, self)),
@@ -130,6 +125,14 @@ impl Event {
 /// What is said when the decision time has passed and the rollout holds.
 const DECISION_PASSED: &str = "the decision time has passed; nothing is raised until `weir resume`, \
                                and `weir rollback` takes everybody back";
+
+fn reanalysed(give_up: Duration, when_unproven: WhenUnproven) -> String {
+    let then = match when_unproven {
+        WhenUnproven::Hold => "holds",
+        WhenUnproven::Advance => "advances",
+    };
+    format!("a stage without a proof {then} after {}", in_words(give_up))
+}
 
 impl Event {
     fn receding(&self, from: Weight, over: Duration) -> String {

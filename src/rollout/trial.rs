@@ -239,18 +239,18 @@ fn recalled(
     let first = first?;
     let back = upgrade.undoing_from(first);
     let Some(Item::Step(step)) = upgrade.items.get(first) else { return None };
-    let stem = step.name.as_str().rsplit_once('-').map(|(stem, _)| stem)?;
-    let seen = match cause {
+    let workers = step.name.as_str().rsplit_once('-').map(|(workers, _)| workers)?;
+    let fault = match cause {
         Blame::Step { step, reason } => format!("step {step} failed: {reason}"),
         Blame::Together { reason, .. }
         | Blame::Unhealthy { reason }
         | Blame::Verdict { reason, .. } => reason.clone(),
         Blame::DecisionTime | Blame::Order => String::new(),
     };
-    let seen: String = seen.chars().take(SEEN_CHARS_MAX).collect();
+    let fault: String = fault.chars().take(SEEN_CHARS_MAX).collect();
     let again = Step {
-        confirm: Some(format!("what was moved is back ({seen}); go on with {stem} once more?")),
-        ..Step::new(format!("{stem}-again").parse().ok()?, step.when.clone(), Action::Confirm)
+        confirm: Some(format!("what was moved is back ({fault}); go on with {workers} once more?")),
+        ..Step::new(format!("{workers}-again").parse().ok()?, step.when.clone(), Action::Confirm)
     };
     if back.is_empty() {
         return None;

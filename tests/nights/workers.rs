@@ -1,6 +1,7 @@
 //! The first story: admin, web, workers and api in order, where a class of jobs fails on the new version
 //! alone. The workers are real ones, on a real Redis.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -60,7 +61,8 @@ impl Shop {
         for name in TIERS {
             let [old, new] = ["1.0.0", "1.1.0"].map(Upstream::start);
             let listen = free_address();
-            tiers += &format!(
+            let _ = write!(
+                tiers,
                 r#"
 [[tier]]
 name = "{name}"
@@ -110,9 +112,8 @@ releases = [
     fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let since = Instant::now();
         while !is_so(self) {
-            if since.elapsed() > PATIENCE {
-                panic!("not {what}\n{}\n{}", self.say("status"), self.say("log -n 99"));
-            }
+            let seen = || format!("{}\n{}", self.say("status"), self.say("log -n 99"));
+            assert!(since.elapsed() <= PATIENCE, "not {what}\n{}", seen());
             std::thread::sleep(Duration::from_millis(100));
         }
     }
