@@ -15,8 +15,9 @@ use crate::cli::{screen, words};
 use crate::time::Timestamp;
 use crate::traffic::Version;
 
-/// Lines that a tier takes at least: heading, stages, verdict, what comes next, both versions.
-pub(super) const LEAST: usize = 7;
+/// Lines that a tier needs without evidence: heading, stages, verdict and what comes next (two
+/// each), both versions and what stands above them.
+pub(super) const LEAST: usize = 9;
 
 /// Remarks about a tier that are shown: all are in `weir status`.
 const REMARKS_MAX: usize = 2;
