@@ -2,6 +2,7 @@
 //! recorded rollouts, under arbitrary counts, and as the operator reads it.
 
 mod explain;
+mod peers;
 mod properties;
 mod rules;
 mod signals;
