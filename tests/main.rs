@@ -8,6 +8,7 @@ mod config;
 mod control;
 mod cookies;
 mod django;
+mod docs;
 mod doctor;
 mod grafana;
 mod handover;
