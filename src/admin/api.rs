@@ -3,6 +3,7 @@
 
 mod evidence;
 mod history;
+mod plan;
 mod signal;
 mod upgrade;
 
@@ -24,8 +25,9 @@ pub use history::{
     CacheHistory, EvidenceHistory, History, HistoryMark, HttpCacheHistory, JobsHistory,
     TierHistory, VersionHistory,
 };
+pub use plan::{LegStatus, Moment, PlanStatus, TargetStatus};
 pub use signal::SignalStatus;
-pub use upgrade::{ItemStatus, UpgradeStatus};
+pub use upgrade::{HopStatus, ItemStatus, UpgradeStatus};
 
 /// How things stand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -47,6 +49,9 @@ pub struct Status {
     /// The open rollout over tiers.
     #[serde(default)]
     pub upgrade: Option<UpgradeStatus>,
+    /// The versions of the chain, in order, and how it stands with each; empty: there is none.
+    #[serde(default)]
+    pub chain: Vec<HopStatus>,
     /// The tiers, in the order of the file.
     pub tiers: Vec<TierStatus>,
     /// The certificates that clients are shown, and those that are ordered.
@@ -513,6 +518,7 @@ impl Status {
             journal: view.journal.clone(),
             journal_trouble: view.journal_trouble.clone(),
             upgrade: view.upgrade.as_ref().map(UpgradeStatus::from),
+            chain: view.chain.iter().map(HopStatus::from).collect(),
             tiers: view.tiers.iter().map(TierStatus::from).collect(),
             certificates: certificates
                 .iter()

@@ -9,6 +9,7 @@ mod guard;
 mod history;
 mod notifications;
 mod page;
+mod plan;
 mod preflight;
 mod private;
 mod reports;

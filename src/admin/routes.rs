@@ -14,8 +14,8 @@ use utoipa_axum::routes;
 use super::api::{Kind, Trouble};
 use super::guard::{self, Guard};
 use super::{
-    Admin, answers, caches, commands, history, notifications, page, preflight, reports, sessions,
-    stream, views,
+    Admin, answers, caches, commands, history, notifications, page, plan, preflight, reports,
+    sessions, stream, views,
 };
 
 /// What stands above the list.
@@ -55,6 +55,7 @@ fn reads() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(views::log))
         .routes(routes!(history::history))
         .routes(routes!(stream::stream))
+        .routes(routes!(plan::plan))
         .routes(routes!(reports::report))
         .routes(routes!(caches::caches))
         .routes(routes!(description))

@@ -4,12 +4,8 @@ use std::time::Duration;
 
 use crate::admin::api::TierStatus;
 use crate::analysis::{Settings, WhenUnproven};
-use crate::rollout::Plan;
+use crate::rollout::{Plan, Proof};
 use crate::time::in_words;
-
-/// With no errors on either side the proof takes this many canary requests for each unit of
-/// 1/delta, where delta is the margin divided by the next weight (docs/analysis.md).
-const REQUESTS_FOR_PROOF: f64 = 5.93;
 
 /// Below this many minutes of stable the judge knows bursts of errors less well.
 const CALIBRATION_MIN: usize = 20;
@@ -22,21 +18,15 @@ pub(super) fn lines(tier: &TierStatus, plan: &Plan, analysis: &Settings) -> Vec<
     let mut blind = false;
     for (at, stage) in stages.iter().enumerate() {
         let next = stages.get(at + 1).map_or(1.0, |next| next.weight.share());
-        let requests = (REQUESTS_FOR_PROOF * next / analysis.errors.margin).ceil();
-        let rate = tier.rate * stage.weight.share();
-        let proof = (rate > 0.0).then(|| Duration::from_secs_f64((requests / rate).min(1e9)));
-        // Nothing is proven while the grace lasts.
-        let grace = if at == 0 { analysis.grace } else { Duration::ZERO };
-        let takes = proof.map(|proof| (proof + grace).max(stage.bake));
-        let unproven = takes.is_some_and(|takes| takes > analysis.give_up);
-        blind |= unproven;
-        let takes = takes.map(|takes| takes.min(analysis.give_up));
-        whole = whole.zip(takes).map(|(whole, takes)| whole + takes);
+        let proof = Proof::of(*stage, next, at == 0, tier.rate, analysis);
+        blind |= proof.is_given_up;
+        whole = whole.zip(proof.stage).map(|(whole, takes)| whole + takes);
         lines.push(format!(
-            "  {:<6} at least {}; a proof takes about {requests:.0} canary requests{}",
+            "  {:<6} at least {}; a proof takes about {:.0} canary requests{}",
             stage.weight.to_string(),
             in_words(stage.bake),
-            pace(proof, unproven, analysis),
+            proof.requests,
+            proof.pace(analysis),
         ));
     }
     lines.push(match whole {
@@ -54,19 +44,4 @@ pub(super) fn lines(tier: &TierStatus, plan: &Plan, analysis: &Settings) -> Vec<
         ));
     }
     lines
-}
-
-fn pace(proof: Option<Duration>, unproven: bool, analysis: &Settings) -> String {
-    let Some(proof) = proof else {
-        return String::new();
-    };
-    let pace = format!(", {} at this traffic", in_words(Duration::from_secs(proof.as_secs())));
-    if !unproven {
-        return pace;
-    }
-    let then = match analysis.when_unproven {
-        WhenUnproven::Advance => "it goes on unproven",
-        WhenUnproven::Hold => "it holds for a person",
-    };
-    format!("{pace}: too long, after {} {then}", in_words(analysis.give_up))
 }

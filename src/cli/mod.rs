@@ -11,6 +11,7 @@ mod handbook;
 mod init;
 mod notify;
 mod orders;
+mod plan;
 mod preflight;
 pub mod print;
 mod progress;
@@ -88,6 +89,9 @@ async fn see(see: See) -> anyhow::Result<u8> {
         }
         See::Preflight { version, look } => {
             return preflight::preflight(version, &look).await;
+        }
+        See::Plan { tier, version, again, look } => {
+            plan::plan(plan::Asked { tier, version, again }, &look).await?;
         }
         See::Status(look) => status(&look).await?,
         See::Watch { place } => return watch::watch(client(&place)?).await,

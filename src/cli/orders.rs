@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{AskError, Client};
 use super::verbs::{Common, Give, Start, StepVerb, Switch};
-use super::{client, forecast, print, words};
+use super::{client, forecast, plan, print, words};
 use crate::admin::api::{Done, RolloutStatus, Status, TierStatus};
 use crate::rollout::{Change, Event, Order};
 use crate::traffic::{TierName, Version};
@@ -203,19 +203,24 @@ async fn start(start: Start) -> anyhow::Result<()> {
     let client = client(&common.place)?;
     let status: Status = client.get("/api/v1/status").await?;
     let (tier, version) = meant(&status, tier.as_deref(), version)?;
+    let planned = if common.json {
+        None
+    } else {
+        plan::before(&client, (tier.as_ref(), version.as_ref(), again), &upstreams).await
+    };
     let order = Order::Start { tier, version, upstreams, again };
     if wait.is_some() && !common.json {
         print::note("waiting for a healthy upstream where none is yet");
     }
     let answer = send(&client, &order, &common, wait.unwrap_or_default()).await;
     if let (false, Ok(text)) = (common.json, &answer) {
-        plans(&status, &client.parsed(text)?)?;
+        plans(&status, planned, &client.parsed(text)?)?;
     }
     show(&client, answer, common.json, |done| after(&order, done)).map(drop)
 }
 
 /// A single name is a tier if there is one of that name, else a version.
-fn meant(
+pub(super) fn meant(
     status: &Status,
     first: Option<&str>,
     second: Option<Version>,
@@ -229,7 +234,11 @@ fn meant(
 }
 
 /// The plan of each rollout that was opened, before its sentence.
-fn plans(status: &Status, done: &Done) -> anyhow::Result<()> {
+fn plans(status: &Status, planned: Option<String>, done: &Done) -> anyhow::Result<()> {
+    let over_tiers = |event: &Event| matches!(event.change, Change::UpgradeStarted { .. });
+    if let Some(text) = planned.filter(|_| done.events.iter().any(over_tiers)) {
+        return print::text(&text);
+    }
     for event in &done.events {
         if let (Change::Started { plan, analysis, .. }, Some(tier)) =
             (&event.change, event.tier.as_ref().and_then(|tier| status.tier(tier.as_str())))

@@ -8,17 +8,18 @@ use super::tree::tree;
 use super::watch::meters::bar;
 use super::words::{count, moment, percent, thousands, whole};
 use crate::admin::api::{
-    EvidenceStatus, ReleaseStatus, RolloutStatus, SignalStatus, Status, TierStatus, UpgradeStatus,
+    EvidenceStatus, HopStatus, ReleaseStatus, RolloutStatus, SignalStatus, Status, TierStatus,
+    UpgradeStatus,
 };
 use crate::analysis::{Report, Verdict};
-use crate::control::ClosedView;
+use crate::control::{ClosedView, Hop};
 use crate::rollout::{Purpose, Stage};
 use crate::time::{Timestamp, in_words};
 
-const BOLD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
+pub(super) const BOLD: Style = Style::new().bold();
+pub(super) const DIM: Style = Style::new().dimmed();
 const GOOD: Style = AnsiColor::Green.on_default();
-const WARN: Style = AnsiColor::Yellow.on_default();
+pub(super) const WARN: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
 /// Remarks about certificates on one screen: an authority that is down fails all names alike.
@@ -48,6 +49,7 @@ pub(super) fn screen(status: &Status, address: &str) -> String {
     if let Some(trouble) = &status.journal_trouble {
         let _ = writeln!(text, "{BAD}journal: {trouble}{BAD:#}");
     }
+    chain(&mut text, status);
     if let Some(upgrade) = &status.upgrade {
         text.push('\n');
         tree(&mut text, upgrade, &status.tiers, status.at);
@@ -82,6 +84,23 @@ fn notifications(text: &mut String, status: &Status) {
             &format!("{WARN}{name} is not reached{since}: {trouble}{waiting}{WARN:#}"),
         );
     }
+}
+
+/// Where one is on a chain of versions.
+fn chain(text: &mut String, status: &Status) {
+    if status.chain.is_empty() {
+        return;
+    }
+    let hop = |hop: &HopStatus| match hop.standing {
+        Hop::Done => format!("{} {GOOD}done{GOOD:#}", hop.version),
+        Hop::Later => format!("{DIM}{}{DIM:#}", hop.version),
+        Hop::Next => format!("{BOLD}{} next{BOLD:#}", hop.version),
+        Hop::Now => format!("{BOLD}{} now{BOLD:#}", hop.version),
+    };
+    let hops: Vec<String> = status.chain.iter().map(hop).collect();
+    let done = status.chain.iter().filter(|hop| hop.standing == Hop::Done).count();
+    let far = format!("{done} of {} hops done", hops.len());
+    let _ = writeln!(text, "\n{BOLD}chain{BOLD:#}  {}  {DIM}{far}{DIM:#}", hops.join(", "));
 }
 
 /// What people should hear of certificates, and when the first of them expires.

@@ -270,6 +270,21 @@ pub enum See {
         #[command(flatten)]
         look: Look,
     },
+    /// What `start` would do now, and how long it would take; nothing changes
+    ///
+    /// Where no program runs the file alone is read.
+    Plan {
+        /// Where [default: every tier that has the release]
+        tier: Option<String>,
+        /// Which version
+        version: Option<Version>,
+        /// Also one that was rolled back
+        #[arg(long)]
+        again: bool,
+        /// How to ask.
+        #[command(flatten)]
+        look: Look,
+    },
     /// How things stand, on one screen
     Status(Look),
     /// How things stand, live, with keys for orders

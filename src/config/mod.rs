@@ -24,6 +24,7 @@ mod kinds;
 mod listener;
 mod mask;
 mod notify;
+mod outlook;
 mod preview;
 mod program;
 mod reader;

@@ -11,7 +11,7 @@ use super::settings::Settings;
 use super::succession::{Heir, Office};
 use super::view::View;
 use crate::journal::JournalError;
-use crate::rollout::{Command, Event, Order, Refusal};
+use crate::rollout::{Command, Event, Order, Outlook, Refusal};
 
 /// Orders waiting for the control loop; people do not type faster.
 pub(super) const ORDERS_MAX: usize = 16;
@@ -159,6 +159,16 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         way.send(ask(reply)).await.map_err(|_| OrderError::Stopping)?;
         answer.await.map_err(|_| OrderError::Stopping)?
+    }
+
+    /// What the order to start would do, were it given now.
+    ///
+    /// # Errors
+    /// It would be refused, or the program stops.
+    pub async fn outlook(&self, command: Command) -> Result<Outlook, OrderError> {
+        let command = Box::new(command);
+        let seen = self.tell(|reply| Office::Outlook { command, reply }).await;
+        Ok(seen.ok_or(OrderError::Stopping)??)
     }
 
     /// Has the control wing decide nothing more and give its journal away; gives what ends once

@@ -43,7 +43,7 @@ pub use handle::{ANSWER_MAX, Answer, Handle, OrderError};
 pub use settings::{Feeds, ReleaseSettings, Settings, Signal, TierSettings};
 pub use succession::{Heir, Lowered};
 pub use view::{
-    ClosedView, ItemView, ReleaseView, RolloutView, SignalView, TierView, UpgradeView,
+    ClosedView, Hop, ItemView, ReleaseView, RolloutView, SignalView, TierView, UpgradeView,
     UpstreamView, View,
 };
 

@@ -9,14 +9,14 @@ use super::closing::Turned;
 use super::handle::Answer;
 use super::settings::{ReleaseSettings, TierSettings};
 use super::view::{
-    ClosedView, ItemView, ReleaseView, RolloutView, SignalView, TierView, UpgradeView,
+    ClosedView, Hop, ItemView, ReleaseView, RolloutView, SignalView, TierView, UpgradeView,
     UpstreamView, View,
 };
 use super::{Control, Crew, Watched, publish};
 use crate::clock;
 use crate::metrics::{HealthState, SignalEntry, WarmUp};
 use crate::rollout::{
-    Closure, Event, Item, Order, Purpose, Receding, Tier, Upgrade, Wait, waits_for,
+    Closure, Event, Item, Order, Purpose, Receding, Tier, Upgrade, Wait, climbed, waits_for,
 };
 use crate::time::{Timestamp, in_words};
 use crate::traffic::{Address, TierName, Version, Weight};
@@ -40,6 +40,7 @@ impl View {
             journal: None,
             journal_trouble: None,
             upgrade: None,
+            chain: vec![],
             tiers: vec![],
             records: Arc::default(),
         }
@@ -95,9 +96,33 @@ impl Control {
             journal: self.journal.path().map(|path| path.display().to_string()),
             journal_trouble: self.journal.trouble(),
             upgrade: self.upgrade_view(),
+            chain: self.chain(),
             tiers: self.settings.tiers.iter().filter_map(tier).collect(),
             records: Arc::clone(&self.records),
         }));
+    }
+
+    fn chain(&self) -> Vec<(Version, Hop)> {
+        let hops = &self.settings.upgrade.hops;
+        if hops.is_empty() {
+            return vec![];
+        }
+        let facts = self.facts(&self.settings, false);
+        let climbed = climbed(&self.state, &facts, None).unwrap_or(0);
+        let brings = |hop: &Version| {
+            let upgrade = self.state.open_upgrade().filter(|upgrade| !upgrade.goes_back());
+            upgrade.is_some_and(|u| u.targets.values().any(|target| target.version == *hop))
+        };
+        let stands = |(index, hop): (usize, &Version)| {
+            let standing = match index.cmp(&climbed) {
+                _ if brings(hop) => Hop::Now,
+                std::cmp::Ordering::Less => Hop::Done,
+                std::cmp::Ordering::Equal => Hop::Next,
+                std::cmp::Ordering::Greater => Hop::Later,
+            };
+            (hop.clone(), standing)
+        };
+        hops.iter().enumerate().map(stands).collect()
     }
 
     fn upgrade_view(&self) -> Option<UpgradeView> {

@@ -6,8 +6,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::restore::newest;
 use super::{ACKNOWLEDGE_MAX, Control, OrderError, Then};
+use crate::clock;
 use crate::journal::Back;
-use crate::rollout::{Event, State};
+use crate::rollout::{Command, Event, Outlook, Refusal, State, outlook};
 
 /// The process that takes over.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub struct Lowered {
     pub taken: oneshot::Sender<()>,
 }
 
-/// What this wing is told about a hand-over.
+/// What this wing is told about a hand-over, and asked without an order.
 #[derive(Debug)]
 pub(super) enum Office {
     /// Decide nothing more, and give the journal away; the answer to it comes when it is closed.
@@ -38,6 +39,8 @@ pub(super) enum Office {
     Retire { reply: oneshot::Sender<()> },
     /// Say that you live.
     Live { reply: oneshot::Sender<()> },
+    /// Say what an order to start would do. It is none.
+    Outlook { command: Box<Command>, reply: oneshot::Sender<Result<Outlook, Refusal>> },
     /// The process before has lowered.
     Lowered { events: Vec<Event>, reply: oneshot::Sender<()> },
 }
@@ -121,6 +124,11 @@ impl Control {
             Office::TakeBack { reply } => self.take_back(reply),
             Office::Live { reply } => {
                 let _ = reply.send(());
+                return;
+            }
+            Office::Outlook { command, reply } => {
+                let facts = self.facts(&self.settings, false);
+                let _ = reply.send(outlook(&self.state, &facts, *command, clock::wall()));
                 return;
             }
             Office::Retire { reply } => {

@@ -27,10 +27,26 @@ pub struct View {
     pub journal_trouble: Option<String>,
     /// The open rollout over tiers.
     pub upgrade: Option<UpgradeView>,
+    /// The versions of the chain, in order, each with how it stands with it; empty: there is none.
+    pub chain: Vec<(Version, Hop)>,
     /// The tiers, in the order of the file.
     pub tiers: Vec<TierView>,
     /// The journal, oldest first: at most `RECORDS_SHOWN` of the newest.
     pub records: Arc<Vec<Record>>,
+}
+
+/// How it stands with a version of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Hop {
+    /// Every tier of the chain has it, or a later one.
+    Done,
+    /// Another one comes first.
+    Later,
+    /// It is the next.
+    Next,
+    /// A rollout brings it.
+    Now,
 }
 
 /// The open rollout over tiers at one moment.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::command::Refusal;
 use super::desk::Desk;
 use super::event::{Blame, Cause, Change, Event, RolloutId};
+use super::facts::Facts;
 use super::runbook::{Step, StepName};
 use super::state::{Outcome, State, Tier};
 use super::step::{may_raise, opening, promoted};
@@ -85,19 +86,9 @@ impl Desk<'_> {
         version: Option<&Version>,
     ) -> Result<Option<Version>, Refusal> {
         let hops = &self.facts.upgrade.hops;
-        let tiers =
-            self.state.tiers.iter().filter(|(tier, _)| name.is_none_or(|name| name == *tier));
-        // A tier that has been left behind comes first.
-        let climbed = tiers.filter_map(|(name, tier)| {
-            let lists = |hop: &&Version| {
-                self.facts.tier(name).is_some_and(|facts| facts.release(hop).is_some())
-            };
-            // A tier that no hop is of does not climb.
-            hops.iter().any(|hop| lists(&hop)).then(|| {
-                hops.iter().position(|hop| *hop == tier.stable).map_or(0, |index| index + 1)
-            })
-        });
-        let Some(next) = climbed.min() else { return Ok(version.cloned()) };
+        let Some(next) = climbed(self.state, self.facts, name) else {
+            return Ok(version.cloned());
+        };
         match (version.and_then(|version| hops.iter().position(|hop| hop == version)), version) {
             (Some(wanted), Some(version)) if wanted > next => {
                 Err(Refusal::HopLeftOut { version: version.clone(), next: hops[next].clone() })
@@ -398,6 +389,23 @@ impl Desk<'_> {
             None => upgrade.goes_back(),
         })
     }
+}
+
+/// How many hops of the chain have been climbed, in tier `name` or in all that climb it; none: there
+/// is no chain.
+pub fn climbed(state: &State, facts: &Facts, name: Option<&TierName>) -> Option<usize> {
+    let hops = &facts.upgrade.hops;
+    let tiers = state.tiers.iter().filter(|(tier, _)| name.is_none_or(|name| name == *tier));
+    let climbed = tiers.filter_map(|(name, tier)| {
+        let lists =
+            |hop: &&Version| facts.tier(name).is_some_and(|facts| facts.release(hop).is_some());
+        // A tier that no hop is of does not climb.
+        hops.iter()
+            .any(|hop| lists(&hop))
+            .then(|| hops.iter().position(|hop| *hop == tier.stable).map_or(0, |index| index + 1))
+    });
+    // A tier that has been left behind comes first.
+    climbed.min()
 }
 
 /// What stands before anything may rise by an order.

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::control::{ItemView, UpgradeView};
+use crate::control::{Hop, ItemView, UpgradeView};
 use crate::time::Timestamp;
-use crate::traffic::{TierName, Weight};
+use crate::traffic::{TierName, Version, Weight};
 
 /// The open rollout over tiers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -53,6 +53,22 @@ pub struct ItemStatus {
     pub weight: Option<u16>,
     /// How long it lasts at least.
     pub bake_seconds: Option<u64>,
+}
+
+/// A version of a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HopStatus {
+    /// The version.
+    #[schema(value_type = String)]
+    pub version: Version,
+    /// How it stands with it.
+    pub standing: Hop,
+}
+
+impl From<&(Version, Hop)> for HopStatus {
+    fn from((version, standing): &(Version, Hop)) -> Self {
+        Self { version: version.clone(), standing: *standing }
+    }
 }
 
 impl From<&UpgradeView> for UpgradeStatus {

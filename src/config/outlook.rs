@@ -1,0 +1,36 @@
+//! What is known before anything runs: the file alone.
+
+use super::{Config, ReleaseConfig, TierConfig};
+use crate::rollout::{Facts, ReleaseFacts, TierFacts};
+use crate::traffic::{Listen, Salt};
+
+impl Config {
+    /// The facts as far as the file knows them: no traffic, and every release taken for well.
+    pub fn facts(&self) -> Facts {
+        let release = |release: &ReleaseConfig| ReleaseFacts {
+            version: release.version.clone(),
+            addresses: release.upstreams.clone(),
+            healthy: true,
+        };
+        let tier = |tier: &TierConfig| TierFacts {
+            name: tier.tier.name.clone(),
+            stable: tier.stable.clone(),
+            releases: tier.releases.iter().map(release).collect(),
+            stages: self.rollout.stages.clone(),
+            analysis: tier.analysis.clone(),
+            rollback_over: self.rollout.rollback_over,
+            sticky: tier.tier.sticky.clone(),
+            rate: None,
+            named_upstreams_healthy: false,
+        };
+        Facts {
+            tiers: self.tiers.iter().map(tier).collect(),
+            own: vec![Listen::Socket(self.admin.listen)],
+            // Nobody is placed by it.
+            salt: Salt::new([0; 16]),
+            observe: false,
+            caches: self.lives.clone(),
+            upgrade: self.rollout.upgrade.clone(),
+        }
+    }
+}
