@@ -30,7 +30,14 @@ run   = "set -u; echo $WEIR_REASON > announced"
 #[test]
 fn tiers_go_in_order_and_a_canary_that_fails_in_the_last_takes_all_of_them_back() {
     let night = Night::new(&["admin", "web", "api"], RAILS);
+    let plan = night.say("plan");
+    for said in ["the plan rails-4.2", "admin: 50% for 1 s", "api: everybody", "earliest end"] {
+        assert!(plan.contains(said), "{said}: {plan}");
+    }
+    assert!(plan.contains("a person is asked: does the dashboard look well?"), "{plan}");
+    assert!(night.program.status()["upgrade"].is_null(), "nothing has begun");
     let said = night.say("start --reason the-last-of-3.2");
+    assert!(said.starts_with("the plan rails-4.2"), "{said}");
     assert!(said.contains("rails-4.2 started by operator"), "{said}");
     for (tier, index) in [("admin", 0), ("web", 1)] {
         night.until_it_waits_for(&format!("the judge of {tier}"));

@@ -46,6 +46,8 @@ struct Tier {
     stable: String,
     #[serde(default)]
     sticky: Option<String>,
+    /// Requests per second of the last hour.
+    rate: Option<f64>,
     releases: Vec<Release>,
 }
 
@@ -209,7 +211,7 @@ impl File {
                 Some("address") => Sticky::Address,
                 Some(other) => panic!("sticky {other} is not for scripts"),
             },
-            rate: None,
+            rate: tier.rate,
             named_upstreams_healthy: !down.contains(&format!("{} named", tier.name)),
         }
     }

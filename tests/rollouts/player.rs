@@ -6,8 +6,10 @@ use std::time::Duration;
 use weir::analysis::{Verdict, Why};
 use weir::journal::Record;
 use weir::rollout::runbook::{Ending, Outcome, Output};
-use weir::rollout::{Actor, Closure, Command, Input, Order, State, Tier, step, waits_for};
-use weir::time::Timestamp;
+use weir::rollout::{
+    Actor, Closure, Command, Input, Order, Said, State, Tier, outlook, step, waits_for,
+};
+use weir::time::{Timestamp, in_words};
 use weir::traffic::{TierName, Version};
 
 use super::file::{File, span};
@@ -53,6 +55,7 @@ impl Player {
                 return vec![];
             }
             ["log"] => return self.log(),
+            ["plan", ref of @ ..] => return self.plan(of),
             ["kill"] => {
                 self.state = State::default();
                 return vec![];
@@ -150,6 +153,39 @@ impl Player {
             Outcome { ending, tries: 1, took, why: why.into(), output: Output::default() };
         let rollout = self.state.upgrade.as_ref().map_or(0, |upgrade| upgrade.id);
         Input::StepEnded { rollout, step: name.parse().unwrap(), outcome }
+    }
+
+    /// What `start` would do.
+    fn plan(&self, of: &[&str]) -> Vec<String> {
+        let facts = self.file.as_ref().expect("a file").facts(&self.down, self.observe);
+        let now = Timestamp::from_millis(BEGIN + self.elapsed);
+        let start = command(&[&["start"], of].concat());
+        let plan = match outlook(&self.state, &facts, start, now) {
+            Err(refusal) => return vec![format!("refused: {refusal}")],
+            Ok(plan) => plan,
+        };
+        let told =
+            |said: &Option<Said>| said.as_ref().map_or("no telling", |said| &said.said).to_owned();
+        let mut lines = Vec::new();
+        for leg in plan.tracks.iter().flatten() {
+            let likely = leg.likely.map_or("no telling".into(), in_words);
+            let hours = leg.hours.as_ref().map(|at| format!(", not before {at}"));
+            lines.push(format!(
+                "{} at {}: at least {}, likely {likely}{}; {}",
+                leg.text,
+                told(&leg.begins),
+                in_words(leg.least),
+                hours.unwrap_or_default(),
+                if leg.note.is_empty() { "-" } else { &leg.note }
+            ));
+        }
+        lines.push(format!("= earliest {}, likely {}", told(&plan.earliest), told(&plan.likely)));
+        let decide_by = plan.decide_by.map(|(at, past)| format!("= {past:?} at {}", at.said));
+        lines.extend(decide_by);
+        lines.extend(plan.no_return.map(|step| format!("= no return after {step}")));
+        lines.extend(plan.way_back.iter().map(|step| format!("= back: {step}")));
+        lines.extend(plan.remarks.iter().map(|remark| format!("= {remark}")));
+        lines
     }
 
     /// What the jobs of workers say, of which the new version has done so many.
