@@ -180,7 +180,7 @@ fn a_night_on_the_command_line() {
     );
     let program = Program::start(&file);
     let plan = program.say(&["plan", "1.1.0", "--json"]);
-    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    let plan: Value = serde_json::from_str(&plan).unwrap();
     assert_eq!(plan["targets"][0]["version"], "1.1.0", "{plan}");
     let started = program.say(&["start", "1.1.0", "--wait", "20s", "--reason", "release day"]);
     let lines: Vec<&str> = started.lines().collect();
