@@ -281,8 +281,8 @@ impl Seer<'_> {
                 self.stage(tiers, *stage, next, is_first)
             }
             Item::Step(step) => {
+                // How long people and commands take nobody knows: they count nothing.
                 let least = pause(step);
-                let likely = step.confirm.is_none().then_some(least);
                 let note = match &step.confirm {
                     Some(question) => format!("a person is asked: {question}"),
                     None if least.is_zero() => {
@@ -290,7 +290,7 @@ impl Seer<'_> {
                     }
                     None => String::new(),
                 };
-                (least, likely, note)
+                (least, Some(least), note)
             }
             Item::Trial(trial) => {
                 let note = "as long as it takes to do that many jobs".to_owned();
