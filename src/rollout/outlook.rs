@@ -133,9 +133,9 @@ pub fn outlook(
 ) -> Result<Outlook, Refusal> {
     let events = step(state, &Input::Command(command), facts, now)?;
     let view = Seer { state, facts, now };
-    let agreed = events.iter().find_map(|event| match &event.change {
-        Change::UpgradeStarted { agreed } => Some(agreed),
-        _ => None,
+    let agreed = events.iter().find_map(|event| {
+        let Change::UpgradeStarted { agreed } = &event.change else { return None };
+        Some(agreed)
     });
     let mut outlook = match agreed {
         Some(agreed) => view.upgrade(agreed),
@@ -196,9 +196,9 @@ impl Seer<'_> {
 
     /// Tiers that go each its own way.
     fn each(&self, events: &[Event]) -> Outlook {
-        let started = events.iter().filter_map(|event| match (&event.change, &event.tier) {
-            (Change::Started { release, plan, .. }, Some(tier)) => Some((tier, release, plan)),
-            _ => None,
+        let started = events.iter().filter_map(|event| {
+            let Change::Started { release, plan, .. } = &event.change else { return None };
+            Some((event.tier.as_ref()?, release, plan))
         });
         let (mut targets, mut tracks, mut clocks) = (vec![], vec![], vec![]);
         for (tier, release, plan) in started {
