@@ -21,6 +21,10 @@ const FAILURES_MAX: usize = 20;
 /// The span in which wrong tokens are counted.
 const FAILURES_SPAN: Duration = Duration::from_mins(1);
 
+/// What proxies add to a request that they pass on.
+const PASSED_ON: [&str; 6] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+
 /// Who is let in.
 #[derive(Debug)]
 pub(super) struct Guard {
@@ -60,14 +64,30 @@ impl Guard {
         }
     }
 
-    fn is_ours(&self, host: &str) -> bool {
-        let bare = without_port(host).to_ascii_lowercase();
+    /// Whether a request comes from this machine itself: to a loopback address, by a name that only
+    /// leads there, and not through a proxy, which may let in whom it likes.
+    fn is_near(&self, request: &Request) -> bool {
+        let passed = |name| request.headers().contains_key(name);
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let named =
+            host.or(request.uri().host()).map(|host| without_port(host).to_ascii_lowercase());
+        self.listen.ip().to_canonical().is_loopback()
+            && named.is_some_and(|host| self.is_own_address(&host))
+            && !PASSED_ON.into_iter().any(passed)
+    }
+
+    /// Whether `host`, in small letters, is how this machine calls itself.
+    fn is_own_address(&self, host: &str) -> bool {
         let listen = match self.listen {
             SocketAddr::V4(address) => address.ip().to_string(),
             SocketAddr::V6(address) => format!("[{}]", address.ip()),
         };
-        ["localhost", "127.0.0.1", "[::1]", &listen].contains(&bare.as_str())
-            || self.hosts.iter().any(|ours| *ours == bare || ours == host)
+        ["localhost", "127.0.0.1", "[::1]", &listen].contains(&host)
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        let bare = without_port(host).to_ascii_lowercase();
+        self.is_own_address(&bare) || self.hosts.iter().any(|ours| *ours == bare || ours == host)
     }
 
     /// Who sends a request, and by what; none without a token and an open session.
@@ -152,13 +172,13 @@ pub(super) async fn host(
     }
 }
 
-/// On what only looks: open on a loopback address, else for every token.
+/// On what only looks: open for who is on this machine, else for every token.
 pub(super) async fn read(
     State(guard): State<Arc<Guard>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let open = guard.listen.ip().to_canonical().is_loopback();
+    let open = guard.is_near(&request);
     match guard.asker(request.headers()).await {
         Ok(None) if !open => Trouble::new(Kind::Unauthorised, NO_TOKEN).into_response(),
         Ok(asker) => {
@@ -262,6 +282,28 @@ mod tests {
         {
             assert!(!guard.is_ours(strange), "{strange}");
         }
+    }
+
+    #[test]
+    fn who_comes_through_a_proxy_is_not_near() {
+        let near = |listen: &str, fields: &[(&str, &str)]| {
+            let (_folder, guard) = guard(listen, &["weir.example.com"]);
+            let mut request = http::Request::builder();
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            guard.is_near(&request.body(axum::body::Body::empty()).unwrap())
+        };
+        let loopback = "127.0.0.1:7700";
+        for host in ["127.0.0.1:7700", "localhost", "LOCALHOST:17700", "[::1]:7700"] {
+            assert!(near(loopback, &[("host", host)]), "{host}");
+            assert!(!near("10.0.0.7:7700", &[("host", host)]), "{host}");
+        }
+        assert!(!near(loopback, &[("host", "weir.example.com")]));
+        for name in PASSED_ON {
+            assert!(!near(loopback, &[("host", "127.0.0.1:7700"), (name, "anything")]), "{name}");
+        }
+        assert!(!near(loopback, &[]));
     }
 
     #[tokio::test]

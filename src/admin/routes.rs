@@ -24,8 +24,8 @@ use super::{
     info(
         title = "Weir",
         description = "Canary rollouts without Kubernetes: how things stand, and orders.\n\nReads \
-                       are open while the API listens on a loopback address; everywhere else, and \
-                       for everything that changes something, send `Authorization: Bearer TOKEN`. \
+                       are open on the machine itself, while the API listens on a loopback address; \
+                       from elsewhere, through a proxy, and for everything that changes something, send `Authorization: Bearer TOKEN`. \
                        Browsers log in at `/api/v1/session`."
     ),
     modifiers(&Tokens)

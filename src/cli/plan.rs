@@ -147,6 +147,7 @@ fn leg(text: &mut String, number: usize, leg: &LegStatus, width: usize) {
         Some(_) | None => String::new(),
     };
     let note = if leg.note.is_empty() { String::new() } else { format!("  {}", leg.note) };
+    let width = if took.is_empty() && note.is_empty() { 0 } else { width };
     let _ = writeln!(
         text,
         "  {number:>2}  {DIM}{begins}{DIM:#}  {:<width$}{DIM}{took}{note}{DIM:#}",

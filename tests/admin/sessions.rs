@@ -140,6 +140,20 @@ fn behind_a_proxy_with_tls_the_cookie_is_for_tls_alone() {
 }
 
 #[test]
+fn who_looks_through_a_proxy_logs_in() {
+    let api = Api::start();
+    let through = "host: weir.example.com\r\nx-forwarded-for: 203.0.113.9\r\n";
+    for path in ["/api/v1/status", "/api/v1/history", "/api/v1/stream", "/metrics"] {
+        assert_eq!(api.raw(&format!("GET {path}"), through, "").status, 401, "{path}");
+    }
+    let headers = format!("{through}x-weir-page: 1\r\n");
+    let cookie = cookie(&log_in(&api, &api.token("viewer"), &headers));
+    let look = api.raw("GET /api/v1/status", &format!("{through}{cookie}"), "");
+    assert_eq!(look.status, 200, "{}", look.text());
+    assert_eq!(api.raw("GET /", through, "").status, 200, "the page itself asks for the token");
+}
+
+#[test]
 fn wrong_tokens_are_refused_and_limited_and_right_ones_never() {
     let api = Api::start();
     let stranger = format!("weir_{}", "0".repeat(64));
