@@ -27,6 +27,10 @@ impl Report {
                 let reason = format!("jobs fail more often after {}: {seen}", span(self.elapsed));
                 Verdict::Fail { metric: JOBS.into(), reason }
             }
+            Verdict::Pass { proven: false, .. } if looks_worse(jobs) => {
+                let (why, reason) = (Why::Suspicious, format!("they look worse: {seen}"));
+                Verdict::Inconclusive { why, metric, reason }
+            }
             Verdict::Pass { proven, .. } => Verdict::Pass { proven: *proven, reason: seen },
             Verdict::Inconclusive { why, .. } => {
                 let is_open = matches!(why, Why::NotEnough | Why::Unproven);

@@ -173,6 +173,11 @@ impl Control {
     pub(super) async fn look_at_jobs(&mut self) {
         let minute = clock::wall().millis() / 60_000;
         let mut said = Vec::new();
+        let judged = |name: &TierName| {
+            let mut file = self.settings.upgrade.workers.iter();
+            file.any(|workers| workers.name == *name && workers.jobs.is_some())
+        };
+        self.crews.retain(|name, _| judged(name));
         for workers in self.settings.upgrade.workers.iter().filter(|w| w.jobs.is_some()) {
             let known = self.state.tiers.contains_key(&workers.follows);
             let Some(file) = self.settings.tier(&workers.follows).filter(|_| known) else {

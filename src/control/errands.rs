@@ -63,6 +63,20 @@ impl super::Control {
         self.errand = Some(Errand { rollout, step, running, lines: VecDeque::new() });
     }
 
+    /// A step that is waited for, and that never began: everything went back while its beginning was on
+    /// its way to the disk.
+    pub(super) fn unbegun_errand(&self) -> Option<Input> {
+        let upgrade = self.state.open_upgrade()?;
+        let step = upgrade.still_running.clone()?;
+        let idle = self.errand.is_none() && self.pending.is_none() && self.giving.is_none();
+        if !idle || self.leftovers.in_the_way().is_some() {
+            return None;
+        }
+        let why = "it was taken back before it had begun".into();
+        let outcome = Outcome { why, ..lost() };
+        Some(Input::StepEnded { rollout: upgrade.id, step, outcome })
+    }
+
     /// A step has ended. That is written down whatever else is on its way to the disk.
     pub(super) async fn errand_ended(&mut self, input: Input) {
         if let Some(mut errand) = self.errand.take() {

@@ -527,6 +527,9 @@ impl Control {
         }
         self.look_at_jobs().await;
         if self.state.open_upgrade().is_some() {
+            if let Some(input) = self.unbegun_errand() {
+                self.decide_alone(&input).await;
+            }
             self.decide_alone(&Input::Tick).await;
             self.errand.iter_mut().for_each(Errand::listen);
             self.run_errand();

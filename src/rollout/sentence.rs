@@ -157,7 +157,8 @@ fn asked(step: &StepName, question: &str) -> String {
 fn froze(why: &str) -> String {
     format!(
         "ALARM: stays as it is, past the point of no return, though it would have gone back: {why}; \
-         `weir rollback --past-no-return` goes back, `weir resume` goes on"
+         `weir rollback --past-no-return` goes back, `weir advance` goes on all the same, `weir \
+         resume` once it is well again"
     )
 }
 

@@ -105,10 +105,31 @@ impl Upgrade {
             return None;
         }
         let begun = self.items.get(..(self.at + 1).min(self.items.len()))?;
-        let from = begun.iter().rposition(is_undoing).map_or(0, |index| index + 1);
+        let from = self.round(workers)?;
+        // Where one instance went back alone the others are judged on.
+        let is_moved = |index| is_move(&self.items[index], workers) && !self.is_back(index);
+        if !(from..self.begun().min(self.items.len())).any(is_moved) {
+            return None;
+        }
         begun.iter().enumerate().skip(from).rev().find_map(|(at, item)| match item {
             Item::Trial(trial) if trial.workers == *workers => Some(Standing { from, at, trial }),
             Item::Everybody { .. } | Item::Stage { .. } | Item::Step(_) | Item::Trial(_) => None,
+        })
+    }
+
+    /// From which item on `workers` are moved now: after all went back they are moved anew.
+    fn round(&self, workers: &TierName) -> Option<usize> {
+        let first = self.items.iter().find(|item| is_move(item, workers))?;
+        let begun = self.items.get(..(self.at + 1).min(self.items.len()))?;
+        begun.iter().rposition(|item| item == first)
+    }
+
+    /// Whether what the step at `index` did was taken back since.
+    fn is_back(&self, index: usize) -> bool {
+        let Some(Item::Step(step)) = self.items.get(index) else { return false };
+        step.undo.last().is_some_and(|last| {
+            let done = self.items.get(index..self.at).unwrap_or_default();
+            done.iter().any(|item| matches!(item, Item::Step(step) if step.name == last.name))
         })
     }
 
@@ -139,22 +160,21 @@ impl Upgrade {
     fn undoing_from(&self, from: usize) -> Vec<Step> {
         let undo = |index: usize| {
             let Some(Item::Step(step)) = self.items.get(index) else { return vec![] };
-            let back = step.undo.last().is_some_and(|last| {
-                let done = self.items.get(index..self.at).unwrap_or_default();
-                done.iter().any(|item| matches!(item, Item::Step(step) if step.name == last.name))
-            });
-            if back { vec![] } else { step.undo.clone() }
+            if self.is_back(index) { vec![] } else { step.undo.clone() }
         };
         (from..self.begun().min(self.items.len())).rev().flat_map(undo).collect()
     }
 
     /// The last item before `end` with which an instance of `workers` begins to be moved.
     fn first_of_move(&self, workers: &TierName, end: usize) -> Option<usize> {
-        self.items.get(..end)?.iter().rposition(|item| {
-            matches!(item, Item::Step(step)
-                if !step.undo.is_empty() && step.when == When::InTier(workers.clone()))
-        })
+        self.items.get(..end)?.iter().rposition(|item| is_move(item, workers))
     }
+}
+
+/// Whether with `item` an instance of `workers` begins to be moved.
+fn is_move(item: &Item, workers: &TierName) -> bool {
+    matches!(item, Item::Step(step)
+        if !step.undo.is_empty() && step.when == When::InTier(workers.clone()))
 }
 
 /// Whether `item` takes an instance back while the rollout goes onward, or everything goes back.
@@ -257,8 +277,17 @@ fn recalled(
     }
     let at = upgrade.begun();
     let done = upgrade.items.iter().take(at).cloned();
+    let when = again.when.clone();
     let again = back.into_iter().chain([again]).map(|step| Item::Step(Box::new(step)));
-    let rest = upgrade.items.iter().skip(first).cloned();
+    // Each is done once more, also what went back before; what took it back, and the question, are not.
+    let mut rest: Vec<Item> = Vec::new();
+    for item in upgrade.items.iter().skip(first) {
+        let is_asked = matches!(item, Item::Step(step)
+            if step.when == when && matches!(step.action, Action::Confirm));
+        if !is_undoing(item) && !is_asked && !rest.contains(item) {
+            rest.push(item.clone());
+        }
+    }
     let items = done.chain(again).chain(rest).collect();
     Some(whole(upgrade.id, Change::Recalled { cause: cause.clone(), at, items }, now))
 }

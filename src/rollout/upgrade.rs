@@ -357,8 +357,15 @@ impl Upgrade {
         }
     }
 
+    /// What runs now, or is waited for already, is waited for before anything is undone.
+    fn await_running(&mut self) {
+        if let Some((step, _)) = self.running() {
+            self.still_running = Some(step.name.clone());
+        }
+    }
+
     fn turn_back(&mut self, cause: &Blame, items: &[Item], event: &Event) {
-        self.still_running = self.running().map(|(step, _)| step.name.clone());
+        self.await_running();
         self.course = Course::Back { cause: cause.clone() };
         self.ended = None;
         self.items = items.to_vec();
@@ -373,7 +380,7 @@ impl Upgrade {
 
     /// Some instances go back alone: a step that runs is waited for.
     fn recall(&mut self, at: usize, items: &[Item], event: &Event) {
-        self.still_running = self.running().map(|(step, _)| step.name.clone());
+        self.await_running();
         self.items = items.to_vec();
         self.at = at;
         self.turn = Turn::Waiting;

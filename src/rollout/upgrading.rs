@@ -10,7 +10,7 @@ use super::plan::{Plan, Stage, Stages};
 use super::runbook::{Step, StepName, When};
 use super::state::{State, Tier};
 use super::step::{may_raise, opening, place_taken};
-use super::trial::Trial;
+use super::trial::{Trial, tried};
 use super::upgrade::{Agreed, Ending, Item, PastDecision, Scope, Target, Turn, Upgrade};
 use super::wait::{Wait, WayBack};
 use super::workers::Workers;
@@ -272,6 +272,12 @@ impl Road<'_> {
 
     fn trial(&self, trial: &Trial) -> Result<Vec<Event>, Wait> {
         self.is_free()?;
+        let file = &self.facts.upgrade.workers;
+        if !file.iter().any(|one| one.name == trial.workers && one.jobs.is_some()) {
+            // After a way back such a file is taken over; nobody would ever look.
+            let reason = "the file has them not judged any more".to_owned();
+            return Ok(vec![tried(self.upgrade, trial, Cause::Unproven { reason }, self.now)]);
+        }
         let (workers, instance) = (trial.workers.clone(), trial.instance.clone());
         Err(Wait::Jobs { workers, instance })
     }
@@ -300,9 +306,10 @@ impl Road<'_> {
         if paused { Err(Wait::Paused) } else { Ok(()) }
     }
 
-    /// Whether anything may go on by itself now. On the way back nothing is waited for.
+    /// Whether anything may go on by itself now. On the way back nothing is waited for, also where
+    /// some instances go back alone.
     fn may_go_on(&self) -> Result<(), Wait> {
-        if self.upgrade.goes_back() {
+        if self.upgrade.undoes() {
             return Ok(());
         }
         if self.facts.observe {
@@ -493,7 +500,8 @@ pub(super) fn turn_back(
     }
     let steps = upgrade.undoing().into_iter().chain(upgrade.way_back.iter().cloned());
     let items: Vec<Item> = steps.map(|step| Item::Step(Box::new(step))).collect();
-    let nothing_left = items.is_empty() && upgrade.running().is_none();
+    let runs = upgrade.running().is_some() || upgrade.still_running.is_some();
+    let nothing_left = items.is_empty() && !runs;
     events.push(whole(upgrade.id, Change::TurnedBack { cause: cause.clone(), items }, now));
     if nothing_left {
         events.pop();
