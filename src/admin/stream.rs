@@ -23,6 +23,7 @@ use super::api::{History, Kind, LogRecord, Status, Trouble};
 use super::guard::Pass;
 use super::views::bad_query;
 use crate::clock;
+use crate::journal;
 
 /// Streams at once: people who look, each a page or a terminal or two. Fewer than the connections,
 /// so that there is always one left for an order.
@@ -175,7 +176,11 @@ impl Feed {
         views: &mut watch::Receiver<T>,
         drawn: &mut watch::Receiver<u64>,
     ) -> Result<(), Gone> {
-        let due = self.shown.as_ref().map_or_else(Instant::now, |(_, at)| *at + STATUS_SPAN);
+        // What was the same a second after the last one is looked at again with the next view.
+        let due = self.shown.as_ref().map_or_else(Instant::now, |(_, at)| {
+            let fresh = at.elapsed() < STATUS_SPAN;
+            *at + if fresh { STATUS_SPAN } else { STATUS_SPAN_MAX }
+        });
         tokio::select! {
             // Control is gone: so is the program in a moment.
             changed = views.changed() => changed.map_err(|_| Gone),
@@ -188,7 +193,10 @@ impl Feed {
     async fn tell(&mut self) -> Result<(), Gone> {
         let view = self.admin.handle.view();
         let new = view.records.partition_point(|record| record.seq <= self.seq);
-        for record in &view.records[new..] {
+        // From the last that was told on, if it is still shown.
+        let shown = new.saturating_sub(1);
+        let rows = &journal::in_a_row(&view.records[shown..])[new - shown..];
+        for record in rows {
             self.event("record", Some(record.seq), &LogRecord::from(record)).await?;
             self.seq = record.seq;
         }

@@ -38,6 +38,13 @@ pub struct Record {
     pub event: Event,
 }
 
+/// The first of `records` that no gap parts. What lowers gets its number late: records behind a gap
+/// wait until it is filled, or who reads on from the last one would never see it.
+pub fn in_a_row(records: &[Record]) -> &[Record] {
+    let gap = records.windows(2).position(|pair| pair[1].seq != pair[0].seq + 1);
+    &records[..gap.map_or(records.len(), |at| at + 1)]
+}
+
 /// What the judge knows of one tier, beside the events: replaced, never appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {

@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 use tokio::sync::watch;
 
 use crate::control::View;
-use crate::journal::Record;
+use crate::journal::{self, Record};
 use crate::metrics::Register;
 use crate::rollout::{Change, Ending, Event, RolloutId};
 use crate::time::Timestamp;
@@ -22,7 +22,10 @@ pub(super) async fn tell(
     loop {
         let records = Arc::clone(&views.borrow_and_update().records);
         let first = records.partition_point(|record| record.seq <= told);
-        for (place, record) in records.iter().enumerate().skip(first) {
+        // From the last that was told on, if it is still shown.
+        let shown = first.saturating_sub(1);
+        let end = shown + journal::in_a_row(&records[shown..]).len();
+        for (place, record) in records[..end].iter().enumerate().skip(first) {
             for span in spans(record, &records[..place]) {
                 register.tracer().put(span);
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::settings::Target;
-use crate::journal::{Record, Seq};
+use crate::journal::{self, Record, Seq};
 use crate::rollout::{Change, Event};
 use crate::time::Timestamp;
 
@@ -63,7 +63,7 @@ impl Post {
         let from = records.partition_point(|record| record.seq <= told);
         // From the last that was told on, if it is still shown.
         let shown = from.saturating_sub(1);
-        let rows = &in_a_row(&records[shown..])[from - shown..];
+        let rows = &journal::in_a_row(&records[shown..])[from - shown..];
         let until = rows.last().map_or(told, |record| record.seq);
         let hears = |record: &&Record| target.hears(&record.event, &kind(&record.event.change));
         let waiting: Vec<&Record> = rows.iter().filter(hears).collect();
@@ -82,12 +82,6 @@ impl Post {
         let before = first.seq.saturating_sub(1).max(told);
         Self { letter, waiting: waiting.len() as u64, until: before }
     }
-}
-
-/// What lowers gets its number late: records behind a gap wait until it is filled.
-fn in_a_row(records: &[Record]) -> &[Record] {
-    let gap = records.windows(2).position(|pair| pair[1].seq != pair[0].seq + 1);
-    &records[..gap.map_or(records.len(), |at| at + 1)]
 }
 
 impl Letter {

@@ -256,10 +256,13 @@ impl<'a> Passage<'a> {
             (true, false) => "not believed",
         };
         let scheme = if self.secure { "https" } else { "http" };
-        let (tier, peer, client) = (&self.tier.table.tier.name, self.line.peer.get(), self.client);
+        let (tier, client) = (&self.tier.table.tier.name, self.client);
+        // Where a trusted proxy stands is nobody's matter.
+        let peer =
+            if self.trusted { String::new() } else { format!("peer: {}\n", self.line.peer.get()) };
         let text = format!(
-            "weir\ntier: {tier}\npeer: {peer}\nclient: {client}\nx-forwarded-for: \
-             {forwarded}\nscheme: {scheme}\n"
+            "weir\ntier: {tier}\n{peer}client: {client}\nx-forwarded-for: {forwarded}\nscheme: \
+             {scheme}\n"
         );
         let about = About { line: self.line, exchange: None, method: request.method(), id: None };
         let whole = request.body().is_end_stream();
