@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header, uri::Authority};
+use axum::http::{HeaderMap, Version, header, uri::Authority};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -65,7 +65,8 @@ impl Guard {
     }
 
     /// Whether a request comes from this machine itself: to a loopback address, by a name that only
-    /// leads there, and not through a proxy, which may let in whom it likes.
+    /// leads there, and not through a proxy, which may let in whom it likes. nginx that is told
+    /// nothing else adds no field, and speaks HTTP/1.0.
     fn is_near(&self, request: &Request) -> bool {
         let passed = |name| request.headers().contains_key(name);
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
@@ -74,6 +75,7 @@ impl Guard {
         self.listen.ip().to_canonical().is_loopback()
             && named.is_some_and(|host| self.is_own_address(&host))
             && !PASSED_ON.into_iter().any(passed)
+            && request.version() >= Version::HTTP_11
     }
 
     /// Whether `host`, in small letters, is how this machine calls itself.
@@ -100,6 +102,7 @@ impl Guard {
             return Ok(Some((login, Shown::Token(token))));
         }
         let Some(key) = self.sessions.key(headers) else { return Ok(None) };
+        self.sessions.used(&key, Instant::now());
         let shown = Shown::Session(key);
         // A session that is over, as after a restart, is as good as none.
         Ok(self.recall(&shown).await.map(|login| (login, shown)))
@@ -304,6 +307,9 @@ mod tests {
             assert!(!near(loopback, &[("host", "127.0.0.1:7700"), (name, "anything")]), "{name}");
         }
         assert!(!near(loopback, &[]));
+        let (_folder, guard) = guard(loopback, &[]);
+        let old = http::Request::builder().version(Version::HTTP_10).header("host", "localhost");
+        assert!(!guard.is_near(&old.body(axum::body::Body::empty()).unwrap()));
     }
 
     #[tokio::test]

@@ -24,7 +24,8 @@ pub(super) fn read(path: &Path, bytes_max: u64) -> io::Result<String> {
     Ok(text)
 }
 
-/// Replaces `path` by `text`: written beside it, synced, renamed over it.
+/// Replaces `path` by `text`: written beside it, synced, renamed over it. Root leaves it to whom it
+/// belonged, else to the folder's owner: it is another user's program that must read it.
 pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = path.with_file_name(format!(".{name}.{:016x}", rand::random::<u64>()));
@@ -38,6 +39,10 @@ pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
 fn draft_and_rename(draft: &Path, path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(draft)?;
     file.write_all(text.as_bytes())?;
+    if user() == 0 {
+        let model = fs::metadata(path).or_else(|_| fs::metadata(folder(path)))?;
+        std::os::unix::fs::fchown(&file, Some(model.uid()), Some(model.gid()))?;
+    }
     file.sync_all()?;
     fs::rename(draft, path)?;
     File::open(folder(path))?.sync_all()

@@ -28,6 +28,10 @@ const SESSIONS_MAX: usize = 256;
 /// A session that is not used for so long is over: a night, and the morning after.
 const IDLE_MAX: Duration = Duration::from_hours(12);
 
+/// A session is over after so long, however often it is used: a tab that is forgotten at a shared desk
+/// asks on by itself.
+const AGE_MAX: Duration = Duration::from_hours(7 * 24);
+
 /// What the cookie's name begins with; the port follows, since cookies do not know ports and two
 /// programs on one machine would end each other's sessions.
 const COOKIE: &str = "weir_session";
@@ -49,6 +53,7 @@ pub(super) struct Sessions {
 
 struct Session {
     token: Fingerprint,
+    began: Instant,
     used: Instant,
 }
 
@@ -75,16 +80,22 @@ impl Sessions {
                 open.remove(&oldest);
             }
         }
-        open.insert(Fingerprint::of(key.reveal()), Session { token, used: now });
+        open.insert(Fingerprint::of(key.reveal()), Session { token, began: now, used: now });
         key
     }
 
-    /// The token of a session that is open; using it keeps it so.
+    /// The token of a session that is open.
     pub(super) fn token(&self, key: &Fingerprint, now: Instant) -> Option<Fingerprint> {
-        let mut open = self.lock();
-        let session = open.get_mut(key).filter(|session| !session.is_over(now))?;
-        session.used = now;
+        let open = self.lock();
+        let session = open.get(key).filter(|session| !session.is_over(now))?;
         Some(session.token.clone())
+    }
+
+    /// A request came by it, which keeps it open. That a stream goes on is none.
+    pub(super) fn used(&self, key: &Fingerprint, now: Instant) {
+        if let Some(session) = self.lock().get_mut(key).filter(|session| !session.is_over(now)) {
+            session.used = now;
+        }
     }
 
     /// Ends one.
@@ -120,6 +131,7 @@ impl Sessions {
 impl Session {
     fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.used) >= IDLE_MAX
+            || now.saturating_duration_since(self.began) >= AGE_MAX
     }
 }
 
@@ -182,7 +194,7 @@ pub(super) struct LoginShape {
 }
 
 /// Logs a browser in: the answer sets a cookie that counts as the token, until it is not used for
-/// 12 hours, the token is revoked or the program ends. Needs the header `X-Weir-Page: 1`.
+/// 12 hours, a week is over, the token is revoked or the program ends. Needs the header `X-Weir-Page: 1`.
 #[utoipa::path(
     post, path = "/api/v1/session", tag = "session", request_body = LoginShape,
     responses(
@@ -255,8 +267,12 @@ mod tests {
         let key = Fingerprint::of(sessions.open(token.clone(), now).reveal());
         let hours = |hours| now + Duration::from_hours(hours);
         assert_eq!(sessions.token(&key, hours(11)), Some(token.clone()));
-        assert_eq!(sessions.token(&key, hours(22)), Some(token), "it was used meanwhile");
-        assert_eq!(sessions.token(&key, hours(34)), None);
+        sessions.used(&key, hours(11));
+        assert_eq!(sessions.token(&key, hours(22)), Some(token.clone()), "it was used meanwhile");
+        assert_eq!(sessions.token(&key, hours(23)), None, "looking is no use of it");
+        (11..200).for_each(|hour| sessions.used(&key, hours(hour)));
+        assert_eq!(sessions.token(&key, hours(7 * 24 - 1)), Some(token));
+        assert_eq!(sessions.token(&key, hours(7 * 24)), None, "however often it is used");
         assert_eq!(sessions.token(&Fingerprint::of("weir_1"), now), None);
     }
 
@@ -267,7 +283,7 @@ mod tests {
         let open =
             |second| Fingerprint::of(sessions.open(Fingerprint::of("weir_1"), at(second)).reveal());
         let keys: Vec<Fingerprint> = (0..SESSIONS_MAX).map(open).collect();
-        assert!(sessions.token(&keys[0], at(1_000)).is_some());
+        sessions.used(&keys[0], at(1_000));
         let newest = open(1_001);
         let is_open = |key: &Fingerprint| sessions.token(key, at(1_002)).is_some();
         assert!(is_open(&keys[0]) && is_open(&newest) && is_open(&keys[2]) && !is_open(&keys[1]));

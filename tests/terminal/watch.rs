@@ -62,7 +62,7 @@ fn keys_give_orders_and_their_answers_are_shown() {
     scene.tmux.shows("▸ api");
     scene.tmux.press("m");
     scene.tmux.shows("? api: keep all users out");
-    scene.tmux.press("m");
+    scene.tmux.press("y");
     scene.tmux.shows_all(&["closed: maintenance", "in maintenance since"]);
     scene.tmux.press("m");
     scene.tmux.shows("everybody is on 1.0.0");

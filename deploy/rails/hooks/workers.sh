@@ -13,9 +13,9 @@ for name in ${WORKERS:-1 2 3}; do
     echo "worker $name has $version"
     continue
   fi
-  sudo systemctl stop "shop-work@$name"
+  systemctl stop "shop-work@$name"
   ln -sfn "/srv/shop/$version" "/srv/shop/workers/$name"
-  sudo systemctl start "shop-work@$name"
+  systemctl start "shop-work@$name"
   sleep "${SETTLE:-10}"
   systemctl is-active --quiet "shop-work@$name" || { echo "worker $name is down on $version"; exit 1; }
   echo "worker $name has $version now"

@@ -4,6 +4,8 @@
 export const STALE_MS = 12_000;
 /// For so long: the connection is dead, though nobody has said so.
 const DEAD_MS = 25_000;
+/// A tab that nobody sees for so long lets its stream go.
+const HIDDEN_MS = 10_000;
 /// Longest rest between two tries.
 const REST_MS_MAX = 8_000;
 /// Longest an answer may take: an order may wait for a disk.
@@ -71,8 +73,11 @@ export class Stream {
     this.generation = 0;
     setInterval(() => this.watch(), 1000);
     addEventListener('online', () => this.again());
+    // A browser opens some six connections to one host: tabs that nobody sees must not hold them.
     document.addEventListener('visibilitychange', () => {
+      clearTimeout(this.leaving);
       if (!document.hidden && this.source === undefined) this.again();
+      if (document.hidden) this.leaving = setTimeout(() => this.leave(), HIDDEN_MS);
     });
   }
 
@@ -111,6 +116,13 @@ export class Stream {
     };
     this.source = source;
     this.heard = Date.now();
+  }
+
+  /// Nobody looks; it is opened again when somebody does.
+  leave() {
+    this.generation++;
+    clearTimeout(this.timer);
+    this.close();
   }
 
   close() {

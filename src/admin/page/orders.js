@@ -200,7 +200,9 @@ function backWords(tier) {
     `${each.name}: the ${weight(each.weight)} of users on ${each.rollout.release} go to ${each.stable}`);
   if (moves.length) return moves;
   const home = scope(tier).filter((each) => each.previous);
-  return home.map((each) => `${each.name}: everybody goes from ${each.stable} to ${each.previous}`);
+  const lines = home.map((each) => `${each.name}: everybody goes from ${each.stable} to ${each.previous}`);
+  // Without a tier it takes back one upgrade, the newest, and Weir knows which tiers that was.
+  return tier || home.length < 2 ? lines : ['Of these the tiers of the newest rollout:', ...lines];
 }
 
 const RUN = {
@@ -242,13 +244,6 @@ const RUN = {
       lines: backWords(tier), fields: [REASON],
     });
     if (!values) return;
-    // No rollout is open: each tier that has a version before is told by name.
-    if (!tier && anyOpen()) {
-      for (const each of scope().filter((each) => each.previous)) {
-        await give({ order: 'rollback', tier: each.name, ...because(values) });
-      }
-      return;
-    }
     return give({ order: 'rollback', tier, ...because(values) });
   },
   async maintenance(tier) {

@@ -195,6 +195,14 @@ fn tokens(patient: &Patient, file: &TokenFile, out: &mut Findings) {
         return;
     }
     private(path, true, out);
+    // Who made it as root while weir runs as another user keeps weir from reading it.
+    let owner = |path: &Path| fs::metadata(path).ok().map(|about| about.uid());
+    if let (Some(file), Some(folder)) = (owner(path), path.parent().and_then(owner))
+        && file != folder
+    {
+        let what = format!("{} is not of the user whom its folder belongs to", path.display());
+        out.trouble("tokens", what, "chown it as its folder, or weir cannot read it");
+    }
     for name in ["operator", "viewer"] {
         private(&file.plain(name), false, out);
     }

@@ -101,7 +101,7 @@ fn limits(patient: &Patient, service: &Settings, out: &mut Findings) {
             );
         }
         _ => {
-            let have = hard.unwrap_or_default();
+            let have = hard.unwrap_or("524288, as systemd has it");
             let what = format!("LimitNOFILE is {have}, limits.connections may take {wanted}");
             out.trouble("systemd", what, "LimitNOFILE=1048576");
         }

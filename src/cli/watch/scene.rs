@@ -161,6 +161,11 @@ impl Scene {
         }
         if let Some(asked) = self.asked.take() {
             let repeated = key.code == KeyCode::Char(letter(&asked.order));
+            if repeated && !matches!(asked.order, Order::Rollback { .. }) {
+                // A key that is held down says itself again: only what is safe may be said so.
+                self.asked = Some(asked);
+                return Act::Nothing;
+            }
             let yes = repeated || matches!(key.code, KeyCode::Char('y' | 'Y') | KeyCode::Enter);
             if yes {
                 return Act::Give(asked.order);

@@ -53,6 +53,9 @@ fn what_hurts_wants_a_second_key() {
     press(&mut scene, 'P');
     let asked = scene.asked.as_ref().unwrap();
     assert!(asked.known.iter().any(|line| line.contains("not proven")), "{:?}", asked.known);
+    assert_eq!(press(&mut scene, 'P'), Act::Nothing, "a key that is held down");
+    assert!(scene.asked.is_some());
+    assert!(matches!(press(&mut scene, 'y'), Act::Give(Order::Promote { .. })));
 }
 
 #[test]
