@@ -99,7 +99,7 @@ fn one(
     let mut on_failure = OnFailure::Rollback;
     let words = [("rollback", OnFailure::Rollback), ("hold", OnFailure::Hold)];
     section.word("on_failure", &words, &mut on_failure);
-    let jobs = jobs(&mut section, caches);
+    let jobs = jobs(&mut section, caches, &instances);
     let only = tiers.first().copied().cloned();
     let workers = name.zip(switch).and_then(|(name, switch)| {
         let follows = follows.map_or(only, |at| Some(at.value))?;
@@ -133,7 +133,11 @@ fn one(
 }
 
 /// Where their jobs are seen, if they are judged.
-fn jobs(section: &mut Section<'_>, caches: &[CacheDraft]) -> Option<JobsSettings> {
+fn jobs(
+    section: &mut Section<'_>,
+    caches: &[CacheDraft],
+    instances: &[At<String>],
+) -> Option<JobsSettings> {
     let cache = section.text("jobs", "write text: \"jobs\"", |text| {
         not_observed(text, caches).map_or_else(|| Ok(text.to_owned()), Err)
     });
@@ -142,6 +146,12 @@ fn jobs(section: &mut Section<'_>, caches: &[CacheDraft]) -> Option<JobsSettings
     if let (None, Some(span)) = (section.key_span("jobs"), section.key_span("jobs_least")) {
         let help = "add jobs = \"jobs\", the [[cache]] through which they get their jobs";
         section.wrong("jobs_least", span, Mistake::new("jobs are not looked at", help));
+    }
+    if let (Some(at), [_]) = (&cache, instances) {
+        let message = "with one instance the old version does no job beside the new one";
+        let help =
+            "name a second instance, or nothing is compared and nothing goes back for its jobs";
+        section.remark("jobs", at.span.clone(), Mistake::new(message, help));
     }
     cache.map(|at| JobsSettings { cache: at.value, least })
 }

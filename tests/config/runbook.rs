@@ -170,6 +170,12 @@ fn what_is_wrong_with_workers_is_said() {
     assert!(unseen.contains("no jobs are seen in a cache \"pages\""), "{unseen}");
     let least = changed("instances", "jobs_least = 5\ninstances");
     assert!(least.contains("jobs are not looked at"), "{least}");
+    let seen = "[[cache]]\nname = 'seen'\nkind = 'redis'\nmode = 'observe'\n\
+                upstream = 'redis://127.0.0.1:6379'\nports = { '1.0.0' = '127.0.0.1:1', '1.1.0' = '127.0.0.1:2' }";
+    let alone = WORKER.replace(", \"work-2\"", "").replace("instances", "jobs = 'seen'\ninstances");
+    let config = good(&format!("{SMALLEST}{alone}{seen}"));
+    let said = format!("{:?}", config.warnings);
+    assert!(said.contains("with one instance"), "{said}");
     let cache = "[[cache]]\nname = 'pages'\nkind = 'redis'\nmode = 'prefix'\n\
                  upstream = 'redis://127.0.0.1:6379'\nports = { '1.0.0' = '127.0.0.1:1' }";
     let prefixed =
