@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::settings::Target;
 use crate::journal::{self, Record, Seq};
-use crate::rollout::{Change, Event};
+use crate::rollout::Event;
 use crate::time::Timestamp;
 
 /// Events that wait longer than this are told together: who was not reached for hours is not
@@ -43,15 +43,6 @@ pub(super) struct Post {
     pub(super) until: Seq,
 }
 
-/// The name of a kind of event, as the journal writes it.
-pub(super) fn kind(change: &Change) -> String {
-    match serde_json::to_value(change) {
-        Ok(serde_json::Value::String(name)) => name,
-        Ok(serde_json::Value::Object(fields)) => fields.keys().next().cloned().unwrap_or_default(),
-        Ok(_) | Err(_) => String::new(),
-    }
-}
-
 impl Post {
     /// For `target`, which was told up to `told`, and for which `lost` events were given up.
     pub(super) fn of(
@@ -65,7 +56,7 @@ impl Post {
         let shown = from.saturating_sub(1);
         let rows = &journal::in_a_row(&records[shown..])[from - shown..];
         let until = rows.last().map_or(told, |record| record.seq);
-        let hears = |record: &&Record| target.hears(&record.event, &kind(&record.event.change));
+        let hears = |record: &&Record| target.hears(&record.event, record.event.change.kind());
         let waiting: Vec<&Record> = rows.iter().filter(hears).collect();
         let Some(first) = waiting.first() else {
             return Self { letter: None, waiting: 0, until };
@@ -100,11 +91,11 @@ impl Letter {
     }
 
     /// The name of its kind of event; `digest` for several, `test`.
-    pub(super) fn kind(&self) -> String {
+    pub(super) fn kind(&self) -> &'static str {
         match (self.event(), &self.test) {
-            (Some(event), _) => kind(&event.change),
-            (None, Some(_)) => "test".into(),
-            (None, None) => "digest".into(),
+            (Some(event), _) => event.change.kind(),
+            (None, Some(_)) => "test",
+            (None, None) => "digest",
         }
     }
 
@@ -197,11 +188,11 @@ mod tests {
         let now = records[1].event.at;
         let post = Post::of(&target, &records[..2], (0, 0), now);
         let letter = post.letter.unwrap();
-        assert_eq!((letter.last, post.waiting, letter.kind().as_str()), (1, 2, "adopted"));
+        assert_eq!((letter.last, post.waiting, letter.kind()), (1, 2, "adopted"));
         assert_eq!(letter.text(), records[0].event.sentence());
         let later = now.plus(Duration::from_hours(1));
         let letter = Post::of(&target, &records, (1, 3), later).letter.unwrap();
-        assert_eq!((letter.last, letter.kind().as_str()), (29, "digest"));
+        assert_eq!((letter.last, letter.kind()), (29, "digest"));
         let text = letter.text();
         assert!(text.starts_with("weir: 28 events between 2026-"), "{text}");
         assert!(text.contains("- 8 earlier ones") && text.contains("3 events before"), "{text}");

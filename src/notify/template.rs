@@ -105,7 +105,7 @@ impl Slot {
         match self {
             Self::At => letter.at().map(moment).unwrap_or_default(),
             Self::By => event.map(|event| event.by.to_string()).unwrap_or_default(),
-            Self::Event => letter.kind(),
+            Self::Event => letter.kind().to_owned(),
             Self::Reason => event.and_then(|event| event.because.clone()).unwrap_or_default(),
             Self::Rollout => {
                 event.and_then(|event| event.rollout).map(|id| id.to_string()).unwrap_or_default()

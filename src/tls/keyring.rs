@@ -89,14 +89,7 @@ impl Keyring {
 
     /// How it stands with every certificate that is served, those of the file first.
     pub fn certificates(&self) -> Vec<Standing> {
-        let of_file = |certificate: &Arc<Certificate>| Standing {
-            name: certificate.names.first().cloned().unwrap_or_default(),
-            acme: false,
-            not_after: Some(certificate.not_after),
-            expires_soon: Some(certificate.expires_soon()),
-            trouble: None,
-            next: None,
-        };
+        let of_file = |certificate: &Arc<Certificate>| Standing::of_file(certificate);
         let issued = |(name, kept): (&String, &Name)| Standing {
             name: name.clone(),
             acme: true,

@@ -1,6 +1,7 @@
 //! How it stands with a certificate, and when people should hear of it.
 
 use crate::time::{Timestamp, in_words};
+use crate::traffic::Certificate;
 
 /// How it stands with a certificate, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,18 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// That of a certificate of the file.
+    pub fn of_file(certificate: &Certificate) -> Self {
+        Self {
+            name: certificate.names.first().cloned().unwrap_or_default(),
+            acme: false,
+            not_after: Some(certificate.not_after),
+            expires_soon: Some(certificate.expires_soon()),
+            trouble: None,
+            next: None,
+        }
+    }
+
     /// What people should know of it and what to do, as a sentence; none: all is well.
     pub fn remark(&self, now: Timestamp) -> Option<String> {
         let name = &self.name;

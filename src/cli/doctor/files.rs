@@ -234,14 +234,7 @@ fn certificates(patient: &Patient, out: &mut Findings) {
     let mut standings = Vec::new();
     for tls in patient.config.tiers.iter().filter_map(|tier| tier.tier.listener.tls.as_ref()) {
         for certificate in &tls.certificates {
-            standings.push(Standing {
-                name: certificate.names.first().cloned().unwrap_or_default(),
-                acme: false,
-                not_after: Some(certificate.not_after),
-                expires_soon: Some(certificate.expires_soon()),
-                trouble: None,
-                next: None,
-            });
+            standings.push(Standing::of_file(certificate));
         }
     }
     if let Some(settings) = config::ordered(&patient.config) {
