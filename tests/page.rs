@@ -9,6 +9,8 @@ mod pictures;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -27,6 +29,9 @@ const PHONE: (u32, u32) = (390, 844);
 /// Least contrast of text, and of what is not text (WCAG 2.2, 1.4.3 and 1.4.11).
 const TEXT_CONTRAST: f64 = 4.5;
 const SHAPE_CONTRAST: f64 = 3.0;
+
+/// Streams that may be open at once.
+const STREAMS_MAX: usize = 32;
 
 /// Bytes of the whole page on their way, with the heads.
 const WIRE_MAX: u64 = 150 * 1024;
@@ -318,6 +323,20 @@ fn a_question_is_answered_by_a_press() {
     );
     browser.click("#orders [data-order=maintenance]");
     browser.wait("!document.querySelector('.tier .chips').innerText.includes('closed')");
+
+    // A hold, for a moment.
+    browser.click("#orders [data-order=maintenance]");
+    browser.wait("!document.querySelector('#ask-message').closest('.field').hidden");
+    browser.run(
+        "const how = document.querySelector('#ask-how'); how.value = 'hold'; \
+         how.dispatchEvent(new Event('change'));",
+    );
+    browser.wait("document.querySelector('#ask-message').closest('.field').hidden");
+    assert_eq!(browser.text("document.querySelector('#ask-for').value"), "1m");
+    browser.click("dialog [data-yes]");
+    browser.wait("document.querySelector('.tier .chips').innerText.includes('wait')");
+    browser.click("#orders [data-order=maintenance]");
+    browser.wait("!document.querySelector('.tier .chips').innerText.includes('wait')");
     assert_eq!(browser.errors(), Vec::<String>::new());
 }
 
@@ -343,6 +362,28 @@ fn a_restart_is_seen_and_survived() {
     let seqs: Vec<u64> = serde_json::from_value(browser.value(seqs)).expect("numbers");
     let all: Vec<u64> = (1..=seqs.len() as u64).rev().collect();
     assert_eq!(seqs, all, "nothing twice, nothing missing");
+}
+
+#[test]
+fn one_stream_too_many_is_told_as_that() {
+    if is_quick("the page in a browser") {
+        return;
+    }
+    let world = World::new("");
+    let open = |_| {
+        let mut stream = TcpStream::connect(world.program.admin()).expect("it listens");
+        stream.write_all(b"GET /api/v1/stream HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");
+        stream.read_exact(&mut [0; 12]).expect("a status line");
+        stream
+    };
+    let streams: Vec<TcpStream> = (0..STREAMS_MAX).map(open).collect();
+    let browser = Browser::open(DESKTOP);
+    browser.go(&world.url());
+    browser.wait("document.querySelector('#live').dataset.state === 'lost'");
+    browser
+        .wait("document.querySelector('#lost').innerText.includes('32 streams are open already')");
+    drop(streams);
+    browser.wait("document.querySelector('#live').dataset.state === 'live'");
 }
 
 #[test]

@@ -45,7 +45,8 @@ pub(super) fn expose<'a>(
     kinds: &[&'static str],
     tiers: impl Iterator<Item = &'a TierName>,
 ) {
-    let seen = ledger.0.lock().unwrap_or_else(PoisonError::into_inner);
+    // A copy: who writes down what happens does not wait for who reads.
+    let seen = ledger.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for tier in std::iter::once(None).chain(tiers.cloned().map(Some)) {
         for kind in kinds {
             let named = tier.iter().map(|tier| ("tier", tier.to_string()));

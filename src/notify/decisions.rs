@@ -98,8 +98,20 @@ fn span(record: &Record, context: Context, parent: Option<Context>) -> Span {
         start: at,
         end: at,
         attributes: known(event, event.rollout),
-        failed: matches!(event.change, Change::RolledBack { .. }).then(String::new),
+        failed: went_wrong(&event.change).then(String::new),
     }
+}
+
+/// Whether something went back, or would have.
+const fn went_wrong(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Froze { .. }
+            | Change::Recalled { .. }
+            | Change::RolledBack { .. }
+            | Change::TurnedBack { .. }
+            | Change::WouldHaveRolledBack { .. }
+    )
 }
 
 fn known(event: &Event, rollout: Option<RolloutId>) -> Vec<(&'static str, Value)> {

@@ -63,6 +63,18 @@ export async function whoami() {
   }
 }
 
+/// Why a stream is refused; empty: it is not, or nobody says.
+async function refusal(path) {
+  try {
+    const answer = await fetch(path, { cache: 'no-store', signal: AbortSignal.timeout(ANSWER_MS_MAX) });
+    if (!answer.ok) return (await answer.json()).error ?? '';
+    await answer.body.cancel();
+  } catch {
+    // The connection is lost indeed.
+  }
+  return '';
+}
+
 /// The stream, opened again whenever it breaks. `state` hears 'live', 'stale' or 'lost'; `opened` comes
 /// before each try, and throws where there is nothing to connect to.
 export class Stream {
@@ -101,7 +113,8 @@ export class Stream {
   }
 
   connect(after) {
-    const source = new EventSource(`/api/v1/stream?after=${after}`);
+    const path = `/api/v1/stream?after=${after}`;
+    const source = new EventSource(path);
     const hear = (name, tell) => source.addEventListener(name, (event) => {
       this.heard = Date.now();
       this.tries = 0;
@@ -111,8 +124,10 @@ export class Stream {
     hear('status', this.status);
     hear('record', this.record);
     hear('point', this.point);
-    source.onerror = () => {
-      if (source === this.source) this.rest('the connection to Weir is lost');
+    source.onerror = async () => {
+      // It tells nobody what the answer was: one that was refused is asked for once more.
+      const why = source.readyState === EventSource.CLOSED ? await refusal(path) : '';
+      if (source === this.source) this.rest(why || 'the connection to Weir is lost');
     };
     this.source = source;
     this.heard = Date.now();

@@ -1,7 +1,7 @@
 // What an operator orders: which buttons make sense now, what is asked before, and what came back.
 
 import * as api from './api.js';
-import { byId, h, say } from './dom.js';
+import { byId, h, say, show } from './dom.js';
 import { and, hhmmss, weight } from './words.js';
 
 /// Answers that stay on the page.
@@ -107,12 +107,13 @@ export function ask({ title, lines = [], fields = [], confirm, danger = false, w
   });
 }
 
-function input({ name, label, kind = 'text', hint, options, value }) {
+function input({ name, label, kind = 'text', hint, options, value, changed }) {
   const id = `ask-${name}`;
   const control = kind === 'select'
     ? h('select', { id }, ...options.map(([key, text]) => h('option', { value: key }, text)))
     : h('input', { id, type: kind, autocomplete: kind === 'password' ? 'current-password' : 'off', maxLength: 500 });
   if (value !== undefined) control.value = value;
+  if (changed) control.onchange = () => changed(control.value);
   const shown = hint ? h('small', { id: `${id}-hint` }, hint) : null;
   if (shown) control.setAttribute('aria-describedby', shown.id);
   const element = h('div', { class: 'field' }, h('label', { for: id }, label), control, shown);
@@ -254,18 +255,24 @@ const RUN = {
     }
     const values = await ask({
       title: tier ? `Close ${tier} for maintenance?` : 'Close all tiers for maintenance?', confirm: 'Close',
-      danger: true, lines: ['Users get 503 and a page, until it is ordered off or the time is up.'],
+      danger: true, lines: ['Until it is ordered off or the time is up.'],
       fields: [
+        {
+          name: 'how', label: 'What users get', kind: 'select',
+          options: [['maintenance', '503 and a page'], ['hold', 'no answer yet: requests wait, for a cut of seconds']],
+          changed(how) {
+            byId('ask-for').value = how === 'hold' ? '1m' : '30m';
+            show(byId('ask-message').closest('.field'), how !== 'hold');
+          },
+        },
         { name: 'for', label: 'For how long', value: '30m', hint: 'Such as 30m or 2h; empty: until you end it.' },
         { name: 'message', label: 'What users are told', hint: 'If you like.' }, REASON,
       ],
     });
     if (!values) return;
-    const { for: lasts, message } = values;
-    return give({
-      order: 'maintenance', on: true, tier, ...(lasts ? { for: lasts } : {}), ...(message ? { message } : {}),
-      ...because(values),
-    });
+    const { how, for: lasts, message } = values;
+    const told = how === 'maintenance' && message ? { message } : {};
+    return give({ order: how, on: true, tier, ...(lasts ? { for: lasts } : {}), ...told, ...because(values) });
   },
 };
 

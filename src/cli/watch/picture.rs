@@ -40,7 +40,7 @@ const JOURNAL_LEAST_SHORT: usize = 1;
 const SHORT: usize = 20;
 
 /// The keys, the most needed first: what has no room is in the help.
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 13] = [
     ("?", "help"),
     ("q", "quit"),
     ("R", "rollback"),
@@ -51,9 +51,12 @@ const KEYS: [(&str, &str); 10] = [
     ("m", "maintenance"),
     ("y", "approve"),
     ("tab", "tier"),
+    ("t", "try again"),
+    ("s", "skip"),
+    ("w", "wait"),
 ];
 
-const HELP: [&str; 17] = [
+const HELP: [&str; 20] = [
     "tab, arrows   the next tier; keys are for the tier with the ▸",
     "",
     "R   take everybody back, at once (asks; R again: yes)",
@@ -62,7 +65,10 @@ const HELP: [&str; 17] = [
     "a   advance to the next stage without waiting for a proof",
     "P   promote: give the canary to everybody (asks)",
     "m   maintenance: keep users out with 503 (asks), or let them in",
+    "w   have requests wait for a moment (asks), or let them go on",
     "y   approve what a step asks",
+    "t   try a step that failed once more",
+    "s   skip: take such a step as done (asks)",
     "",
     "Ctrl-Z   to the shell for a while      q, Ctrl-C   quit",
     "",

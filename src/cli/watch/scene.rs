@@ -242,7 +242,14 @@ impl Scene {
                     },
                 }
             }
+            'w' => {
+                let found = self.tier()?;
+                let on = found.closed.is_none();
+                Order::Hold { tier: Some(found.name.clone()), on, lasts: None }
+            }
             'y' => Order::Approve { step: None },
+            't' => Order::RetryStep { step: None },
+            's' => Order::SkipStep { step: None },
             _ => return None,
         })
     }
@@ -285,15 +292,22 @@ impl Scene {
             Order::Maintenance { on: true, .. } => {
                 Some(format!("{}: keep all users out with 503, until `m` again?", tier.name))
             }
+            Order::Hold { on: true, .. } => {
+                Some(format!("{}: have all requests wait, until `w` again?", tier.name))
+            }
+            Order::SkipStep { .. } => {
+                let waits = all.and_then(|upgrade| upgrade.waits_for.as_deref());
+                let waits = waits.map_or_else(String::new, |waits| format!(" ({waits})"));
+                Some(format!("{whose}: take its step as done?{waits}"))
+            }
             Order::Adopt { .. }
             | Order::Advance { .. }
             | Order::Approve { .. }
-            | Order::Hold { .. }
+            | Order::Hold { on: false, .. }
             | Order::Maintenance { on: false, .. }
             | Order::Pause { .. }
             | Order::Resume { .. }
             | Order::RetryStep { .. }
-            | Order::SkipStep { .. }
             | Order::Start { .. } => None,
         }
     }
@@ -328,14 +342,15 @@ const fn letter(order: &Order) -> char {
     match order {
         Order::Rollback { .. } => 'R',
         Order::Promote { .. } => 'P',
-        Order::Maintenance { .. } | Order::Hold { .. } => 'm',
+        Order::Maintenance { .. } => 'm',
+        Order::Hold { .. } => 'w',
+        Order::SkipStep { .. } => 's',
         Order::Adopt { .. }
         | Order::Advance { .. }
         | Order::Approve { .. }
         | Order::Pause { .. }
         | Order::Resume { .. }
         | Order::RetryStep { .. }
-        | Order::SkipStep { .. }
         | Order::Start { .. } => 'y',
     }
 }

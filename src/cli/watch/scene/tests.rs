@@ -4,6 +4,8 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::*;
 use crate::admin::Role;
+use crate::control::ClosedView;
+use crate::time::Timestamp;
 
 fn status() -> Status {
     serde_json::from_str(include_str!("../picture/status.json")).unwrap()
@@ -56,6 +58,39 @@ fn what_hurts_wants_a_second_key() {
     assert_eq!(press(&mut scene, 'P'), Act::Nothing, "a key that is held down");
     assert!(scene.asked.is_some());
     assert!(matches!(press(&mut scene, 'y'), Act::Give(Order::Promote { .. })));
+}
+
+#[test]
+fn users_wait_and_steps_are_skipped_after_a_second_key() {
+    let hold = |on| Order::Hold { tier: Some(web()), on, lasts: None };
+    let skip = Order::SkipStep { step: None };
+    for (key, order, says) in [('w', hold(true), "have all requests wait"), ('s', skip, "as done")]
+    {
+        let mut scene = scene();
+        assert_eq!(press(&mut scene, key), Act::Nothing);
+        assert!(scene.asked.as_ref().unwrap().question.contains(says));
+        assert_eq!(press(&mut scene, key), Act::Nothing, "a key that is held down");
+        assert_eq!(press(&mut scene, 'y'), Act::Give(order));
+    }
+    let mut scene = scene();
+    assert_eq!(press(&mut scene, 't'), Act::Give(Order::RetryStep { step: None }));
+    let mut closed = status();
+    closed.tiers[0].closed = Some(ClosedView {
+        purpose: Purpose::Hold,
+        since: Timestamp::default(),
+        by: "ada".into(),
+        until: None,
+        message: None,
+        close: false,
+        waiting: 3,
+        answered: 0,
+        waited: 0,
+        refused: 0,
+    });
+    scene.take(News::Status(Box::new(closed)));
+    for key in ['w', 'm'] {
+        assert_eq!(press(&mut scene, key), Act::Give(hold(false)), "who waits goes on at once");
+    }
 }
 
 #[test]
