@@ -382,6 +382,7 @@ pub fn control_settings(
         stable: tier.stable.clone(),
         releases: tier.releases.iter().map(release).collect(),
         canary_down: tier.canary_down,
+        stages: config.stages(tier).clone(),
         analysis: tier.analysis.clone(),
         signals: (config.signals.iter())
             .filter(|config| config.signal.tier == tier.tier.name)
@@ -393,12 +394,10 @@ pub fn control_settings(
             .collect(),
     };
     let tiers = config.tiers.iter().map(tier).collect();
-    let stages = config.rollout.stages.clone();
     let listens = config.tiers.iter().map(|tier| tier.tier.listener.listen.clone());
     let own = listens.chain([Listen::Socket(config.admin.listen)]).collect();
     control::Settings {
         tiers,
-        stages,
         rollback_over: config.rollout.rollback_over,
         caches: config.lives.clone(),
         own,

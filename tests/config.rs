@@ -13,6 +13,7 @@ mod pictures;
 mod reload;
 mod runbook;
 mod signals;
+mod stages;
 mod tls;
 
 use std::path::Path;

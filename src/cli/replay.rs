@@ -51,9 +51,9 @@ impl Rules {
                 })?
             }
         };
-        let plan = match config.rollout.stages {
+        let plan = match config.stages(tier) {
             Stages::Auto => None,
-            Stages::Listed(plan) => Some(plan),
+            Stages::Listed(plan) => Some(plan.clone()),
         };
         Ok(Self { settings: tier.analysis.clone(), plan })
     }

@@ -177,18 +177,19 @@ fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     format!("[{}]", items.join(", "))
 }
 
+fn stages(stages: &Stages) -> String {
+    let said = |stage: &Stage| format!("{} for {}", stage.weight, duration_text(stage.bake));
+    match stages {
+        Stages::Auto => "auto".to_owned(),
+        Stages::Listed(plan) => list(plan.stages().iter().map(said)),
+    }
+}
+
 fn rollout(page: &mut Page<'_>, rollout: &RolloutConfig) {
     page.turn(&keys::ROLLOUT, "rollout");
     page.put_duration("bake", rollout.bake);
     page.put_duration("rollback_over", rollout.rollback_over);
-    match &rollout.stages {
-        Stages::Auto => page.put("stages", "auto"),
-        Stages::Listed(plan) => {
-            let said =
-                |stage: &Stage| format!("{} for {}", stage.weight, duration_text(stage.bake));
-            page.put("stages", list(plan.stages().iter().map(said)));
-        }
-    }
+    page.put("stages", stages(&rollout.stages));
     upgrade(page, &rollout.upgrade);
 }
 
@@ -474,6 +475,7 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig, signals: &[SignalConf
     page.put("shared_caches", tier.shared_caches.name());
     page.put_duration("keep_warm", tier.keep_warm);
     page.put_duration("canary_down", config.canary_down);
+    page.put_some("stages", config.stages.as_ref().map(stages));
     for release in &config.releases {
         page.turn(&keys::RELEASE, format!("{path}.releases.{}", release.version));
         page.put("version", &release.version);

@@ -33,6 +33,7 @@ mod runbook;
 mod scene;
 mod section;
 mod signals;
+mod stages;
 mod tier;
 mod tls;
 mod values;
@@ -61,6 +62,7 @@ use crate::analysis;
 use crate::cache::Cache;
 use crate::control::Feeds;
 use crate::proxy::{RESOLVE_EVERY, UpstreamClient};
+use crate::rollout::runbook::Step;
 use crate::rollout::{CacheFacts, Stages, UpgradeFacts};
 use crate::signals::Signal;
 use crate::traffic::{Address, ClientTls, Closing, Tier, Version};
@@ -219,6 +221,8 @@ pub struct TierConfig {
     pub releases: Vec<ReleaseConfig>,
     /// How long a canary may be without a healthy upstream until it is rolled back.
     pub canary_down: Duration,
+    /// The stages of its rollouts; none: those of `[rollout]`.
+    pub stages: Option<Stages>,
     /// What the judge tolerates: `[analysis]`, overridden by the tier's own.
     pub analysis: analysis::Settings,
     /// Where it stands in the file.
@@ -267,7 +271,7 @@ pub struct ReleaseConfig {
 /// How a rollout goes from 0 % to everybody.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RolloutConfig {
-    /// The stages.
+    /// The stages of tiers that do not say their own.
     pub stages: Stages,
     /// Least time of a listed stage that does not say its own.
     pub bake: Duration,
@@ -350,7 +354,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let sections = root.tables("tier", TIERS_MAX, &keys::TIER);
     let drafts: Vec<Draft> = sections
         .into_iter()
-        .map(|section| Draft::read(section, &judging, &closing, base))
+        .map(|section| Draft::read(section, (&judging, &closing), draft.bake(), base))
         .collect();
     let sections = root.tables("listener", LISTENERS_MAX, &keys::LISTENER);
     let listeners: Vec<ListenerDraft> =
@@ -369,12 +373,13 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let workers = workers::workers(&mut root, &drafts, &runbook, (&proxy, &caches));
     let notify = NotifyDraft::read(&mut root, base);
     root.finish();
-    runbook.check(reader, &drafts, &workers, draft.stages());
+    runbook.check(reader, &drafts, &workers, &draft);
     draft.check(reader, &drafts, &workers, &runbook);
     notify.check(reader, &drafts);
     cache::check(reader, &caches, &drafts, &proxy, admin.listen);
     signals::check(reader, &signals, &drafts, statsd.as_ref(), &caches);
     check::tiers(reader, &drafts, admin.listen, admin_span.as_ref());
+    let gates: Vec<Step> = drafts.iter().flat_map(Draft::gates).cloned().collect();
     let lives = caches.iter().filter_map(CacheDraft::life).collect();
     let caches = caches
         .iter()
@@ -388,7 +393,8 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         return None;
     }
     let (mut runbook, warnings) = (runbook.finish(), Vec::new());
-    let rollout = draft.finish(&mut runbook, workers);
+    runbook.steps.extend(gates);
+    let rollout = draft.finish(&mut runbook, workers, &tiers);
     Some(Config {
         admin,
         state,

@@ -16,7 +16,7 @@ impl Config {
             name: tier.tier.name.clone(),
             stable: tier.stable.clone(),
             releases: tier.releases.iter().map(release).collect(),
-            stages: self.rollout.stages.clone(),
+            stages: self.stages(tier).clone(),
             analysis: tier.analysis.clone(),
             rollback_over: self.rollout.rollback_over,
             sticky: tier.tier.sticky.clone(),

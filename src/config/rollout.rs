@@ -10,18 +10,19 @@ use toml::de::DeValue;
 use super::diagnostic::{Code, Level};
 use super::program::BAKE_MAX;
 use super::reader::Reader;
-use super::runbook::{RunbookDraft, no_such_tier, one_line};
+use super::runbook::{RunbookDraft, no_such_tier};
 use super::section::{At, Section, not_a, set};
+use super::stages::{StagesDraft, rest, together};
 use super::tier::Draft;
 use super::values::{Mistake, quoted};
 use super::workers::alone;
-use super::{RolloutConfig, RunbookConfig, TIERS_MAX, keys};
-use crate::rollout::runbook::{Action, Step, StepName, When};
+use super::{RolloutConfig, RunbookConfig, TIERS_MAX, TierConfig, keys};
+use crate::rollout::runbook::{Step, StepName};
 use crate::rollout::{
-    Calendar, CalendarError, DecisionTime, Freeze, Hours, PastDecision, Plan, ROLLBACK_OVER_MAX,
-    STAGES_MAX, Scope, Stage, Stages, UpgradeFacts, WINDOWS_MAX, Workers, Zone,
+    Calendar, CalendarError, DecisionTime, Freeze, Hours, PastDecision, ROLLBACK_OVER_MAX, Scope,
+    Stages, UpgradeFacts, WINDOWS_MAX, Workers, Zone,
 };
-use crate::traffic::{TierName, Version, Weight};
+use crate::traffic::{TierName, Version};
 
 /// The default least time of a stage, that of the judge's study.
 const BAKE: Duration = Duration::from_mins(1);
@@ -53,35 +54,11 @@ pub(super) fn rollout(root: &mut Section<'_>) -> RolloutDraft {
         rollback_over: Duration::ZERO,
         upgrade: UpgradeFacts::default(),
     };
-    let mut gates = Vec::new();
     section.duration("bake", Duration::ZERO..=BAKE_MAX, &mut config.bake);
     let over = Duration::ZERO..=ROLLBACK_OVER_MAX;
     section.duration("rollback_over", over, &mut config.rollback_over);
-    if section.is_text("stages") {
-        section.word("stages", &[("auto", ())], &mut ());
-    } else if let Some(key) = section.key_span("stages") {
-        let stages: Vec<_> = section
-            .tables("stages", STAGES_MAX, &keys::STAGE)
-            .into_iter()
-            .map(|inner| stage(inner, config.bake, &mut gates))
-            .collect();
-        if section.is_empty_list("stages") {
-            section.wrong(
-                "stages",
-                key,
-                Mistake::new(
-                    "`stages` is empty",
-                    "write at least one, { weight = \"5%\", bake = \"60s\" }, or \"auto\"",
-                ),
-            );
-        }
-        rising(&section, &stages);
-        let listed = stages.into_iter().flatten().map(|at| at.value).collect();
-        // What makes no plan was said above, at its place.
-        if let Ok(plan) = Plan::new(listed) {
-            config.stages = Stages::Listed(plan);
-        }
-    }
+    let StagesDraft { stages, gates } = StagesDraft::read(&mut section, config.bake, None);
+    config.stages = stages.map_or(Stages::Auto, |at| at.value);
     let order = order(&mut section);
     let timed = times(&mut section, &mut calendar, &mut config.upgrade);
     if let Some((key, span)) = timed.filter(|_| !names_zone) {
@@ -95,7 +72,7 @@ pub(super) fn rollout(root: &mut Section<'_>) -> RolloutDraft {
 }
 
 impl RolloutDraft {
-    /// The stages.
+    /// The stages of tiers that do not say their own.
     pub(super) const fn stages(&self) -> &Stages {
         &self.config.stages
     }
@@ -117,6 +94,7 @@ impl RolloutDraft {
         let known: Vec<&TierName> =
             names.chain(workers.iter().map(|workers| &workers.name)).collect();
         alone(reader, workers, &self.order);
+        together(reader, tiers, &self.order.value, &self.config.stages);
         let mut seen: Vec<&TierName> = Vec::new();
         let wrong = |key: &str, mistake| {
             let place = (format!("rollout.{key}"), self.order.span.clone());
@@ -145,11 +123,16 @@ impl RolloutDraft {
         self,
         runbook: &mut RunbookConfig,
         workers: Vec<Workers>,
+        tiers: &[TierConfig],
     ) -> RolloutConfig {
         let Self { mut config, order, gates } = self;
         runbook.steps.extend(gates);
         (config.upgrade.order, config.upgrade.workers) = (order.value, workers);
         config.upgrade.steps.clone_from(&runbook.steps);
+        if config.upgrade.is_wanted() {
+            let rest = rest(&config.upgrade.order, tiers, &config.stages);
+            config.upgrade.order.extend(rest);
+        }
         config
     }
 }
@@ -238,65 +221,4 @@ fn said<T: FromStr<Err = CalendarError>>(text: &str) -> Result<T, Mistake> {
         let (message, help) = said.split_once("; ").unwrap_or((&said, "see docs/upgrade.md"));
         Mistake::new(message, help)
     })
-}
-
-fn stage(mut section: Section<'_>, bake: Duration, gates: &mut Vec<Step>) -> Option<At<Stage>> {
-    section.need("weight", "weight = \"5%\"");
-    let help = "write a percentage with its sign: \"5%\" or \"0.25%\"";
-    let weight = section.text("weight", help, |text| {
-        let weight: Weight = text.parse().map_err(|_| {
-            Mistake::new(
-                format!("{} is no weight", quoted(text)),
-                format!("{help}, 0.01% to 99.99%"),
-            )
-        })?;
-        match weight {
-            Weight::ALL => Err(Mistake::new(
-                "a stage of 100% has nobody left to compare with",
-                "leave it out: after the last stage everybody has it",
-            )),
-            Weight::NONE => Err(Mistake::new("a stage of 0% admits nobody", "use 0.01% to 99.99%")),
-            weight => Ok(weight),
-        }
-    });
-    let mut stage_bake = bake;
-    section.duration("bake", Duration::ZERO..=BAKE_MAX, &mut stage_bake);
-    if let Some(at) = weight.as_ref().filter(|at| at.value.points() > 5_000) {
-        section.remark(
-            "weight",
-            at.span.clone(),
-            Mistake::new(
-                format!("above 50% the judge grows blind, and {} is above it", at.value),
-                "at 90% it takes 71 errors to see anything; let 50% be the last stage",
-            ),
-        );
-    }
-    let question = section.text("gate", "write the question: gate = \"ready?\"", one_line);
-    gates.extend(weight.as_ref().zip(question).and_then(|(at, question)| {
-        let name = format!("gate-{}", at.value.to_string().trim_end_matches('%')).parse().ok()?;
-        let gate = Step::new(name, When::AfterStage(at.value), Action::Confirm);
-        Some(Step { confirm: Some(question.value), ..gate })
-    }));
-    section.finish();
-    weight.map(|at| At { value: Stage { weight: at.value, bake: stage_bake }, span: at.span })
-}
-
-/// Weights must rise from stage to stage.
-fn rising(section: &Section<'_>, stages: &[Option<At<Stage>>]) {
-    let stages: Vec<&At<Stage>> = stages.iter().flatten().collect();
-    for pair in stages.windows(2) {
-        let [before, after] = pair else { continue };
-        if after.value.weight > before.value.weight {
-            continue;
-        }
-        let mistake = Mistake::new(
-            format!(
-                "{} does not rise above the {} before it",
-                after.value.weight, before.value.weight
-            ),
-            "weights rise from stage to stage",
-        );
-        let others = vec![(before.span.clone(), "the stage before".to_owned())];
-        section.conflict("stages", after.span.clone(), mistake, others);
-    }
 }

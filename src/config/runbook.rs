@@ -12,6 +12,7 @@ use super::diagnostic::{Code, Level};
 use super::keys;
 use super::program::path;
 use super::reader::Reader;
+use super::rollout::RolloutDraft;
 use super::section::{At, PATTERNS_MAX, Section, not_a, set};
 use super::tier::Draft;
 use super::values::{self, Mistake, quoted};
@@ -20,7 +21,7 @@ use crate::rollout::runbook::{
     RETRIES_MAX, Reach, Run, STEPS_MAX, Step, StepName, Url, When, is_secret_name, tells_a_secret,
 };
 use crate::rollout::{Stages, Workers};
-use crate::traffic::{Address, TierName};
+use crate::traffic::{Address, TierName, Weight};
 
 /// Whoever is asked longer than a week is not asked.
 const TIMEOUT_MAX: Duration = Duration::from_hours(7 * 24);
@@ -79,7 +80,7 @@ impl RunbookDraft {
         reader: &Reader,
         tiers: &[Draft],
         workers: &[Workers],
-        stages: &Stages,
+        rollout: &RolloutDraft,
     ) {
         let mut seen: HashMap<&StepName, &Range<usize>> = HashMap::new();
         let names: Vec<&TierName> =
@@ -97,7 +98,7 @@ impl RunbookDraft {
                 let help = "give each a name of its own";
                 conflict("name", name, Mistake::new(message, help), others);
             }
-            if let Some(mistake) = no_such_moment(&step.when, &moments, stages) {
+            if let Some(mistake) = no_such_moment(&step.when, &moments, tiers, rollout.stages()) {
                 conflict("when", when, mistake, Vec::new());
             }
             if let Some(tier) = tier_of(&step.action).filter(|tier| !names.contains(tier)) {
@@ -117,20 +118,17 @@ impl RunbookDraft {
     }
 }
 
-fn no_such_moment(when: &When, tiers: &[&TierName], stages: &Stages) -> Option<Mistake> {
+fn no_such_moment(
+    when: &When,
+    moments: &[&TierName],
+    tiers: &[Draft],
+    stages: &Stages,
+) -> Option<Mistake> {
     match when {
         When::AfterTier(tier) | When::BeforeTier(tier) => {
-            (!tiers.contains(&tier)).then(|| no_such_tier(tier, tiers))
+            (!moments.contains(&tier)).then(|| no_such_tier(tier, moments))
         }
-        When::AfterStage(weight) => {
-            let Stages::Listed(plan) = stages else { return None };
-            let weights = || plan.stages().iter().map(|stage| stage.weight);
-            let known: Vec<String> = weights().map(|weight| weight.to_string()).collect();
-            (!weights().any(|known| known == *weight)).then(|| {
-                let help = format!("the stages of [rollout] are {}", known.join(", "));
-                Mistake::new(format!("there is no stage of {weight}"), help)
-            })
-        }
+        When::AfterStage { weight, tier } => no_such_stage(*weight, tier.as_ref(), tiers, stages),
         When::InTier(tier) => {
             let help = format!("use \"before tier {tier}\" or \"after tier {tier}\"");
             Some(Mistake::new("what is done in a tier is its own", help))
@@ -141,6 +139,40 @@ fn no_such_moment(when: &When, tiers: &[&TierName], stages: &Stages) -> Option<M
         | When::BeforeRollout
         | When::OnRollback => None,
     }
+}
+
+/// Whether no tier, or not `tier`, has a stage of `weight`; the stages of a tier may be `auto`, and
+/// then nobody knows.
+fn no_such_stage(
+    weight: Weight,
+    tier: Option<&TierName>,
+    tiers: &[Draft],
+    stages: &Stages,
+) -> Option<Mistake> {
+    let mut known = Vec::new();
+    let mut is_named = tier.is_none();
+    for draft in tiers {
+        let name = draft.name.as_ref().map(|at| &at.value);
+        if tier.is_some() && tier != name {
+            continue;
+        }
+        is_named = true;
+        match draft.stages.as_ref().map_or(stages, |at| &at.value) {
+            Stages::Auto => return None,
+            Stages::Listed(plan) => known.extend(plan.stages().iter().map(|stage| stage.weight)),
+        }
+    }
+    if let Some(tier) = tier.filter(|_| !is_named) {
+        let names = tiers.iter().filter_map(|draft| draft.name.as_ref());
+        return Some(no_such_tier(tier, &names.map(|at| &at.value).collect::<Vec<_>>()));
+    }
+    known.sort();
+    known.dedup();
+    (!known.contains(&weight)).then(|| {
+        let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+        let help = format!("the stages are {}", known.join(", "));
+        Mistake::new(format!("there is no stage of {weight}"), help)
+    })
 }
 
 pub(super) fn no_such_tier(tier: &TierName, tiers: &[&TierName]) -> Mistake {

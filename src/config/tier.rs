@@ -14,9 +14,12 @@ use super::keys;
 use super::listener;
 use super::preview;
 use super::section::{At, PATTERNS_MAX, Section, set};
+use super::stages::StagesDraft;
 use super::tls;
 use super::values::{self, Mistake, quoted};
 use super::{ReleaseConfig, TierConfig, TierLines};
+use crate::rollout::Stages;
+use crate::rollout::runbook::Step;
 use crate::traffic::affinity::OWN_COOKIE;
 use crate::traffic::matching::{Network, Pattern};
 use crate::traffic::overlay::Cookies;
@@ -75,6 +78,8 @@ pub(super) struct Draft {
     caching: Option<Caching>,
     closing: Closing,
     canary_down: Duration,
+    pub(super) stages: Option<At<Stages>>,
+    gates: Vec<Step>,
     judging: Judging,
 }
 
@@ -97,8 +102,8 @@ impl Draft {
     /// Reads one `[[tier]]`.
     pub(super) fn read(
         mut section: Section<'_>,
-        judging: &Judging,
-        closing: &Closing,
+        (judging, closing): (&Judging, &Closing),
+        least_bake: Duration,
         base: &Path,
     ) -> Self {
         section.need("name", "name = \"web\"");
@@ -131,6 +136,8 @@ impl Draft {
         let mut keep_warm = KEEP_WARM;
         section.duration("keep_warm", Duration::ZERO..=MONTH, &mut keep_warm);
         let cookies = cookies::read(&mut section, &sticky);
+        let whose = name.as_ref().map(|at| &at.value);
+        let own = StagesDraft::read(&mut section, least_bake, whose);
         let draft = Self {
             path: section.path_of("").trim_end_matches('.').to_owned(),
             span: section.span.clone(),
@@ -158,10 +165,17 @@ impl Draft {
             caching: caching::read(section.table("cache", &keys::CACHING)),
             closing: closing::read(section.table("maintenance", &keys::MAINTENANCE), base, closing),
             canary_down,
+            stages: own.stages,
+            gates: own.gates,
             judging: judging.overridden(section.table("analysis", &keys::ANALYSIS)),
         };
         section.finish();
         draft
+    }
+
+    /// The gates between its stages.
+    pub(super) fn gates(&self) -> &[Step] {
+        &self.gates
     }
 
     /// Whether one of its watches is called `name`.
@@ -225,6 +239,7 @@ impl Draft {
             stable: stable.value,
             releases: releases?,
             canary_down: self.canary_down,
+            stages: self.stages.map(|at| at.value),
             analysis: self.judging.settings,
             lines,
         })

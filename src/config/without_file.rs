@@ -94,6 +94,7 @@ pub fn without_file(
         stable: releases[0].version.clone(),
         releases,
         canary_down: super::tier::CANARY_DOWN,
+        stages: None,
         analysis,
         lines: TierLines::default(),
     };

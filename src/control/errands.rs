@@ -136,7 +136,7 @@ fn place(upgrade: &Upgrade) -> (Option<TierName>, Option<Weight>) {
         Some(
             When::AfterHop(_)
             | When::AfterRollout
-            | When::AfterStage(_)
+            | When::AfterStage { .. }
             | When::BeforeHop(_)
             | When::BeforeRollout
             // Its commands name their instance and version themselves.

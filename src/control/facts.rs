@@ -21,7 +21,7 @@ impl super::Control {
                 name: name.clone(),
                 stable: file.stable.clone(),
                 releases: file.releases.iter().map(release).collect(),
-                stages: settings.stages.clone(),
+                stages: file.stages.clone(),
                 analysis: file.analysis.clone(),
                 rollback_over: settings.rollback_over,
                 sticky: file.tier.sticky.clone(),

@@ -14,8 +14,6 @@ use crate::traffic::{Address, ClientTls, Listen, Tier, TierName, Version};
 pub struct Settings {
     /// The tiers, in the order of the file.
     pub tiers: Vec<TierSettings>,
-    /// The stages of every rollout.
-    pub stages: Stages,
     /// Over which time users of an open rollout go back where an order does not say; zero: at once.
     pub rollback_over: Duration,
     /// The caches in which releases have parts of their own.
@@ -47,6 +45,8 @@ pub struct TierSettings {
     pub stable: Version,
     /// Its releases.
     pub releases: Vec<ReleaseSettings>,
+    /// The stages of its rollouts.
+    pub stages: Stages,
     /// No healthy upstream of the canary for this long rolls back.
     pub canary_down: Duration,
     /// What the judge tolerates.

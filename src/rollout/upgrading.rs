@@ -63,8 +63,13 @@ impl UpgradeFacts {
         order
     }
 
-    /// What is done to bring `targets` to everybody, by `plan`.
-    fn items(&self, targets: &BTreeMap<TierName, Target>, plan: &Plan, state: &State) -> Vec<Item> {
+    /// What is done to bring `targets` to everybody, tiers that move together by one `plan`.
+    fn items(
+        &self,
+        targets: &BTreeMap<TierName, Target>,
+        plan: impl Fn(&[TierName]) -> Plan,
+        state: &State,
+    ) -> Vec<Item> {
         let workers = self.workers.iter().filter(|workers| targets.contains_key(&workers.follows));
         let names: Vec<TierName> =
             targets.keys().chain(workers.map(|workers| &workers.name)).cloned().collect();
@@ -87,9 +92,16 @@ impl UpgradeFacts {
                 add(&mut items, &When::BeforeTier(tier.clone()));
             }
             if !tiers.is_empty() {
-                for stage in plan.stages() {
+                for stage in plan(&tiers).stages() {
                     items.push(Item::Stage { tiers: tiers.clone(), stage: *stage });
-                    add(&mut items, &When::AfterStage(stage.weight));
+                    let is_here = |tier: &Option<TierName>| {
+                        tier.as_ref().is_none_or(|tier| tiers.contains(tier))
+                    };
+                    let after = self.steps.iter().filter(|step| {
+                        matches!(&step.when, When::AfterStage { weight, tier }
+                            if *weight == stage.weight && is_here(tier))
+                    });
+                    items.extend(after.map(|step| Item::Step(Box::new(step.clone()))));
                 }
                 items.push(Item::Everybody { tiers: tiers.clone() });
             }
@@ -133,12 +145,11 @@ impl UpgradeFacts {
         facts: &Facts,
         now: Timestamp,
     ) -> Agreed {
-        let plan = plan_of(&targets, facts);
         let back = self.steps.iter().filter(|step| step.when == When::OnRollback);
         let decide_by = self.decide_by.as_ref();
         Agreed {
             name: self.name.clone(),
-            items: self.items(&targets, &plan, state),
+            items: self.items(&targets, |tiers| plan_of(tiers, facts), state),
             targets,
             salt,
             way_back: back.cloned().collect(),
@@ -159,10 +170,10 @@ fn replaced<'a>(state: &'a State, name: &TierName, new: &Version) -> Option<&'a 
     tier.previous.as_ref().map(|(version, _)| version)
 }
 
-/// One plan for all: the tiers of a step move together. `auto` goes by the tier with the least
-/// traffic.
-fn plan_of(targets: &BTreeMap<TierName, Target>, facts: &Facts) -> Plan {
-    let tiers: Vec<&TierFacts> = targets.keys().filter_map(|name| facts.tier(name)).collect();
+/// The plan of tiers that move together; the file was refused where theirs differ. `auto` goes by
+/// the one with the least traffic.
+fn plan_of(names: &[TierName], facts: &Facts) -> Plan {
+    let tiers: Vec<&TierFacts> = names.iter().filter_map(|name| facts.tier(name)).collect();
     let listed = tiers.iter().find_map(|tier| match &tier.stages {
         Stages::Auto => None,
         Stages::Listed(plan) => Some(plan.clone()),
@@ -582,12 +593,15 @@ pub(super) fn rerouted(
     let Some(upgrade) = state.open_upgrade().filter(stays) else {
         return Ok(None);
     };
-    let plan = match upgrade.targets.keys().find_map(|name| facts.tier(name)) {
-        None => return Ok(None),
+    if !upgrade.targets.keys().any(|name| facts.tier(name).is_some()) {
+        return Ok(None);
+    }
+    // What was made of the traffic at the start stays.
+    let plan = |tiers: &[TierName]| match tiers.iter().find_map(|name| facts.tier(name)) {
         Some(tier) if matches!(tier.stages, Stages::Auto) => plan_in(upgrade, &tier.name),
-        Some(_) => plan_of(&upgrade.targets, facts),
+        Some(_) | None => plan_of(tiers, facts),
     };
-    let items = facts.upgrade.items(&upgrade.targets, &plan, state);
+    let items = facts.upgrade.items(&upgrade.targets, plan, state);
     if items == upgrade.items {
         return Ok(None);
     }

@@ -126,6 +126,10 @@ fn what_is_out_of_range_says_the_range() {
             "11: `stages`: \"atuo\" is not known; use \"auto\"; did you mean \"auto\"?",
         ),
         (
+            and("stages = []"),
+            "10: `stages` is empty; write at least one, { weight = \"5%\", bake = \"60s\" }, or \"auto\"",
+        ),
+        (
             and("[rollout]\nstages = [{ bake = \"1s\" }]"),
             "11: [[rollout.stages]] has no `weight`; add weight = \"5%\"",
         ),

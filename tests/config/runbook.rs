@@ -45,7 +45,7 @@ run = "rm -f /tmp/a && echo $TOKEN --token=$TOKEN"
     assert_eq!(backup.action, Action::Run(Run { command, shell: false, expect: None }));
     assert_eq!((backup.retries, backup.on_interrupt), (2, OnInterrupt::Retry));
     assert_eq!((tell.owner.as_deref(), &tell.action), (Some("Ada"), &Action::Confirm));
-    assert_eq!(smoke.when, When::AfterStage("5%".parse().unwrap()));
+    assert_eq!(smoke.when, When::AfterStage { weight: "5%".parse().unwrap(), tier: None });
     assert_eq!(smoke.on_failure, OnFailure::Rollback);
     assert!(matches!(&clean.action, Action::Run(run) if run.shell && run.command.len() == 1));
 }
@@ -93,7 +93,7 @@ fn what_contradicts_itself_or_the_rest_of_the_file_is_refused() {
         (
             step("run = ['ls']").replace("before rollout", "after stage 7%")
                 + "[rollout]\nstages = [{ weight = '5%' }]\n",
-            "the stages of [rollout] are 5%",
+            "the stages are 5%",
         ),
     ] {
         let said = refused(&text);

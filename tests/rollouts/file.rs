@@ -48,6 +48,8 @@ struct Tier {
     sticky: Option<String>,
     /// Requests per second of the last hour.
     rate: Option<f64>,
+    /// Its own stages.
+    stages: Option<Vec<Rung>>,
     releases: Vec<Release>,
 }
 
@@ -147,14 +149,7 @@ impl File {
 
     /// The facts, with the releases in `down` not answering.
     pub fn facts(&self, down: &BTreeSet<String>, observe: bool) -> Facts {
-        let stages = match &self.rollout.stages {
-            None => Stages::Auto,
-            Some(rungs) => {
-                let stage =
-                    |r: &Rung| Stage { weight: r.weight.parse().unwrap(), bake: span(&r.bake) };
-                Stages::Listed(Plan::new(rungs.iter().map(stage).collect()).unwrap())
-            }
-        };
+        let stages = self.rollout.stages.as_deref().map_or(Stages::Auto, listed);
         let tiers = self.tier.iter().map(|tier| self.tier(tier, &stages, down));
         let own = ["127.0.0.1:8080", "127.0.0.1:7700"];
         let own = own.map(|text| Listen::Socket(text.parse().unwrap())).to_vec();
@@ -203,7 +198,7 @@ impl File {
             name: tier.name.parse().unwrap(),
             stable: version(&tier.stable),
             releases: tier.releases.iter().map(release).collect(),
-            stages: stages.clone(),
+            stages: tier.stages.as_deref().map_or_else(|| stages.clone(), listed),
             analysis,
             rollback_over: self.rollout.rollback_over.as_deref().map(span).unwrap_or_default(),
             sticky: match tier.sticky.as_deref() {
@@ -215,6 +210,12 @@ impl File {
             named_upstreams_healthy: !down.contains(&format!("{} named", tier.name)),
         }
     }
+}
+
+fn listed(rungs: &[Rung]) -> Stages {
+    let stage =
+        |rung: &Rung| Stage { weight: rung.weight.parse().unwrap(), bake: span(&rung.bake) };
+    Stages::Listed(Plan::new(rungs.iter().map(stage).collect()).unwrap())
 }
 
 fn step(line: &StepLine) -> Step {

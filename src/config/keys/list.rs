@@ -10,7 +10,7 @@ use super::signals::{SIGNAL, STATSD};
 use super::tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
 use super::workers::WORKER;
 use super::{Key, Keys};
-use crate::config::difference::Class::{self, Live, RefusedWhileOpen, Restart};
+use crate::config::difference::Class::{self, Live, Open, RefusedWhileOpen, Restart};
 
 pub(super) const fn key(
     name: &'static str,
@@ -298,6 +298,13 @@ pub const TIER: Keys = Keys {
             "\"10s\"",
             Live,
             "A canary without a healthy upstream for this long is rolled back while stable is healthy; at once when all have failed `health.fall` checks.",
+        ),
+        key(
+            "stages",
+            "list of tables or `\"auto\"`",
+            "",
+            Open,
+            "Its own stages, as `[rollout]` has them; without it those. Tiers that move together have the same.",
         ),
         key("preview", "table", "", Live, "How testers reach a version at any weight."),
         key("timeouts", "table", "", Live, "How long things may take."),

@@ -19,7 +19,7 @@ pub const STEP: Keys = Keys {
             "moment",
             "",
             Live,
-            "`\"before rollout\"`, `\"after rollout\"`, `\"before tier web\"`, `\"after tier web\"`, `\"after stage 25%\"`, `\"on rollback\"`, `\"before hop 3.0.1\"` or `\"after hop 3.0.1\"`; required. Steps of one moment follow each other in the order of the file. A rollout keeps the steps with which it was opened.",
+            "`\"before rollout\"`, `\"after rollout\"`, `\"before tier web\"`, `\"after tier web\"`, `\"after stage 25%\"`, `\"after stage 25% of web\"`, `\"on rollback\"`, `\"before hop 3.0.1\"` or `\"after hop 3.0.1\"`; required. Steps of one moment follow each other in the order of the file. A rollout keeps the steps with which it was opened.",
         ),
         key("owner", "text", "", Live, "Who answers for it."),
         key(

@@ -16,8 +16,13 @@ pub enum When {
     AfterHop(Version),
     /// Once everybody has the new version in all tiers.
     AfterRollout,
-    /// Once a stage of this weight has been passed, before the weight rises any more.
-    AfterStage(Weight),
+    /// Once a stage has been passed, before the weight rises any more.
+    AfterStage {
+        /// Its weight.
+        weight: Weight,
+        /// In this tier; none: in every one that has such a stage.
+        tier: Option<TierName>,
+    },
     /// Once everybody has the new version in this tier.
     AfterTier(TierName),
     /// Before the hop of a chain begins.
@@ -44,13 +49,22 @@ pub enum WhenError {
     /// Nothing of what is known.
     #[error(
         "{0:?} is no moment of a rollout; use \"before rollout\", \"after rollout\", \"before tier \
-         web\", \"after tier web\", \"after stage 25%\", \"on rollback\", \"before hop 3.0.1\" or \
-         \"after hop 3.0.1\""
+         web\", \"after tier web\", \"after stage 25%\", \"after stage 25% of web\", \"on rollback\", \
+         \"before hop 3.0.1\" or \"after hop 3.0.1\""
     )]
     Unknown(String),
     /// A stage of 0 % or of everybody.
     #[error("there is no stage of {0}; after the last stage comes \"after tier\"")]
     NoStage(Weight),
+}
+
+impl When {
+    fn after_stage(weight: &str, tier: Option<TierName>) -> Result<Self, WhenError> {
+        match weight.parse()? {
+            none @ (Weight::NONE | Weight::ALL) => Err(WhenError::NoStage(none)),
+            weight => Ok(Self::AfterStage { weight, tier }),
+        }
+    }
 }
 
 impl FromStr for When {
@@ -61,10 +75,10 @@ impl FromStr for When {
         match words.as_slice() {
             ["after", "hop", version] => Ok(Self::AfterHop(version.parse()?)),
             ["after", "rollout"] => Ok(Self::AfterRollout),
-            ["after", "stage", weight] => match weight.parse()? {
-                none @ (Weight::NONE | Weight::ALL) => Err(WhenError::NoStage(none)),
-                weight => Ok(Self::AfterStage(weight)),
-            },
+            ["after", "stage", weight] => Self::after_stage(weight, None),
+            ["after", "stage", weight, "of", tier] => {
+                Self::after_stage(weight, Some(tier.parse()?))
+            }
             ["after", "tier", tier] => Ok(Self::AfterTier(tier.parse()?)),
             ["before", "hop", version] => Ok(Self::BeforeHop(version.parse()?)),
             ["before", "rollout"] => Ok(Self::BeforeRollout),
@@ -81,7 +95,10 @@ impl fmt::Display for When {
         match self {
             Self::AfterHop(version) => write!(out, "after hop {version}"),
             Self::AfterRollout => out.write_str("after rollout"),
-            Self::AfterStage(weight) => write!(out, "after stage {weight}"),
+            Self::AfterStage { weight, tier: None } => write!(out, "after stage {weight}"),
+            Self::AfterStage { weight, tier: Some(tier) } => {
+                write!(out, "after stage {weight} of {tier}")
+            }
             Self::AfterTier(tier) => write!(out, "after tier {tier}"),
             Self::BeforeHop(version) => write!(out, "before hop {version}"),
             Self::BeforeRollout => out.write_str("before rollout"),
@@ -116,6 +133,7 @@ mod tests {
             "after hop 3.0.1",
             "after rollout",
             "after stage 25%",
+            "after stage 25% of web",
             "after tier web",
             "before hop v3.0.1-rc1",
             "before rollout",
@@ -131,11 +149,19 @@ mod tests {
     #[test]
     fn what_is_no_moment_is_refused_with_those_there_are() {
         let error = |text: &str| text.parse::<When>().unwrap_err().to_string();
-        for unknown in ["", "before", "before tier", "during rollout", "after tier web api"] {
+        for unknown in [
+            "",
+            "before",
+            "before tier",
+            "during rollout",
+            "after tier web api",
+            "after stage 5% in web",
+        ] {
             assert!(error(unknown).contains("use \"before rollout\""), "{unknown}");
         }
         assert!(error("before tier w/b").contains("tier name"));
         assert!(error("after stage 25").contains("percentage"));
+        assert!(error("after stage 25% of w/b").contains("tier name"));
         assert!(error("after stage 100%").contains("no stage of 100%"));
     }
 }

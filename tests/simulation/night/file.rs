@@ -103,7 +103,7 @@ fn a_step(number: usize, names: &[TierName], plan: &Plan, chance: &mut StdRng) -
         0 => When::BeforeRollout,
         1 | 2 => When::BeforeTier(tier),
         3 | 4 => When::AfterTier(tier),
-        5 => When::AfterStage(stage),
+        5 => When::AfterStage { weight: stage, tier: chance.random_bool(0.5).then_some(tier) },
         6 => When::AfterRollout,
         _ => When::OnRollback,
     };
