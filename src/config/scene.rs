@@ -30,6 +30,12 @@ impl Config {
             rate: None,
             releases: tier.releases.iter().map(release).collect(),
         };
+        // A queue is one for all versions on purpose: its jobs are looked at.
+        let workers = self.rollout.upgrade.workers.iter().filter_map(|w| w.jobs.as_ref());
+        let queues: Vec<&str> = workers.map(|jobs| jobs.cache.as_str()).collect();
+        let is_queue = |cache: &&crate::cache::Cache| {
+            cache.mode == Mode::Observe && queues.contains(&cache.name.as_str())
+        };
         let cache = |cache: &crate::cache::Cache| CacheScene {
             name: cache.name.clone(),
             shared: match cache.mode {
@@ -40,7 +46,7 @@ impl Config {
         Scene {
             is_live: false,
             tiers: self.tiers.iter().map(tier).collect(),
-            caches: self.caches.iter().map(cache).collect(),
+            caches: self.caches.iter().filter(|cache| !is_queue(cache)).map(cache).collect(),
             closed: None,
         }
     }
@@ -60,12 +66,16 @@ impl Config {
     /// names.
     pub fn secrets(&self, environment: impl IntoIterator<Item = (String, String)>) -> Secrets {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let previews = self.tiers.iter().filter_map(|tier| tier.tier.preview.as_ref());
+        let previews = self.tiers.iter().flat_map(|tier| {
+            [tier.tier.preview.as_ref(), tier.tier.closing.bypass.as_ref()].into_iter().flatten()
+        });
         let previews = previews.map(|preview| text(preview.secret.reveal()));
+        // What cannot be read now cannot be shown by a step either.
+        let told = self.notify.confidential().into_iter().filter_map(|secret| secret.reveal().ok());
         let ports = self.caches.iter().flat_map(|cache| &cache.ports);
         let passwords = ports.filter_map(|port| port.server.credentials.as_ref()?.0.last());
         Secrets::new(
-            previews.chain(passwords.map(|bytes| text(bytes))),
+            previews.chain(passwords.map(|bytes| text(bytes))).chain(told),
             environment,
             &self.log.secrets,
         )

@@ -1,6 +1,7 @@
 //! The published snapshot: all that anybody outside the control wing may know.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,6 +12,10 @@ use crate::journal::Record;
 use crate::rollout::{Fate, Plan, Purpose, RolloutId};
 use crate::time::Timestamp;
 use crate::traffic::{TierName, Version, Weight};
+
+/// When a tier in which nobody has asked for anything is known to be quiet: by then a whole minute has
+/// been counted.
+const RATE_KNOWN_AFTER: Duration = Duration::from_mins(2);
 
 /// Everything, at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -244,10 +249,13 @@ impl View {
     /// What the program knows for checks: `outline` of the file, and what was seen.
     pub fn scene(&self, outline: &Scene) -> Scene {
         let mut scene = Scene { is_live: true, ..outline.clone() };
+        let up = self.at.since(self.started);
         for tier in &mut scene.tiers {
             let Some(seen) = self.tier(&tier.name) else { continue };
             tier.stable = seen.stable.clone();
-            tier.rate = Some(seen.rate);
+            // Before a minute is over nothing is known; later nothing means that nobody came.
+            let is_known = seen.calibration_minutes > 0 || up >= RATE_KNOWN_AFTER;
+            tier.rate = is_known.then_some(seen.rate);
             for release in &mut tier.releases {
                 let seen = seen.releases.iter().find(|seen| seen.version == release.version);
                 for upstream in &mut release.upstreams {

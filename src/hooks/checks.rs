@@ -98,8 +98,10 @@ fn caches(scene: &Scene) -> Found {
 
 fn exact(scene: &Scene) -> Found {
     let releases = scene.tiers.iter().flat_map(|tier| &tier.releases);
+    // `20-latest` moves as `latest` does; `main-5b146c0` does not.
     let moving = |release: &&ReleaseScene| {
-        MOVING.contains(&release.version.as_str().to_ascii_lowercase().as_str())
+        let name = release.version.as_str().to_ascii_lowercase();
+        name.rsplit(['-', '_', '.', '+']).next().is_some_and(|end| MOVING.contains(&end))
     };
     match releases.filter(moving).map(|release| release.version.as_str()).next() {
         None => Ok("every version is exact".to_owned()),
@@ -149,7 +151,10 @@ fn traffic(tier: Option<&TierName>, below: u32, scene: &Scene) -> Found {
     let (mut low, mut high) = (Vec::new(), Vec::new());
     for found in scene.tiers.iter().filter(|found| tier.is_none_or(|tier| *tier == found.name)) {
         match found.rate {
-            None => high.push(format!("the traffic of {} is not known", found.name)),
+            None => high.push(format!(
+                "the traffic of {} is not known yet; it is two minutes after Weir's start",
+                found.name
+            )),
             Some(rate) if rate < f64::from(below) => {
                 low.push(format!("{} had {rate:.1} requests/s in the last hour", found.name));
             }

@@ -267,6 +267,25 @@ impl fmt::Debug for Confidential {
 }
 
 impl Settings {
+    /// All that nobody may see.
+    pub fn confidential(&self) -> Vec<&Confidential> {
+        let mut all = Vec::new();
+        for target in &self.targets {
+            match &target.way {
+                Way::Mail(mail) => all.extend(mail.login.iter().map(|(_, password)| password)),
+                Way::Webhook(hook) => {
+                    all.push(&hook.url);
+                    all.extend(&hook.secret);
+                    all.extend(hook.headers.iter().map(|(_, value)| value));
+                }
+            }
+        }
+        all.extend(self.alertmanager.iter().filter_map(|it| it.authorization.as_ref()));
+        let headers = self.collector.iter().flat_map(|collector| &collector.headers);
+        all.extend(headers.map(|(_, value)| value));
+        all
+    }
+
     /// The names of all, with how they are told.
     pub(super) fn names(&self) -> Vec<(String, &'static str)> {
         let targets = self.targets.iter().map(|target| (target.name.clone(), target.way.name()));

@@ -421,8 +421,10 @@ impl Change {
             | Self::Receding { .. }
             | Self::Refused { .. }
             | Self::RolledBack { .. }
-            // Where it failed, everything may go back with it.
+            // Where it failed, everything may go back with it, or nothing: what is known of it must
+            // not be lost behind a raise that is on its way.
             | Self::StepEnded { .. }
+            | Self::StepSkipped { .. }
             | Self::TurnedBack { .. }
             | Self::UpgradeEnded { .. } => Direction::Lower,
             Self::Adopted { .. }
@@ -441,7 +443,6 @@ impl Change {
             | Self::Resumed
             | Self::Started { .. }
             | Self::StepBegan { .. }
-            | Self::StepSkipped { .. }
             | Self::Tried { .. }
             | Self::UpgradeStarted { .. }
             | Self::WouldHaveRolledBack { .. } => Direction::Raise,
@@ -475,6 +476,23 @@ impl Event {
 mod tests {
     use super::*;
     use crate::rollout::event_names;
+
+    #[test]
+    fn a_step_that_failed_and_is_skipped_waits_for_no_raise() {
+        let step: StepName = "vacuum".parse().unwrap();
+        let ending = crate::rollout::runbook::Ending::Failed;
+        let outcome = Outcome {
+            ending,
+            tries: 1,
+            took: Duration::ZERO,
+            why: "exit code 1".into(),
+            output: crate::rollout::runbook::Output::default(),
+        };
+        let ended = Change::StepEnded { step: step.clone(), outcome };
+        for change in [ended, Change::StepSkipped { step }] {
+            assert_eq!(change.direction(), Direction::Lower, "{change:?}");
+        }
+    }
 
     #[test]
     fn a_change_is_called_what_the_journal_calls_it() {

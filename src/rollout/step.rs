@@ -193,6 +193,15 @@ fn may_reload(state: &State, facts: &Facts) -> Result<(), Refusal> {
         {
             return Err(refusal);
         }
+        // What the open rollout has promoted may have to go back, too.
+        let of_open = |(_, id): &&(Version, RolloutId)| {
+            state.open_upgrade().is_some_and(|upgrade| upgrade.id == *id)
+        };
+        if tier.previous.as_ref().is_some_and(|previous| of_open(&previous))
+            && let Some(refusal) = place_taken(name, tier, facts)
+        {
+            return Err(refusal);
+        }
         if let (Some(file), Some(rollout)) = (file, &tier.rollout)
             && changes_passed_stages(file, rollout)
         {

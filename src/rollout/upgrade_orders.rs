@@ -399,10 +399,15 @@ pub fn climbed(state: &State, facts: &Facts, name: Option<&TierName>) -> Option<
     let climbed = tiers.filter_map(|(name, tier)| {
         let lists =
             |hop: &&Version| facts.tier(name).is_some_and(|facts| facts.release(hop).is_some());
+        // Who serves may stand beside the chain: a patch of a hop, which it was climbed to before.
+        let was = |hop: &Version| {
+            let outcome = tier.versions.get(hop).map(|fate| fate.outcome);
+            matches!(outcome, Some(Outcome::Adopted | Outcome::Promoted))
+        };
+        let serves = hops.iter().position(|hop| *hop == tier.stable);
+        let place = serves.or_else(|| hops.iter().rposition(was));
         // A tier that no hop is of does not climb.
-        hops.iter()
-            .any(|hop| lists(&hop))
-            .then(|| hops.iter().position(|hop| *hop == tier.stable).map_or(0, |index| index + 1))
+        hops.iter().any(|hop| lists(&hop)).then(|| place.map_or(0, |index| index + 1))
     });
     // A tier that has been left behind comes first.
     climbed.min()

@@ -47,7 +47,7 @@ impl UpgradeFacts {
     pub fn is_wanted(&self) -> bool {
         let calendar = !self.calendar.hours.is_empty() || !self.calendar.freeze.is_empty();
         let runbook = !self.steps.is_empty() || !self.workers.is_empty();
-        let agreed = self.name.is_some() || self.decide_by.is_some();
+        let agreed = self.name.is_some() || self.decide_by.is_some() || !self.hops.is_empty();
         !self.order.is_empty() || runbook || agreed || calendar
     }
 
@@ -415,7 +415,7 @@ pub(super) fn whole(id: RolloutId, change: Change, now: Timestamp) -> Event {
 pub(super) fn ticked(state: &State, facts: &Facts, now: Timestamp) -> Vec<Event> {
     let Some(upgrade) = state.open_upgrade() else { return vec![] };
     let late = upgrade.decide_by.is_some_and(|decide_by| now >= decide_by);
-    if late && !facts.observe {
+    if late && !facts.observe && !is_decided(upgrade) {
         return match upgrade.past_decision {
             PastDecision::Rollback if !upgrade.past_no_return => {
                 turn_back(upgrade, state, facts, &Blame::DecisionTime, None, now)
@@ -426,6 +426,15 @@ pub(super) fn ticked(state: &State, facts: &Facts, now: Timestamp) -> Vec<Event>
         };
     }
     onward(upgrade, state, facts, now).unwrap_or_default()
+}
+
+/// Whether everybody and all workers have the new version, and only steps are left.
+fn is_decided(upgrade: &Upgrade) -> bool {
+    let is_after = |item: &Item| match item {
+        Item::Step(step) => !matches!(step.when, When::InTier(_) | When::OnRollback),
+        Item::Everybody { .. } | Item::Stage { .. } | Item::Trial(_) => false,
+    };
+    !upgrade.goes_back() && upgrade.items.iter().skip(upgrade.at).all(is_after)
 }
 
 /// A tier is proven at its weight. None: it is in no open rollout over tiers, or has no part in

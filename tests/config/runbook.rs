@@ -186,3 +186,33 @@ fn what_is_wrong_with_workers_is_said() {
     let own = with("[[step]]\nname = 'x'\nwhen = 'in tier worker'\nrun = ['true']");
     assert!(own.contains("use \"before tier worker\""), "{own}");
 }
+
+#[test]
+fn a_queue_is_shared_on_purpose() {
+    let queue = "[[cache]]\nname = 'jobs'\nkind = 'redis'\nmode = 'observe'\n\
+                 upstream = 'redis://127.0.0.1:6379'\n\
+                 ports = { '1.0.0' = '127.0.0.1:1', '1.1.0' = '127.0.0.1:2' }\n";
+    let names = |text: &str| -> Vec<String> {
+        good(&format!("{SMALLEST}{text}")).scene().caches.into_iter().map(|it| it.name).collect()
+    };
+    assert_eq!(names(&format!("{queue}{WORKER}")), ["jobs"], "nobody looks at its jobs");
+    assert!(names(&format!("{queue}{WORKER}jobs = 'jobs'\n")).is_empty());
+}
+
+#[test]
+fn no_secret_of_the_file_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("chat.secret");
+    std::fs::write(&kept, "plugh-plugh-plugh\n").unwrap();
+    let text = format!(
+        "[[notify]]\nname = 'chat'\n\
+         webhook = {{ url = 'https://chat.example.org/hooks/xyzzy', secret = 'file:{}' }}\n\
+         [maintenance.bypass]\nheader = 'x-let-me-in'\nsecret = '0123456789abcdef'\n",
+        kept.display()
+    );
+    let secrets = good(&format!("{SMALLEST}{text}")).secrets([]);
+    for secret in ["https://chat.example.org/hooks/xyzzy", "plugh-plugh-plugh", "0123456789abcdef"]
+    {
+        assert_eq!(secrets.masked(&format!("told {secret}.")), "told ***.");
+    }
+}

@@ -108,6 +108,9 @@ impl Night {
             let waits = upgrade["waits_for"].as_str().unwrap_or_default();
             if let Some((_, step)) = waits.split_once("(`weir approve ") {
                 self.program.say(&["approve", step.trim_end_matches("`)")]);
+            } else if waits.contains("step traffic failed: the traffic of") {
+                // Weir has just started, and no minute was counted yet.
+                self.program.say(&["step", "skip", "traffic"]);
             } else if waits.starts_with("the judge of ") {
                 // What it refuses while something else begins is asked for again.
                 self.program.ask(&["advance"]);
