@@ -20,12 +20,17 @@ pub enum WayBack {
 }
 
 impl WayBack {
-    /// The order that goes back, after others.
-    const fn order(self) -> &'static str {
-        match self {
-            Self::Going => "",
-            Self::Open => ", `weir rollback`",
-            Self::PastNoReturn => ", `weir rollback --past-no-return`",
+    /// What a person may do, with the order that goes back: `` `weir resume`, or `weir rollback` ``.
+    fn or(self, ways: &[String]) -> String {
+        let back = match self {
+            Self::Going => None,
+            Self::Open => Some("`weir rollback`"),
+            Self::PastNoReturn => Some("`weir rollback --past-no-return`"),
+        };
+        let ways: Vec<&str> = ways.iter().map(String::as_str).chain(back).collect();
+        match ways.as_slice() {
+            [first @ .., last] if !first.is_empty() => format!("{}, or {last}", first.join(", ")),
+            ways => ways.concat(),
         }
     }
 }
@@ -119,25 +124,23 @@ impl fmt::Display for Wait {
             Self::Answer { step, question } => {
                 write!(out, "a person: {question} (`weir approve {step}`)")
             }
-            Self::Failed { step, reason, back } => write!(
-                out,
-                "a person: step {step} failed: {reason} (`weir step retry {step}`, `weir step skip \
-                 {step}`{})",
-                back.order()
-            ),
+            Self::Failed { step, reason, back } => {
+                let ways =
+                    [format!("`weir step retry {step}`"), format!("`weir step skip {step}`")];
+                write!(out, "a person: step {step} failed: {reason} ({})", back.or(&ways))
+            }
             Self::Held { why, back } => {
-                write!(out, "a person: {why} (`weir resume`{})", back.order())
+                write!(out, "a person: {why} ({})", back.or(&["`weir resume`".into()]))
             }
             Self::Hours { until: Some(_), said } => write!(out, "its hours, which come at {said}"),
             Self::Hours { until: None, .. } => out.write_str(
                 "its hours, none of which comes within a year; look at `hours` and `freeze`",
             ),
-            Self::Interrupted { step, back } => write!(
-                out,
-                "a person: Weir was interrupted during step {step} (`weir step retry {step}`, \
-                 `weir step skip {step}` if it is done{})",
-                back.order()
-            ),
+            Self::Interrupted { step, back } => {
+                let skip = format!("`weir step skip {step}` if it is done");
+                let ways = back.or(&[format!("`weir step retry {step}`"), skip]);
+                write!(out, "a person: Weir was interrupted during step {step} ({ways})")
+            }
             Self::Jobs { workers, instance } => write!(
                 out,
                 "the jobs of {workers}, {instance} moved last (`weir advance` goes on without)"
