@@ -1,6 +1,7 @@
 //! Redis behind Weir: the real binary, real servers.
 
 mod apps;
+mod celery;
 mod client;
 mod conversations;
 mod desk;

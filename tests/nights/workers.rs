@@ -1,5 +1,5 @@
 //! The first story: admin, web, workers and api in order, where a class of jobs fails on the new version
-//! alone. The workers are real ones, on a real Redis.
+//! alone. The workers are real ones, Sidekiq's and Celery's, on a real Redis.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use weir::namespace::resp::Value;
 
 use crate::redis::Client;
+use crate::support::celery::{Installed, Sender};
 use crate::support::program::{Program, free_address};
 use crate::support::quick::is_quick;
 use crate::support::redis::Redis;
@@ -22,7 +23,7 @@ use crate::support::upstream::Upstream;
 /// Ruby takes seconds to start, on a machine that does other things as well.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// How `$1` is moved to the version `$3`: its Sidekiq ends, and another one begins.
+/// How `$1` is moved to the version `$3`: its worker ends, and another one begins.
 const WORKER: &str = r#"
 runs() { test -n "$(readlink "/proc/$1/exe" 2>/dev/null)"; }
 pid=$(cat "$1.pid" 2>/dev/null)
@@ -34,8 +35,7 @@ switch)
     fi
     case $3 in 1.0.0) port=OLD_PORT ;; *) port=NEW_PORT ;; esac
     if test -e mended; then export MENDED=1; fi
-    VERSION=$3 REDIS_URL=redis://$port/0 setsid /usr/bin/sidekiq -r JOBS -c 2 -q default \
-        </dev/null >"$1.log" 2>&1 &
+    VERSION=$3 REDIS_URL=redis://$port/0 setsid COMMAND </dev/null >"$1.log" 2>&1 &
     echo $! > "$1.pid"
     echo "$1 to $3" >> moves ;;
 well) runs "$pid" ;;
@@ -44,8 +44,26 @@ esac
 
 const TIERS: [&str; 3] = ["admin", "web", "api"];
 
+/// What does the jobs.
+enum Kind {
+    Celery(Installed),
+    Sidekiq,
+}
+
+impl Kind {
+    /// What a shell starts the worker `$1` with.
+    fn command(&self) -> String {
+        let jobs = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis/ruby/jobs.rb");
+        match self {
+            Self::Celery(installed) => installed.command("$1"),
+            Self::Sidekiq => format!("/usr/bin/sidekiq -r {jobs} -c 2 -q default"),
+        }
+    }
+}
+
 /// Tiers in two versions, and workers that are moved between them.
 struct Shop {
+    kind: Kind,
     program: Program,
     redis: Redis,
     _apps: Vec<Upstream>,
@@ -53,7 +71,7 @@ struct Shop {
 
 impl Shop {
     /// One whose workers on the old version are at work; `on_failure` is what the file says of them.
-    fn open(on_failure: &str) -> Self {
+    fn open(kind: Kind, on_failure: &str) -> Self {
         let redis = Redis::start(&[]);
         let ports = [free_address(), free_address()];
         let mut apps = Vec::new();
@@ -78,12 +96,11 @@ releases = [
             apps.extend([old, new]);
         }
         let program = Program::start(&file(&tiers, redis.address, ports, on_failure));
-        let shop = Self { program, redis, _apps: apps };
-        let jobs = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis/ruby/jobs.rb");
+        let shop = Self { kind, program, redis, _apps: apps };
         let script = WORKER
             .replace("OLD_PORT", &ports[0].to_string())
             .replace("NEW_PORT", &ports[1].to_string())
-            .replace("JOBS", jobs);
+            .replace("COMMAND", &shop.kind.command());
         std::fs::write(shop.path("worker.sh"), script).unwrap();
         for instance in ["work-1", "work-2"] {
             let moved = Command::new("sh")
@@ -142,14 +159,19 @@ releases = [
         }
     }
 
+    /// Waits until as many jobs are done as have come.
+    fn all_done(&self, jobs: &Jobs) {
+        self.until("all jobs to be done", |shop| {
+            let done = Client::new(shop.redis.address).ask("LLEN done");
+            done.integer() == Some(i64::from(jobs.sent.pushed.load(Ordering::SeqCst)))
+        });
+    }
+
     /// That every job that cannot fail was done, and none twice.
     fn all_done_once(&self, jobs: &Jobs) {
         let pushed = jobs.stop();
         let mut server = Client::new(self.redis.address);
-        self.until("all jobs to be done", |shop| {
-            let done = Client::new(shop.redis.address).ask("LLEN done");
-            done.integer() == Some(i64::from(pushed))
-        });
+        self.all_done(jobs);
         let done = server.ask("LRANGE done 0 -1");
         let mut numbers = std::collections::BTreeSet::new();
         for one in done.list().unwrap().iter().filter_map(Value::text) {
@@ -167,7 +189,8 @@ impl Drop for Shop {
         self.program.kill();
         for instance in ["work-1", "work-2"] {
             let pid = std::fs::read_to_string(self.path(&format!("{instance}.pid")));
-            let _ = Command::new("kill").args(["-KILL", pid.unwrap_or_default().trim()]).status();
+            let group = format!("-{}", pid.unwrap_or_default().trim());
+            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         }
     }
 }
@@ -209,32 +232,55 @@ run = ["true"]
 
 /// Jobs that come all the time: every second one is of a class that the new version cannot do.
 struct Jobs {
-    ended: Arc<AtomicBool>,
-    pushed: Arc<AtomicU32>,
+    sent: Arc<Sent>,
     thread: std::cell::Cell<Option<JoinHandle<()>>>,
 }
 
+#[derive(Default)]
+struct Sent {
+    ended: AtomicBool,
+    /// None comes for now.
+    rests: AtomicBool,
+    /// Those of the class are left out.
+    spares: AtomicBool,
+    pushed: AtomicU32,
+}
+
 impl Jobs {
-    fn come(redis: SocketAddr) -> Self {
-        let (ended, pushed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
-        let (told, counted) = (Arc::clone(&ended), Arc::clone(&pushed));
+    fn come(shop: &Shop, sent: Sent) -> Self {
+        let sent = Arc::new(sent);
+        let mut push: Box<dyn FnMut(&str, u32) + Send> = match &shop.kind {
+            Kind::Celery(installed) => {
+                let mut app = Sender::start(installed, shop.redis.address);
+                Box::new(move |class: &str, number| app.send(&class.to_lowercase(), number))
+            }
+            Kind::Sidekiq => {
+                let mut server = Client::new(shop.redis.address);
+                Box::new(move |class: &str, number| drop(server.ask(&Sidekiq::push(class, number))))
+            }
+        };
+        let told = Arc::clone(&sent);
         let thread = std::thread::spawn(move || {
-            let mut server = Client::new(redis);
-            while !told.load(Ordering::SeqCst) {
-                let number = counted.fetch_add(1, Ordering::SeqCst);
-                server.ask(&Sidekiq::push("Good", number));
-                server.ask(&Sidekiq::push("Picky", 1_000_000 + number));
+            while !told.ended.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(50));
+                if told.rests.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let number = told.pushed.fetch_add(1, Ordering::SeqCst);
+                push("Good", number);
+                if !told.spares.load(Ordering::SeqCst) {
+                    push("Picky", 1_000_000 + number);
+                }
             }
         });
-        Self { ended, pushed, thread: std::cell::Cell::new(Some(thread)) }
+        Self { sent, thread: std::cell::Cell::new(Some(thread)) }
     }
 
     /// Ends them; gives how many of those have come that every version can do.
     fn stop(&self) -> u32 {
-        self.ended.store(true, Ordering::SeqCst);
+        self.sent.ended.store(true, Ordering::SeqCst);
         let _ = self.thread.take().map(JoinHandle::join);
-        self.pushed.load(Ordering::SeqCst)
+        self.sent.pushed.load(Ordering::SeqCst)
     }
 }
 
@@ -249,8 +295,8 @@ fn a_class_of_jobs_that_fails_on_the_new_version_takes_everything_back() {
     if is_quick("a class of jobs that fails") {
         return;
     }
-    let shop = Shop::open("rollback");
-    let jobs = Jobs::come(shop.redis.address);
+    let shop = Shop::open(Kind::Sidekiq, "rollback");
+    let jobs = Jobs::come(&shop, Sent::default());
     shop.up_to_the_workers();
     shop.until_log("is over: everybody and everything is back");
     assert_eq!(shop.serves(), ["1.0.0"; 3]);
@@ -273,8 +319,8 @@ fn workers_that_are_held_go_back_alone_and_follow_once_the_jobs_are_mended() {
     if is_quick("workers that are held") {
         return;
     }
-    let mut shop = Shop::open("hold");
-    let jobs = Jobs::come(shop.redis.address);
+    let mut shop = Shop::open(Kind::Sidekiq, "hold");
+    let jobs = Jobs::come(&shop, Sent::default());
     shop.up_to_the_workers();
     shop.until("seen to fail", |shop| shop.waits_for().contains("once more?"));
     assert_eq!(shop.serves(), ["1.1.0", "1.1.0", "1.0.0"], "users stay where they are");
@@ -292,4 +338,30 @@ fn workers_that_are_held_go_back_alone_and_follow_once_the_jobs_are_mended() {
     let log = shop.say("log -n 200");
     assert!(log.contains("nothing speaks against the jobs of work-2: "), "{log}");
     jobs.stop();
+}
+
+#[test]
+fn tasks_of_celery_that_fail_on_the_new_version_take_everything_back() {
+    if is_quick("tasks of Celery that fail") {
+        return;
+    }
+    let Some(celery) = Installed::find("the night with Celery") else { return };
+    let mut shop = Shop::open(Kind::Celery(celery), "rollback");
+    let jobs = Jobs::come(&shop, Sent { spares: true.into(), ..Sent::default() });
+    shop.up_to_the_workers();
+    shop.until("on trial", |shop| shop.waits_for().contains("the jobs of worker"));
+    shop.say("pause");
+    jobs.sent.rests.store(true, Ordering::SeqCst);
+    shop.all_done(&jobs);
+    // Tasks come while nobody can fetch them.
+    shop.program.kill();
+    jobs.sent.rests.store(false, Ordering::SeqCst);
+    std::thread::sleep(Duration::from_secs(1));
+    shop.program.restart();
+    jobs.sent.spares.store(false, Ordering::SeqCst);
+    shop.until_log("is over: everybody and everything is back");
+    assert_eq!(shop.serves(), ["1.0.0"; 3]);
+    assert_eq!(shop.moves(), ["work-1 to 1.1.0", "work-1 to 1.0.0"], "the second never moved");
+    shop.all_done_once(&jobs);
+    assert!(shop.say("log -n 200").contains("jobs fail more often"));
 }

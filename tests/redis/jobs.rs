@@ -16,13 +16,13 @@ use crate::support::sidekiq::Sidekiq;
 use crate::support::upstream::Upstream;
 
 /// Two healthy versions before one Redis that is observed, the second one the canary.
-struct World {
-    scene: Scene,
+pub struct World {
+    pub scene: Scene,
     _apps: [Upstream; 2],
 }
 
 impl World {
-    fn start(more: &str) -> Self {
+    pub fn start(more: &str) -> Self {
         let apps = ["1.0.0", "1.1.0"].map(Upstream::start);
         let (redis, ports) = (Redis::start(&[]), [free_address(), free_address()]);
         let listen = free_address();
@@ -39,7 +39,7 @@ impl World {
         world
     }
 
-    fn server(&self) -> Client {
+    pub fn server(&self) -> Client {
         Client::new(self.scene.redis.address)
     }
 
@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    fn counted(&self, line: &str) -> u64 {
+    pub fn counted(&self, line: &str) -> u64 {
         counted(&self.scene.program, line)
     }
 }
@@ -171,7 +171,7 @@ fn the_canary_gets_its_share_of_ten_thousand_jobs_and_none_is_lost() {
     assert_eq!(fetched("1.1.0"), u64::from(canary));
 }
 
-fn eventually_in(most: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+pub fn eventually_in(most: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let since = std::time::Instant::now();
     while !holds() {
         assert!(since.elapsed() < most, "not in time: {what}");

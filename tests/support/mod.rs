@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod caches;
+pub mod celery;
 pub mod certificates;
 pub mod client;
 pub mod debian;

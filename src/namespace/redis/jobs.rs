@@ -11,6 +11,9 @@ pub const LOOKED_AT_MAX: usize = 5;
 /// Bytes of each that are looked at: names of queues and counters, the beginning of a result.
 pub const LOOKED_AT_BYTES_MAX: usize = 256;
 
+/// What stands between the name of a queue and a priority, where Celery keeps its jobs.
+const PRIORITY: &[u8] = b"\x06\x16";
+
 /// Names of commands by which a job is fetched.
 const FETCHES: [&[u8]; 8] =
     [b"blmove", b"blpop", b"brpop", b"brpoplpush", b"lmove", b"lpop", b"rpop", b"rpoplpush"];
@@ -138,8 +141,14 @@ fn fetch(words: &[Vec<u8>], count: usize, queues: &Sharing) -> Option<Work> {
     if !keys.iter().any(|key| queues.shares(key)) {
         return None;
     }
-    let one = (most == 2).then(|| keys[0].as_slice());
+    let mut names = keys.iter().map(|key| queue(key));
+    let one = names.next().filter(|one| keys.len() + 1 == most && names.all(|name| name == *one));
     Some(Work::Fetch(one.unwrap_or(b"(several)").into()))
+}
+
+/// The queue that is kept in `key`: Celery has a list for each priority of a queue.
+fn queue(key: &[u8]) -> &[u8] {
+    memchr::memmem::find(key, PRIORITY).and_then(|at| key.get(..at)).unwrap_or(key)
 }
 
 /// A fetch that may have to wait.
@@ -237,6 +246,11 @@ mod tests {
         assert_eq!(said("brpop other celery 1"), from(b"(several)"));
         assert_eq!(said("lmove queue:a mine LEFT RIGHT"), from(b"queue:a"));
         assert_eq!(said("rpop queue:a"), from(b"queue:a"));
+        // As Celery fetches, from each priority of a queue.
+        assert_eq!(said("brpop celery celery\x06\x163 celery\x06\x166 1"), from(b"celery"));
+        assert_eq!(said("brpop celery mail celery\x06\x163 mail\x06\x163 1"), from(b"(several)"));
+        let many: Vec<Vec<u8>> = ["brpop", "celery", "celery\x06\x163"].map(Vec::from).into();
+        assert_eq!(work(&many, 7, &queues()), from(b"(several)"), "the rest was not looked at");
         assert_eq!(said("lpop queue:a 5"), from(b"queue:a"));
         for other in
             ["rpop host:1-signals", "lmove mine queue:a LEFT RIGHT", "brpop queue:a", "rpop"]
