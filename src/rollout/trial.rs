@@ -193,7 +193,7 @@ pub(super) fn jobs_seen(
 ) -> Vec<Event> {
     let upgrade = state.open_upgrade().filter(|upgrade| upgrade.id == id && !facts.observe);
     let Some(upgrade) = upgrade else { return vec![] };
-    let Some(Standing { from, trial, .. }) = upgrade.trial(workers) else { return vec![] };
+    let Some(Standing { from, at, trial }) = upgrade.trial(workers) else { return vec![] };
     let is_now = matches!(upgrade.item(), Some(Item::Trial(now)) if now == trial);
     let Verdict::Fail { metric, reason } = verdict else {
         let goes_on = is_now && !upgrade.paused && upgrade.held.is_none();
@@ -210,7 +210,7 @@ pub(super) fn jobs_seen(
     let cause = Blame::Verdict { metric: metric.clone(), reason: reason.clone() };
     if upgrade.past_no_return {
         // Who goes on all the same is not stopped again before the next instance is on trial.
-        let alarm = is_now && upgrade.held.is_none();
+        let alarm = upgrade.held.is_none() && upgrade.alarmed.get(workers) != Some(&at);
         let event = Event {
             tier: Some(workers.clone()),
             ..whole(upgrade.id, Change::Froze { cause }, now)

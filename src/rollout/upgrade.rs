@@ -48,6 +48,10 @@ pub struct Upgrade {
     pub paused: bool,
     /// Why it waits for a person's word to go on, if it does.
     pub held: Option<String>,
+    /// The workers whose jobs have raised the alarm past the point of no return, and the item that
+    /// was their newest trial then: once a person knows it, it is not raised again for that one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub alarmed: BTreeMap<TierName, usize>,
     /// Which way it goes.
     pub course: Course,
     /// A step that ran when everything went back, and still runs.
@@ -224,6 +228,7 @@ impl Upgrade {
             past_no_return: false,
             paused: false,
             held: None,
+            alarmed: BTreeMap::new(),
             course: Course::Onward,
             still_running: None,
             way_back: agreed.way_back,
@@ -303,6 +308,8 @@ impl Upgrade {
             Change::Approved { step } => self.approved(step, event),
             Change::Froze { .. } => {
                 self.held = Some("a person must decide, past the point of no return".into());
+                let trial = |workers: &TierName| Some((workers.clone(), self.trial(workers)?.at));
+                self.alarmed.extend(event.tier.as_ref().and_then(trial));
             }
             Change::Interrupted { step } => {
                 if self.still_running.as_ref() == Some(step) {

@@ -193,6 +193,11 @@ impl Desk<'_> {
             let enough = tried(upgrade, trial, Cause::Order, self.now);
             return Ok(self.in_their_name(vec![enough]));
         }
+        // The alarm came between two trials, or after the last: whoever goes on knows it.
+        let is_alarmed = upgrade.past_no_return && upgrade.held.is_some() && to.is_none();
+        if is_alarmed && upgrade.step().is_some() {
+            return Ok(vec![self.whole(upgrade.id, Change::Resumed)]);
+        }
         let Some(Item::Stage { tiers, stage }) = upgrade.item() else {
             return Err(first_comes(upgrade));
         };
