@@ -33,7 +33,7 @@ use crate::clock;
 use crate::journal::{Back, Batch, Evidence, Journal, JournalError, Record, Shelf, Written};
 use crate::metrics::Register;
 use crate::rollout::{
-    Change, Command, Direction, Event, Facts, Input, Order, Refusal, State, step,
+    Change, Command, Direction, Event, Facts, Input, Order, Refusal, State, step, unheeded,
 };
 use crate::time::Timestamp;
 use crate::tls::Keyring;
@@ -307,8 +307,9 @@ impl Control {
                 let _ = reply.send(Err(refusal.into()));
             }
             Ok(events) if events.is_empty() => {
+                let sentences = unheeded(&self.state, &facts).into_iter().collect();
                 self.take_over(*settings).await;
-                let _ = reply.send(Ok(Answer::default()));
+                let _ = reply.send(Ok(Answer { sentences, ..Answer::default() }));
             }
             Ok(events) => self.record(events, Then::Reload(settings, reply)).await,
         }
@@ -431,6 +432,8 @@ impl Control {
         };
         if let Some(settings) = settings {
             self.settings = *settings;
+            let facts = self.facts(&self.settings, false);
+            answer.sentences.extend(unheeded(&self.state, &facts));
         }
         if !self.publish().await {
             answer.sentences.push(LAGGING.into());

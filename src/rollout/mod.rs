@@ -41,6 +41,6 @@ pub use step::{ROLLBACK_OVER_MAX, step};
 pub use trial::{Standing, Trial};
 pub use upgrade::{Agreed, Course, Ending, Item, PastDecision, Scope, Target, Turn, Upgrade};
 pub use upgrade_orders::climbed;
-pub use upgrading::{UpgradeFacts, waits_for};
+pub use upgrading::{UpgradeFacts, unheeded, waits_for};
 pub use wait::{Wait, WayBack};
 pub use workers::{INSTANCES_MAX, JobsSettings, Workers};

@@ -138,6 +138,11 @@ impl Upgrade {
         !self.goes_back() && self.items.iter().any(is_undoing)
     }
 
+    /// What was agreed on, without that by which some instances went back and are moved again.
+    pub(super) fn agreed(&self) -> Vec<Item> {
+        once(&self.items)
+    }
+
     /// Whether what is done now undoes something, so that what is undone must have ended.
     pub fn undoes(&self) -> bool {
         self.goes_back() || self.item().is_some_and(is_undoing)
@@ -175,6 +180,21 @@ impl Upgrade {
 fn is_move(item: &Item, workers: &TierName) -> bool {
     matches!(item, Item::Step(step)
         if !step.undo.is_empty() && step.when == When::InTier(workers.clone()))
+}
+
+/// Each of `items` once, but for what took instances back, and the question what then.
+fn once(items: &[Item]) -> Vec<Item> {
+    let is_question = |item: &Item| {
+        matches!(item, Item::Step(step)
+            if matches!((&step.when, &step.action), (When::InTier(_), Action::Confirm)))
+    };
+    let mut once: Vec<Item> = Vec::new();
+    for item in items {
+        if !is_undoing(item) && !is_question(item) && !once.contains(item) {
+            once.push(item.clone());
+        }
+    }
+    once
 }
 
 /// Whether `item` takes an instance back while the rollout goes onward, or everything goes back.
@@ -277,17 +297,9 @@ fn recalled(
     }
     let at = upgrade.begun();
     let done = upgrade.items.iter().take(at).cloned();
-    let when = again.when.clone();
     let again = back.into_iter().chain([again]).map(|step| Item::Step(Box::new(step)));
-    // Each is done once more, also what went back before; what took it back, and the question, are not.
-    let mut rest: Vec<Item> = Vec::new();
-    for item in upgrade.items.iter().skip(first) {
-        let is_asked = matches!(item, Item::Step(step)
-            if step.when == when && matches!(step.action, Action::Confirm));
-        if !is_undoing(item) && !is_asked && !rest.contains(item) {
-            rest.push(item.clone());
-        }
-    }
+    // Each is done once more, also what went back before.
+    let rest = once(upgrade.items.get(first..).unwrap_or_default());
     let items = done.chain(again).chain(rest).collect();
     Some(whole(upgrade.id, Change::Recalled { cause: cause.clone(), at, items }, now))
 }

@@ -602,15 +602,7 @@ pub(super) fn rerouted(
     let Some(upgrade) = state.open_upgrade().filter(stays) else {
         return Ok(None);
     };
-    if !upgrade.targets.keys().any(|name| facts.tier(name).is_some()) {
-        return Ok(None);
-    }
-    // What was made of the traffic at the start stays.
-    let plan = |tiers: &[TierName]| match tiers.iter().find_map(|name| facts.tier(name)) {
-        Some(tier) if matches!(tier.stages, Stages::Auto) => plan_in(upgrade, &tier.name),
-        Some(_) | None => plan_of(tiers, facts),
-    };
-    let items = facts.upgrade.items(&upgrade.targets, plan, state);
+    let Some(items) = listed(upgrade, state, facts) else { return Ok(None) };
     if items == upgrade.items {
         return Ok(None);
     }
@@ -620,6 +612,31 @@ pub(super) fn rerouted(
         return Err(Refusal::PassedItems { what });
     }
     Ok(Some(whole(upgrade.id, Change::Rerouted { items }, now)))
+}
+
+/// What the file says now of what `upgrade` does.
+fn listed(upgrade: &Upgrade, state: &State, facts: &Facts) -> Option<Vec<Item>> {
+    if !upgrade.targets.keys().any(|name| facts.tier(name).is_some()) {
+        return None;
+    }
+    // What was made of the traffic at the start stays.
+    let plan = |tiers: &[TierName]| match tiers.iter().find_map(|name| facts.tier(name)) {
+        Some(tier) if matches!(tier.stages, Stages::Auto) => plan_in(upgrade, &tier.name),
+        Some(_) | None => plan_of(tiers, facts),
+    };
+    Some(facts.upgrade.items(&upgrade.targets, plan, state))
+}
+
+/// That the file says something else of what is still to come and nobody follows it, in a sentence.
+pub fn unheeded(state: &State, facts: &Facts) -> Option<String> {
+    let upgrade = state.open_upgrade().filter(|upgrade| upgrade.has_recalled())?;
+    (listed(upgrade, state, facts)? != upgrade.agreed()).then(|| {
+        format!(
+            "rollout {}: workers were taken back, so what is still to come stays as it was agreed \
+             on; what the file says of it now is for the next rollout",
+            upgrade.id
+        )
+    })
 }
 
 /// The step that stands between the item it has come to and one that `wanted` means.

@@ -7,7 +7,7 @@ use weir::analysis::{Verdict, Why};
 use weir::journal::Record;
 use weir::rollout::runbook::{Ending, Outcome, Output};
 use weir::rollout::{
-    Actor, Closure, Command, Input, Order, Said, State, Tier, outlook, step, waits_for,
+    Actor, Closure, Command, Input, Order, Said, State, Tier, outlook, step, unheeded, waits_for,
 };
 use weir::time::{Timestamp, in_words};
 use weir::traffic::{TierName, Version};
@@ -112,6 +112,9 @@ impl Player {
         }
         if self.state == before {
             lines.push("nothing changes".into());
+        }
+        if matches!(input, Input::File { reload: true, .. }) {
+            lines.extend(unheeded(&self.state, &facts));
         }
         let closures = &self.state.closures;
         let standing = |(name, tier)| standing(name, tier, closures.of(name), now);
