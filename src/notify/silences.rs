@@ -1,7 +1,7 @@
 //! Silences of alerts while a rollout is open. What there should be follows from the open rollouts, and
 //! what there is the Alertmanager knows: so a killed Weir finds its silences again, and ends them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,9 +102,14 @@ pub(super) async fn keep(
     }
 }
 
-/// The open rollouts, with where and what they roll out.
+/// The open rollouts, with where and what they roll out. One over tiers is open from its first step
+/// to its last, also while no tier has users on two versions.
 fn open(view: &View) -> BTreeSet<(RolloutId, String)> {
-    let mut open = std::collections::BTreeMap::<RolloutId, Vec<String>>::new();
+    let mut open = BTreeMap::<RolloutId, Vec<String>>::new();
+    if let Some(upgrade) = &view.upgrade {
+        let name = upgrade.name.clone().unwrap_or_else(|| "over tiers".into());
+        open.insert(upgrade.id, vec![name]);
+    }
     for tier in &view.tiers {
         if let Some(rollout) = &tier.rollout {
             open.entry(rollout.id)

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -120,4 +121,38 @@ fn alerts_are_silenced_while_a_rollout_is_open_and_heard_after_it_also_after_a_k
     world.say("start web 1.1.0 --again --wait 20s");
     wait("the second silence", || (manager.silences("active").len() == 1).then_some(()));
     assert_eq!(manager.silences("active"), ["weir rollout 2: 1.1.0 in web"]);
+}
+
+#[test]
+fn alerts_stay_silenced_between_the_tiers_of_a_rollout() {
+    if is_quick("alertmanager between tiers") {
+        return;
+    }
+    let manager = Alertmanager::start();
+    let question = |name: &str, when: &str| {
+        format!("[[step]]\nname = \"{name}\"\nwhen = \"{when}\"\nconfirm = \"is it well?\"\n")
+    };
+    let more = format!(
+        "name = \"night\"\norder = [\"web\"]\n{}{}[alertmanager]\nurl = \"http://{}\"\n\
+         matchers = [\"service=shop\"]\n",
+        question("backup", "before rollout"),
+        question("look", "after rollout"),
+        manager.address
+    );
+    let world = World::new(&more, &[]);
+    world.say("start --wait 20s");
+    // Nobody has the new version yet.
+    wait("the silence", || (manager.silences("active").len() == 1).then_some(()));
+    assert_eq!(manager.silences("active"), ["weir rollout 1: night"]);
+    world.say("approve backup");
+    let users = || world.program.status()["tiers"][0]["weight"].as_u64().filter(|at| *at > 0);
+    wait("users", users);
+    world.say("promote --yes");
+    // And now everybody has it; it is not over.
+    wait("the question", || world.say("status").contains("weir approve look").then_some(()));
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(manager.silences("active").len(), 1);
+    assert_eq!(manager.silences("expired").len(), 0, "it has never ended meanwhile");
+    world.say("approve look");
+    wait("the end of the silence", || manager.silences("active").is_empty().then_some(()));
 }
