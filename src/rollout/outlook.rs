@@ -13,7 +13,7 @@ use super::plan::{Plan, Stage};
 use super::runbook::{Action, Step, When};
 use super::state::State;
 use super::step::step;
-use super::upgrade::{Agreed, Item, PastDecision};
+use super::upgrade::{Agreed, Item, PastDecision, and};
 use crate::analysis::{Settings, WhenUnproven};
 use crate::time::{Timestamp, in_words};
 use crate::traffic::{TierName, Version, Weight};
@@ -181,9 +181,11 @@ impl Seer<'_> {
             .iter()
             .map(|(name, target)| (name.clone(), target.version.clone(), self.stable(name)));
         let targets: Vec<_> = targets.collect();
+        let mut remarks = self.remarks(&targets, &legs);
+        remarks.extend(self.apart(&agreed.items));
         Outlook {
             name: agreed.name.clone(),
-            remarks: self.remarks(&targets, &legs),
+            remarks,
             targets,
             tracks: vec![legs],
             earliest: clock.earliest.map(|at| self.said(at)),
@@ -322,6 +324,33 @@ impl Seer<'_> {
         let note = format!("a proof takes about {requests:.0} canary requests{pace}");
         let holds = proof.is_given_up && tier.analysis.when_unproven == WhenUnproven::Hold;
         (least, proof.stage.filter(|_| !holds), note)
+    }
+
+    /// That tiers do not move together, since a user may then have one version here and another there.
+    fn apart(&self, items: &[Item]) -> Option<String> {
+        let raising = || items.iter().enumerate().filter(|(_, item)| !item.tiers().is_empty());
+        let ((begins, first), (ends, last)) = (raising().next()?, raising().next_back()?);
+        if first.tiers() == last.tiers() {
+            return None;
+        }
+        let mut tiers: Vec<&TierName> = Vec::new();
+        for tier in raising().flat_map(|(_, item)| item.tiers()) {
+            if !tiers.contains(&tier) {
+                tiers.push(tier);
+            }
+        }
+        let together: Vec<String> = tiers.iter().map(|tier| format!("\"{tier}\"")).collect();
+        let others = self.facts.upgrade.order.iter().flatten().filter(|name| !tiers.contains(name));
+        let others: String = others.map(|name| format!(", \"{name}\"")).collect();
+        let names: Vec<TierName> = tiers.into_iter().cloned().collect();
+        Some(format!(
+            "from part {} to {} a user may have the new version in one of {} and the old one \
+             in another, since these tiers do not move together; `order = [[{}]{others}]` has them do so",
+            begins + 1,
+            ends + 1,
+            and(&names),
+            together.join(", "),
+        ))
     }
 
     /// What is not known, or will be in the way.
