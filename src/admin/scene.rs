@@ -39,6 +39,11 @@ pub(super) fn of<'a>(
             goes_back: upgrade.goes_back,
         }),
         tiers: view.tiers.iter().map(tier).collect(),
+        crews: view
+            .crews
+            .iter()
+            .filter_map(|crew| Some((&crew.name, crew.report.as_ref()?)))
+            .collect(),
     }
 }
 

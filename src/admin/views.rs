@@ -106,7 +106,7 @@ pub(super) struct Which {
     get, path = "/api/v1/explain", tag = "look",
     params(("tier" = Option<String>, Query, description = "Only this tier")),
     responses(
-        (status = 200, description = "The judge's report of each tier", body = Explanations),
+        (status = 200, description = "The judge's report of each tier, and of workers whose jobs are judged", body = Explanations),
         (status = 404, description = "No such tier", body = Trouble),
     )
 )]
@@ -118,10 +118,21 @@ pub(super) async fn explain(
     let view = admin.handle.view();
     let asked =
         |tier: &&TierView| which.tier.as_ref().is_none_or(|name| tier.name.as_str() == name);
-    let tiers: Vec<Explanation> =
-        view.tiers.iter().filter(asked).map(|tier| explanation(tier, &view.records)).collect();
+    let crews = view
+        .crews
+        .iter()
+        .filter(|crew| which.tier.as_ref().is_none_or(|name| crew.name.as_str() == name));
+    let crews = crews.map(|crew| Explanation {
+        tier: crew.name.clone(),
+        text: crew.explanation.clone(),
+        report: crew.report.clone(),
+    });
+    let tiers = view.tiers.iter().filter(asked).map(|tier| explanation(tier, &view.records));
+    let tiers: Vec<Explanation> = tiers.chain(crews).collect();
     if let (true, Some(name)) = (tiers.is_empty(), which.tier) {
-        let known: Vec<&str> = view.tiers.iter().map(|tier| tier.name.as_str()).collect();
+        let crews = view.crews.iter().map(|crew| crew.name.as_str());
+        let known: Vec<&str> =
+            view.tiers.iter().map(|tier| tier.name.as_str()).chain(crews).collect();
         let name: String = name.chars().take(64).collect();
         let error = format!("there is no tier {name}; there are: {}", known.join(", "));
         return Err(Trouble::new(Kind::NotFound, error));

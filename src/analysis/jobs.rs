@@ -1,7 +1,7 @@
 //! What the judge says where it was fed with the jobs of workers instead of requests.
 
 use super::{
-    report::{MetricReport, Report},
+    report::{MetricReport, Report, line},
     settings::ERRORS,
     verdict::{Verdict, Why},
     words::{odds, percent, span},
@@ -18,6 +18,27 @@ const WORSE_RATIO: f64 = 1.5;
 const WORSE: f64 = 0.05;
 
 impl Report {
+    /// The same where requests were jobs: the verdict on them, and their evidence alone.
+    pub fn about_jobs(mut self) -> Self {
+        self.verdict = self.of_jobs();
+        self.metrics.truncate(ERRORS + 1);
+        self.metrics.iter_mut().for_each(|jobs| JOBS.clone_into(&mut jobs.name));
+        self
+    }
+
+    /// What `weir explain` says where requests were jobs.
+    pub fn explain_jobs(&self) -> String {
+        let mut text = String::new();
+        line(&mut text, "verdict", self.verdict.reason());
+        for jobs in &self.metrics {
+            line(&mut text, &jobs.name, &jobs.counts());
+            line(&mut text, "", &jobs.harm(self));
+        }
+        let (soak, bake) = (span(self.soak), span(self.bake));
+        line(&mut text, "time", &format!("{soak} on trial, at least {bake}"));
+        text
+    }
+
     /// The verdict in the words of jobs: the old version is *stable*, the new one the *canary*.
     pub fn of_jobs(&self) -> Verdict {
         let Some(jobs) = self.metrics.get(ERRORS) else { return self.verdict.clone() };
@@ -97,6 +118,24 @@ mod tests {
         };
         assert_eq!(why(&report.verdict), Why::NotEnough, "one block is never enough");
         assert_eq!(why(&report.of_jobs()), Why::Suspicious);
+    }
+
+    #[test]
+    fn what_is_told_of_jobs_is_about_jobs_alone() {
+        let mut judge = Judge::new(Settings::default());
+        judge.start_stage(0.0, 1.0, Duration::from_mins(1));
+        let counts = |requests, errors| Counts { requests, errors, ..Counts::default() };
+        let window = Window { stable: counts(10, 0), canary: counts(5, 5), cold: false };
+        judge.observe(1.0, &window);
+        let report = judge.report().about_jobs();
+        let names: Vec<&str> = report.metrics.iter().map(|metric| metric.name.as_str()).collect();
+        assert_eq!(names, ["jobs"]);
+        let told = report.explain_jobs();
+        assert!(told.starts_with("verdict       1 s of 1m00s: 5 of 5 failed on the new"), "{told}");
+        assert!(told.contains("jobs          canary 5/5 (100 %) vs stable 0/10 (0 %)"), "{told}");
+        assert!(told.contains("stable + 0.05 pp\"; roll back at 133:1"), "{told}");
+        assert!(told.ends_with("time          1 s on trial, at least 1m00s\n"), "{told}");
+        assert!(!told.contains("slow") && !told.contains("errors"), "{told}");
     }
 
     #[test]

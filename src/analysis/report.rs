@@ -296,7 +296,7 @@ impl MetricReport {
         format!("{} {verb} worse on the canary", self.noun())
     }
 
-    fn harm(&self, report: &Report) -> String {
+    pub(super) fn harm(&self, report: &Report) -> String {
         format!(
             "odds {} against \"{}\"; {} ({} of the {} bound)",
             odds(self.log_e),
@@ -322,6 +322,6 @@ impl MetricReport {
     }
 }
 
-fn line(text: &mut String, head: &str, body: &str) {
+pub(super) fn line(text: &mut String, head: &str, body: &str) {
     let _ = writeln!(text, "{head:<13} {body}");
 }

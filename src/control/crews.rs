@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::Control;
-use crate::analysis::{Counts, History, Judge, Settings, Tally, Window};
+use crate::analysis::{Counts, History, Judge, Report, Settings, Tally, Window};
 use crate::clock;
 use crate::journal::{Evidence, Kept};
 use crate::metrics::Register;
@@ -70,10 +70,9 @@ impl Crew {
         self.base = None;
     }
 
-    /// What is known of the jobs, in a sentence.
-    pub(super) fn said(&self) -> Option<String> {
-        let judged = self.seen.judged.as_ref()?;
-        Some(judged.judge.report().of_jobs().reason().to_owned())
+    /// What is known of the jobs; none: no instance is on trial.
+    pub(super) fn report(&self) -> Option<Report> {
+        Some(self.seen.judged.as_ref()?.judge.report().about_jobs())
     }
 
     /// Closes the window if it is time, and asks the judge if the workers are on trial.
@@ -257,6 +256,6 @@ mod tests {
         crew.follow(Some((7, &Standing { from: 8, at: 12, trial: &first })), &settings);
         assert!(odds(&crew) < before, "they were taken back, and are tried anew");
         crew.follow(None, &settings);
-        assert!(crew.said().is_none());
+        assert!(crew.report().is_none());
     }
 }

@@ -43,8 +43,8 @@ pub use handle::{ANSWER_MAX, Answer, Handle, OrderError};
 pub use settings::{Feeds, ReleaseSettings, Settings, Signal, TierSettings};
 pub use succession::{Heir, Lowered};
 pub use view::{
-    ClosedView, Hop, ItemView, ReleaseView, RolloutView, SignalView, TierView, UpgradeView,
-    UpstreamView, View,
+    ClosedView, CrewView, Hop, ItemView, ReleaseView, RolloutView, SignalView, TierView,
+    UpgradeView, UpstreamView, View,
 };
 
 use closing::Closing;

@@ -9,14 +9,15 @@ use super::closing::Turned;
 use super::handle::Answer;
 use super::settings::{ReleaseSettings, TierSettings};
 use super::view::{
-    ClosedView, Hop, ItemView, ReleaseView, RolloutView, SignalView, TierView, UpgradeView,
-    UpstreamView, View,
+    ClosedView, CrewView, Hop, ItemView, ReleaseView, RolloutView, SignalView, TierView,
+    UpgradeView, UpstreamView, View,
 };
 use super::{Control, Crew, Watched, publish};
 use crate::clock;
 use crate::metrics::{HealthState, SignalEntry, WarmUp};
 use crate::rollout::{
-    Closure, Event, Item, Order, Purpose, Receding, Tier, Upgrade, Wait, climbed, waits_for,
+    Closure, Event, Item, Order, Purpose, Receding, Standing, Tier, Trial, Upgrade, Wait, Workers,
+    climbed, waits_for,
 };
 use crate::time::{Timestamp, in_words};
 use crate::traffic::{Address, TierName, Version, Weight};
@@ -42,6 +43,7 @@ impl View {
             upgrade: None,
             chain: vec![],
             tiers: vec![],
+            crews: vec![],
             records: Arc::default(),
         }
     }
@@ -98,8 +100,30 @@ impl Control {
             upgrade: self.upgrade_view(),
             chain: self.chain(),
             tiers: self.settings.tiers.iter().filter_map(tier).collect(),
+            crews: self.crew_views(),
             records: Arc::clone(&self.records),
         }));
+    }
+
+    fn crew_views(&self) -> Vec<CrewView> {
+        let judged = self.settings.upgrade.workers.iter().filter(|file| file.jobs.is_some());
+        let view = |file: &Workers| {
+            let report = self.crews.get(&file.name).and_then(Crew::report);
+            let upgrade = self.state.open_upgrade();
+            let standing = upgrade.and_then(|upgrade| upgrade.trial(&file.name));
+            let explanation = match (&report, standing) {
+                (Some(report), Some(Standing { trial, .. })) => {
+                    let Trial { instance, version, moved, of, .. } = trial;
+                    let known = report.explain_jobs();
+                    format!(
+                        "on trial      {instance} on {version}, {moved} of {of} are moved\n{known}"
+                    )
+                }
+                (Some(_) | None, _) => "no instance is on trial; no jobs are judged\n".into(),
+            };
+            CrewView { name: file.name.clone(), report, explanation }
+        };
+        judged.map(view).collect()
     }
 
     fn chain(&self) -> Vec<(Version, Hop)> {
@@ -157,7 +181,11 @@ impl Control {
     fn said(&self, wait: &Wait) -> String {
         let standing = match wait {
             Wait::Interrupted { step, .. } => self.leftovers.standing(step),
-            Wait::Jobs { workers, .. } => self.crews.get(workers).and_then(Crew::said),
+            Wait::Jobs { workers, .. } => self
+                .crews
+                .get(workers)
+                .and_then(Crew::report)
+                .map(|report| report.verdict.reason().to_owned()),
             Wait::Running { .. } if self.errand.is_none() && self.undoes() => {
                 self.leftovers.in_the_way()
             }

@@ -36,6 +36,8 @@ pub struct View {
     pub chain: Vec<(Version, Hop)>,
     /// The tiers, in the order of the file.
     pub tiers: Vec<TierView>,
+    /// The tiers of workers whose jobs are judged, in the order of the file.
+    pub crews: Vec<CrewView>,
     /// The journal, oldest first: at most `RECORDS_SHOWN` of the newest.
     pub records: Arc<Vec<Record>>,
 }
@@ -94,6 +96,17 @@ pub struct ItemView {
     pub weight: Option<Weight>,
     /// How long it lasts at least, in seconds.
     pub bake_seconds: Option<u64>,
+}
+
+/// A tier of workers whose jobs are judged, at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct CrewView {
+    /// Its name.
+    pub name: TierName,
+    /// What is known of their jobs; none: no instance is on trial.
+    pub report: Option<Report>,
+    /// The same as text (`weir explain`).
+    pub explanation: String,
 }
 
 /// One tier at one moment.

@@ -89,6 +89,8 @@ pub struct Scene<'a> {
     pub upgrade: Option<UpgradeScene>,
     /// The tiers.
     pub tiers: Vec<TierScene<'a>>,
+    /// The workers on trial, and what is known of their jobs.
+    pub crews: Vec<(&'a TierName, &'a Report)>,
 }
 
 /// An open rollout over tiers.
@@ -158,6 +160,7 @@ pub fn render(scene: &Scene<'_>, register: &Register) -> String {
         events::expose(register.events(), scene.kinds, scene.tiers.iter().map(|tier| tier.name));
         spans::expose(register.tracer());
         rollouts::upgrade(scene.upgrade.as_ref());
+        scene.crews.iter().for_each(|(name, report)| rollouts::evidence(name.as_str(), report));
         for tier in &scene.tiers {
             self::tier(tier, register);
             for release in &tier.releases {
@@ -605,6 +608,7 @@ mod tests {
             kinds: &["promoted"],
             upgrade: None,
             tiers: vec![tier],
+            crews: vec![],
         };
         render(&scene, register)
     }

@@ -35,7 +35,7 @@ pub(super) fn expose(tier: &TierScene<'_>) {
 }
 
 /// Natural logarithms: odds of a bad canary grow beyond any number.
-fn evidence(tier: &str, report: &Report) {
+pub(super) fn evidence(tier: &str, report: &Report) {
     for metric in &report.metrics {
         let labels = [("tier", tier.to_owned()), ("metric", metric.name.clone())];
         gauge!("weir_evidence_log_odds", &labels).set(metric.log_e);

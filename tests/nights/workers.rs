@@ -14,7 +14,7 @@ use weir::namespace::resp::Value;
 
 use crate::redis::Client;
 use crate::support::celery::{Installed, Sender};
-use crate::support::program::{Program, free_address};
+use crate::support::program::{Program, free_address, get};
 use crate::support::quick::is_quick;
 use crate::support::redis::Redis;
 use crate::support::sidekiq::Sidekiq;
@@ -328,6 +328,12 @@ fn workers_that_are_held_go_back_alone_and_follow_once_the_jobs_are_mended() {
     std::fs::write(shop.path("mended"), "").unwrap();
     shop.say("approve");
     shop.until("on trial", |shop| shop.waits_for().contains("on the new version"));
+    let told = shop.say("explain worker");
+    assert!(told.contains("work-1 on 1.1.0, 1 of 2 are moved"), "{told}");
+    assert!(told.contains("\njobs ") && told.contains(" vs stable "), "{told}");
+    let page = get(shop.program.admin(), "/metrics").unwrap();
+    let odds = "weir_evidence_log_odds{tier=\"worker\",metric=\"jobs\"} ";
+    assert!(page.contains(odds), "{page}");
     // What was seen of the jobs so far is not lost.
     shop.program.kill();
     shop.program.restart();
