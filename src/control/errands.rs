@@ -101,7 +101,10 @@ impl super::Control {
     /// For what the step is done whose turn it is.
     fn occasion(&self, upgrade: &Upgrade) -> Occasion {
         let (tier, stage) = place(upgrade);
-        let of = tier.clone().or_else(|| upgrade.targets.keys().next().cloned());
+        // Workers get what the tier gets that they follow.
+        let workers = self.settings.upgrade.workers.iter().find(|w| Some(&w.name) == tier.as_ref());
+        let of = workers.map(|workers| workers.follows.clone()).or_else(|| tier.clone());
+        let of = of.or_else(|| upgrade.targets.keys().next().cloned());
         let new = of.as_ref().and_then(|tier| upgrade.targets.get(tier)).map(|t| t.version.clone());
         let number = upgrade.id.to_string();
         Occasion {
