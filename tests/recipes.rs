@@ -126,6 +126,7 @@ fn a_night_goes_as_its_page_tells_until_everybody_has_the_new_version() {
         night.the_caches_are_apart();
         night.promote();
         assert_eq!(night.hooks(), order_in_readme(&folder(recipe), false), "{recipe}");
+        assert_eq!(night.moves(), night.commands("switch", &night.new), "{recipe}");
         night.everybody_has(&night.new);
     }
 }
@@ -136,9 +137,13 @@ fn a_night_that_goes_wrong_ends_as_its_page_tells_with_everybody_back() {
         let redis = Redis::start(&[]);
         let night = Night::begin(&folder(recipe), &redis);
         night.go_on_until_the_last_stage();
-        let before = night.hooks().len();
+        let (before, moved) = (night.hooks().len(), night.moves().len());
         night.roll_back();
         assert_eq!(night.hooks()[before..], order_in_readme(&folder(recipe), true), "{recipe}");
+        let mut back = night.commands("switch", &night.old);
+        back.truncate(moved);
+        back.reverse();
+        assert_eq!(night.moves()[moved..], back, "{recipe}: the last one first");
         night.everybody_has(&night.old);
     }
 }

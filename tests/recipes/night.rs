@@ -48,7 +48,7 @@ impl Night {
         for hook in std::fs::read_dir(folder.join("hooks")).unwrap() {
             let script = hooks.join(hook.unwrap().file_name());
             let ran =
-                "printf '%s|%s|%s\\n' \"$0${1:+ $1}\" \"$WEIR_VERSION_OLD\" \"$WEIR_VERSION\"";
+                "printf '%s|%s|%s\\n' \"$0${1:+ $*}\" \"$WEIR_VERSION_OLD\" \"$WEIR_VERSION\"";
             std::fs::write(&script, format!("#!/bin/sh\nset -eu\n{ran} >>ran\n")).unwrap();
             std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
         }
@@ -64,7 +64,8 @@ impl Night {
     /// What one version writes into a cache has its name before it, and the other does not find it.
     pub fn the_caches_are_apart(&self) {
         let caches = self.file.get("cache").and_then(toml::Value::as_array);
-        for cache in caches.into_iter().flatten() {
+        let is_observed = |cache: &&toml::Value| cache.get("mode").is_some();
+        for cache in caches.into_iter().flatten().filter(|cache| !is_observed(cache)) {
             let ports = cache["ports"].as_table().unwrap();
             for (version, port) in ports {
                 let port = port.as_str().unwrap().parse().unwrap();
@@ -111,7 +112,7 @@ impl Night {
             } else if waits.contains("step traffic failed: the traffic of") {
                 // Weir has just started, and no minute was counted yet.
                 self.program.say(&["step", "skip", "traffic"]);
-            } else if waits.starts_with("the judge of ") {
+                        } else if waits.starts_with("the judge of ") || waits.starts_with("the jobs of ") {
                 // What it refuses while something else begins is asked for again.
                 self.program.ask(&["advance"]);
             } else {
@@ -122,8 +123,38 @@ impl Night {
         }
     }
 
-    /// The hooks that ran so far, in order; each was told both versions.
+    /// The hooks of steps that ran so far, in order; each was told both versions.
     pub fn hooks(&self) -> Vec<String> {
+        let of_workers = self.commands("switch", &self.new).into_iter();
+        let scripts: Vec<String> =
+            of_workers.filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect();
+        let is_step =
+            |hook: &String| !scripts.iter().any(|script| hook.starts_with(script.as_str()));
+        self.ran().into_iter().filter(is_step).collect()
+    }
+
+    /// The workers that were moved so far, in order: by which commands.
+    pub fn moves(&self) -> Vec<String> {
+        let switches = [&self.old, &self.new].map(|version| self.commands("switch", version));
+        let is_move = |line: &String| switches.iter().flatten().any(|switch| switch == line);
+        self.ran().into_iter().filter(is_move).collect()
+    }
+
+    /// What the file does with each instance of its workers for `version`.
+    pub fn commands(&self, what: &str, version: &str) -> Vec<String> {
+        let workers = self.file.get("worker").and_then(toml::Value::as_array);
+        let each = workers.into_iter().flatten().flat_map(|workers| {
+            let words: Vec<&str> =
+                workers[what].as_array().unwrap().iter().filter_map(toml::Value::as_str).collect();
+            let instances = workers["instances"].as_array().unwrap().iter();
+            let instances = instances.filter_map(toml::Value::as_str);
+            let command = words.join(" ").replace("{version}", version);
+            instances.map(|instance| command.replace("{instance}", instance)).collect::<Vec<_>>()
+        });
+        each.collect()
+    }
+
+    fn ran(&self) -> Vec<String> {
         let ran = std::fs::read_to_string(self.program.directory().join("ran"));
         let versions = format!("|{}|{}", self.old, self.new);
         let hook = |line: &str| {

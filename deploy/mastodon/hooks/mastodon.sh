@@ -9,5 +9,5 @@ case $number in
   *) IMAGE=ghcr.io/mastodon/mastodon:v$VERSION STREAMING_IMAGE=ghcr.io/mastodon/mastodon-streaming:v$VERSION ;;
 esac
 export IMAGE STREAMING_IMAGE
-export WEB_PORT="30$number" STREAMING_PORT="40$number" CACHE_PORT="170$number"
+export WEB_PORT="30$number" STREAMING_PORT="40$number" CACHE_PORT="170$number" JOBS_PORT="180$number"
 exec docker compose --project-name "mastodon-$number" "$@"

@@ -10,5 +10,5 @@ hooks/mastodon.sh "$WEIR_VERSION_OLD" stop --timeout 60
 dropdb "$database"
 createdb "$database"
 pg_restore --exit-on-error --no-owner --dbname="$database" "$dump"
-hooks/mastodon.sh "$WEIR_VERSION_OLD" up --detach web streaming sidekiq
+hooks/mastodon.sh "$WEIR_VERSION_OLD" up --detach web streaming sidekiq-1 sidekiq-2 sidekiq-scheduler
 echo "restored; when $WEIR_VERSION_OLD serves well: weir maintenance off"
