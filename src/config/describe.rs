@@ -266,6 +266,7 @@ fn runbook(page: &mut Page<'_>, runbook: &RunbookConfig) {
         page.put_duration("retry_after", step.retry_after);
         page.put("on_interrupt", step.on_interrupt.name());
         page.put("on_failure", step.on_failure.name());
+        page.put("on_rollback", step.on_rollback.name());
     }
 }
 

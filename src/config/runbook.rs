@@ -17,7 +17,7 @@ use super::section::{At, PATTERNS_MAX, Section, not_a, set};
 use super::tier::Draft;
 use super::values::{self, Mistake, quoted};
 use crate::rollout::runbook::{
-    Action, COMMAND_WORDS_MAX, Check, Http, OnFailure, OnInterrupt, QUESTION_CHARS_MAX,
+    Action, COMMAND_WORDS_MAX, Check, Http, OnFailure, OnInterrupt, OnRollback, QUESTION_CHARS_MAX,
     RETRIES_MAX, Reach, Run, STEPS_MAX, Step, StepName, Url, When, is_secret_name, tells_a_secret,
 };
 use crate::rollout::{Stages, Workers};
@@ -226,6 +226,8 @@ fn step(mut section: Section<'_>, base: &Path) -> Option<StepDraft> {
         ("continue", OnFailure::Continue),
     ];
     section.word("on_failure", &words, &mut step.on_failure);
+    let words = [("wait", OnRollback::Wait), ("stop", OnRollback::Stop)];
+    section.word("on_rollback", &words, &mut step.on_rollback);
     section.finish();
     (step.when, step.action) = (when.as_ref()?.value.clone(), action?);
     Some(StepDraft { step, name: name?.span, when: when?.span })

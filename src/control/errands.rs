@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::hooks::{Hooks, Occasion, Running, Settings};
-use crate::rollout::runbook::{Ending, Outcome, Output, StepName, When};
+use crate::rollout::runbook::{Ending, OnRollback, Outcome, Output, StepName, When};
 use crate::rollout::{Blame, Course, Input, Item, RolloutId, Upgrade};
 use crate::traffic::{TierName, Version, Weight};
 
@@ -16,6 +16,7 @@ pub(super) const LINES_SHOWN: usize = 20;
 pub(super) struct Errand {
     rollout: RolloutId,
     step: StepName,
+    on_rollback: OnRollback,
     running: Running,
     /// The last lines of what it wrote.
     lines: VecDeque<String>,
@@ -59,8 +60,27 @@ impl super::Control {
         scene.closed = self.settings.upgrade.calendar.closed(clock::wall());
         let occasion = self.occasion(upgrade);
         let running = self.hooks().start(step.clone(), occasion, scene);
-        let (rollout, step) = (upgrade.id, step.name.clone());
-        self.errand = Some(Errand { rollout, step, running, lines: VecDeque::new() });
+        let (rollout, on_rollback, step) = (upgrade.id, step.on_rollback, step.name.clone());
+        self.errand = Some(Errand { rollout, step, on_rollback, running, lines: VecDeque::new() });
+    }
+
+    /// Breaks off what the way back waits for, where the file would have it so: the step that runs,
+    /// and what another Weir began.
+    pub(super) fn break_off(&mut self) {
+        let Some(upgrade) = self.state.open_upgrade().filter(|upgrade| upgrade.goes_back()) else {
+            return;
+        };
+        if let Some(errand) = &self.errand
+            && errand.on_rollback == OnRollback::Stop
+            && upgrade.still_running.as_ref() == Some(&errand.step)
+        {
+            errand.running.cancel();
+        }
+        let (hooks, steps) = (self.hooks(), &self.settings.upgrade.steps);
+        let stops = |name: &StepName| {
+            steps.iter().any(|s| s.name == *name && s.on_rollback == OnRollback::Stop)
+        };
+        self.leftovers.stop(&hooks, stops);
     }
 
     /// A step that is waited for, and that never began: everything went back while its beginning was on

@@ -1,6 +1,7 @@
 //! Commands that another Weir began and that outlived it: how it stands with them, until a person
 //! has decided.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -21,12 +22,15 @@ pub(super) struct Leftovers {
     open: watch::Sender<Option<StepName>>,
     /// None: nobody has looked yet.
     found: watch::Receiver<Option<Vec<Interrupted>>>,
+    /// The processes that were told to end.
+    told: BTreeSet<u32>,
 }
 
 impl Default for Leftovers {
     /// Looks at nothing.
     fn default() -> Self {
-        Self { open: watch::Sender::new(None), found: watch::channel(None).1 }
+        let (open, found) = (watch::Sender::new(None), watch::channel(None).1);
+        Self { open, found, told: BTreeSet::new() }
     }
 }
 
@@ -34,7 +38,7 @@ impl Leftovers {
     /// Looks at what `hooks` finds until none of it is left; that of the step `open` stays.
     pub(super) fn follow(hooks: Hooks, open: Option<StepName>) -> Self {
         let (open, found) = (watch::Sender::new(open), watch::Sender::new(None));
-        let leftovers = Self { open, found: found.subscribe() };
+        let leftovers = Self { open, found: found.subscribe(), told: BTreeSet::new() };
         tokio::spawn(look(hooks, leftovers.open.subscribe(), found));
         leftovers
     }
@@ -46,6 +50,20 @@ impl Leftovers {
             *before = open;
             other
         });
+    }
+
+    /// Ends what still runs of the steps that `stops` means, each once.
+    pub(super) fn stop(&mut self, hooks: &Hooks, stops: impl Fn(&StepName) -> bool) {
+        for left in self.found.borrow().iter().flatten() {
+            if let Standing::Running(id) = left.standing
+                && stops(&left.step)
+                && self.told.insert(id)
+            {
+                tracing::warn!(step = %left.step, process = id, "told to end: everything goes back");
+                let (hooks, left) = (hooks.clone(), left.clone());
+                tokio::spawn(async move { hooks.end(&left).await });
+            }
+        }
     }
 
     /// How it stands with the command of `step`, in words.
@@ -65,7 +83,8 @@ impl Leftovers {
         let Some(found) = found.as_ref() else { return Some("it is looked what runs".into()) };
         found.iter().find_map(|left| match left.standing {
             Standing::Running(id) => {
-                Some(format!("it begins at the end of process {id}, step {}", left.step))
+                let told = if self.told.contains(&id) { ", which was told to end" } else { "" };
+                Some(format!("it begins at the end of process {id}, step {}{told}", left.step))
             }
             Standing::Ended | Standing::Unknown => None,
         })

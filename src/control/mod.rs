@@ -535,6 +535,7 @@ impl Control {
             }
             self.decide_alone(&Input::Tick).await;
             self.errand.iter_mut().for_each(Errand::listen);
+            self.break_off();
             self.run_errand();
         }
         self.leftovers.wait_for(self.interrupted_step());

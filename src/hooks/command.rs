@@ -26,7 +26,7 @@ use super::{Occasion, Settings, Try, told};
 use crate::rollout::runbook::{Ending, Output, Run, Step};
 
 /// How long a command has between SIGTERM and SIGKILL: a database closes in that time.
-const GRACE: Duration = Duration::from_secs(10);
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// How often its output is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

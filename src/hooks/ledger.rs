@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 
 use super::masking::Secrets;
@@ -68,6 +69,15 @@ impl Interrupted {
     /// Whether its process still runs, now.
     pub fn is_running(&self) -> bool {
         self.process.as_ref().is_some_and(Process::is_alive)
+    }
+
+    /// Sends `signal` to its process and to all that it started.
+    pub(super) fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref().filter(|process| process.is_alive());
+        let number = process.and_then(|process| i32::try_from(process.id).ok());
+        if let Some(group) = number.and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, signal);
+        }
     }
 }
 

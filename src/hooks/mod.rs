@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
@@ -222,6 +223,17 @@ impl Hooks {
     pub async fn outlive(&self, interrupted: &Interrupted) {
         while interrupted.is_running() {
             sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Ends the process of `interrupted` with all that it started: by SIGTERM, and by SIGKILL where
+    /// that is not enough in time.
+    pub async fn end(&self, interrupted: &Interrupted) {
+        for signal in [Signal::TERM, Signal::KILL] {
+            interrupted.signal(signal);
+            if timeout(command::GRACE, self.outlive(interrupted)).await.is_ok() {
+                return;
+            }
         }
     }
 

@@ -87,6 +87,9 @@ pub struct Step {
     /// What follows where the last try failed.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// What becomes of it where everything goes back while it runs.
+    #[serde(default, skip_serializing_if = "OnRollback::waits")]
+    pub on_rollback: OnRollback,
     /// What is done, in order, where it has begun and everything goes back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<Step>,
@@ -163,6 +166,34 @@ pub enum OnFailure {
     Rollback,
 }
 
+/// What becomes of a step that runs when everything goes back. Users go back at once; what is done
+/// besides comes after its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRollback {
+    /// It is broken off.
+    Stop,
+    /// It is waited for.
+    #[default]
+    Wait,
+}
+
+impl OnRollback {
+    /// As the file has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Wait => "wait",
+        }
+    }
+
+    /// Whether it is waited for.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    const fn waits(&self) -> bool {
+        matches!(self, Self::Wait)
+    }
+}
+
 impl OnInterrupt {
     /// As the file has it.
     pub const fn name(self) -> &'static str {
@@ -199,6 +230,7 @@ impl Step {
             retry_after: RETRY_AFTER,
             on_interrupt: OnInterrupt::default(),
             on_failure: OnFailure::default(),
+            on_rollback: OnRollback::default(),
             undo: Vec::new(),
         }
     }
@@ -301,6 +333,10 @@ mod tests {
             "retry_after":0}"#;
         let old: Step = serde_json::from_str(old).unwrap();
         assert_eq!(old.on_interrupt, OnInterrupt::Ask);
+        assert_eq!(old.on_rollback, OnRollback::Wait);
+        let stops = Step { on_rollback: OnRollback::Stop, ..old.clone() };
+        let json = serde_json::to_string(&stops).unwrap();
+        assert_eq!(serde_json::from_str::<Step>(&json).unwrap(), stops, "{json}");
         assert_eq!(old.when.to_string(), "after stage 25%");
     }
 

@@ -104,3 +104,67 @@ fn what_undoes_a_step_comes_after_its_end_though_weir_was_killed_in_between() {
     night.until_it_is_over();
     assert!(night.path("restored").exists());
 }
+
+/// One that does not end by SIGTERM alone if it is `deaf`.
+fn night_that_stops(deaf: bool) -> Night {
+    let trap = if deaf { "" } else { "echo asked >> asked; exit 3" };
+    let rest = format!(
+        r#"
+[rollout]
+order  = ["web"]
+stages = [{{ weight = "50%", bake = "1h" }}]
+[[step]]
+name  = "migrate"
+when  = "after stage 50%"
+shell = true
+run   = "trap '{trap}' TERM; echo $$ >> begun; while :; do sleep 0.1; done"
+on_rollback = "stop"
+[[step]]
+name  = "restore"
+when  = "on rollback"
+shell = true
+run   = "! grep -qs 'State:.[RSD]' /proc/$(cat begun)/status && echo > restored"
+"#
+    );
+    let night = Night::new(&["web"], &rest);
+    night.say("start");
+    night.until_it_waits_for("the judge of web");
+    night.say("advance");
+    night.until("the command to begin", |night| lines(night, "begun") == 1);
+    night.until_it_waits_for("step migrate, which runs");
+    night
+}
+
+#[test]
+fn a_step_that_may_be_stopped_holds_no_way_back_up() {
+    let night = night_that_stops(false);
+    night.say("rollback");
+    assert_eq!(night.standing()[0].1, 0, "users are back at once");
+    night.until_it_is_over();
+    assert!(night.path("restored").exists(), "it had ended before it was undone");
+    assert_eq!(lines(&night, "asked"), 1);
+    let log = night.say("log -n 50");
+    assert!(log.contains("step migrate was broken off"), "{log}");
+}
+
+#[test]
+fn a_step_is_stopped_also_by_the_next_weir() {
+    // Killed while the step runs, and rolled back after the start.
+    let mut night = night_that_stops(false);
+    night.program.kill();
+    night.program.restart();
+    night.until_it_waits_for("still runs, as process");
+    night.say("rollback");
+    night.until_it_is_over();
+    assert!(night.path("restored").exists());
+    // Killed while it waits for one that does not hear.
+    let mut night = night_that_stops(true);
+    night.say("rollback");
+    night.until_it_waits_for("step migrate, which runs");
+    night.program.kill();
+    night.program.restart();
+    night.until_it_waits_for("which was told to end");
+    night.until_it_is_over();
+    assert!(night.path("restored").exists());
+    assert_eq!(night.standing()[0].1, 0);
+}

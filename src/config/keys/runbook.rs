@@ -68,6 +68,13 @@ pub const STEP: Keys = Keys {
             Live,
             "What follows where the last try failed.",
         ),
+        key(
+            "on_rollback",
+            "`\"wait\"` or `\"stop\"`",
+            "\"wait\"",
+            Live,
+            "What becomes of it where everything goes back while it runs: users are back at once, and what is done besides waits for its end, or it is broken off, as `timeout` does it.",
+        ),
     ],
 };
 
