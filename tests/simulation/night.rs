@@ -1,5 +1,5 @@
 //! One random night: a rollout over tiers with a runbook, people who order anything at any time,
-//! steps that end as they like, and a program that is killed in between.
+//! steps that end as they like, workers whose jobs may fail, and a program that is killed in between.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a law looks at the few events it is about")]
 
@@ -14,7 +14,9 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use weir::analysis::{Verdict, Why};
 use weir::rollout::runbook::{Ending, Outcome, Output, StepName};
-use weir::rollout::{Actor, Command, Direction, Event, Facts, Input, Order, State, Upgrade, step};
+use weir::rollout::{
+    Actor, Command, Direction, Event, Facts, Input, Order, State, Upgrade, step, unheeded,
+};
 use weir::time::Timestamp;
 use weir::traffic::{TierName, Version, Weight};
 
@@ -25,7 +27,7 @@ const MOMENTS: usize = 250;
 pub type Seen = BTreeMap<&'static str, u64>;
 
 /// What must have happened in some night, or nothing was tested of it.
-const EVERYTHING: [&str; 24] = [
+const EVERYTHING: [&str; 28] = [
     "Advanced",
     "Approved",
     "Asked",
@@ -35,6 +37,7 @@ const EVERYTHING: [&str; 24] = [
     "Passed",
     "Paused",
     "Promoted",
+    "Recalled",
     "Rerouted",
     "Resumed",
     "RolledBack",
@@ -42,7 +45,9 @@ const EVERYTHING: [&str; 24] = [
     "StepBegan",
     "StepEnded",
     "StepSkipped",
+    "Tried",
     "TurnedBack",
+    "alarm of jobs",
     "ended promoted",
     "ended rolled back",
     "ended stopped",
@@ -50,6 +55,7 @@ const EVERYTHING: [&str; 24] = [
     "lost",
     "refused",
     "reload refused",
+    "reload unheeded",
 ];
 
 /// A program with several tiers, its file, and its journal.
@@ -95,9 +101,10 @@ impl Night {
             self.wall += 5_000;
             match self.chance.random_range(0..100) {
                 0..25 => self.decide(&Input::Tick),
-                25..50 => self.judge(),
-                50..68 => self.step_ends(),
-                68..88 => self.somebody_orders(),
+                25..43 => self.judge(),
+                43..48 => self.jobs_are_seen(),
+                48..70 => self.step_ends(),
+                70..88 => self.somebody_orders(),
                 88..90 => {
                     let tier = self.any_tier();
                     self.decide(&Input::Unhealthy { tier, reason: "none answers".into() });
@@ -145,6 +152,25 @@ impl Night {
             weighed => Verdict::Pass { proven: weighed < 20, reason: reason() },
         };
         self.decide(&Input::Verdict { tier, rollout, verdict });
+    }
+
+    /// What the jobs of some workers say, also while nobody asks.
+    fn jobs_are_seen(&mut self) {
+        let workers: Vec<_> = self.facts.upgrade.workers.iter().map(|w| w.name.clone()).collect();
+        let Some(workers) = workers.choose(&mut self.chance).cloned() else { return };
+        let reason = || "so they went".to_owned();
+        let held = |why| Verdict::Inconclusive { why, metric: None, reason: reason() };
+        let verdict = match self.chance.random_range(0..12) {
+            0 => Verdict::Fail { metric: "jobs".into(), reason: reason() },
+            1 => held(Why::Suspicious),
+            2 => held(Why::NoStable),
+            3 => held(Why::Soaking),
+            4..8 => held(Why::NotEnough),
+            _ => Verdict::Pass { proven: self.chance.random(), reason: reason() },
+        };
+        let done = self.chance.random_range(0..60);
+        let rollout = self.memory.latest;
+        self.decide(&Input::Jobs { workers, rollout, verdict, done });
     }
 
     /// The step that runs ends, or one that nobody waits for.
@@ -235,6 +261,9 @@ impl Night {
             return;
         }
         self.decide(&input);
+        if unheeded(&self.memory, &self.facts).is_some() {
+            self.count("reload unheeded");
+        }
     }
 
     /// Killed and started again. What lowered last may never have reached the disk.
@@ -317,6 +346,10 @@ fn outcome(ending: Ending) -> Outcome {
     Outcome { ending, tries: 1, took, why: "so it went".into(), output: Output::default() }
 }
 
+fn is_crew(name: &TierName) -> bool {
+    name.as_str().starts_with("crew-")
+}
+
 fn kind(event: &Event) -> &'static str {
     use weir::rollout::{Change, Ending};
     match &event.change {
@@ -324,11 +357,13 @@ fn kind(event: &Event) -> &'static str {
         Change::Approved { .. } => "Approved",
         Change::Asked { .. } => "Asked",
         Change::DecisionPassed => "DecisionPassed",
+        Change::Froze { .. } if event.tier.as_ref().is_some_and(is_crew) => "alarm of jobs",
         Change::Froze { .. } => "Froze",
         Change::Interrupted { .. } => "Interrupted",
         Change::Passed { .. } => "Passed",
         Change::Paused => "Paused",
         Change::Promoted { .. } => "Promoted",
+        Change::Recalled { .. } => "Recalled",
         Change::Rerouted { .. } => "Rerouted",
         Change::Resumed => "Resumed",
         Change::RolledBack { .. } => "RolledBack",
@@ -336,6 +371,7 @@ fn kind(event: &Event) -> &'static str {
         Change::StepBegan { .. } => "StepBegan",
         Change::StepEnded { .. } => "StepEnded",
         Change::StepSkipped { .. } => "StepSkipped",
+        Change::Tried { .. } => "Tried",
         Change::TurnedBack { .. } => "TurnedBack",
         Change::UpgradeEnded { ending: Ending::Promoted } => "ended promoted",
         Change::UpgradeEnded { ending: Ending::RolledBack } => "ended rolled back",

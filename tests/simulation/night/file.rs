@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::{IndexedMutRandom, IndexedRandom, SliceRandom};
 use weir::analysis::Settings;
 use weir::rollout::runbook::{Action, OnFailure, OnInterrupt, Run, Step, When};
 use weir::rollout::{
-    Calendar, Facts, PastDecision, Plan, ReleaseFacts, Scope, Stage, Stages, TierFacts,
-    UpgradeFacts, Zone,
+    Calendar, Facts, JobsSettings, PastDecision, Plan, ReleaseFacts, Scope, Stage, Stages,
+    TierFacts, UpgradeFacts, Workers, Zone,
 };
 use weir::traffic::{Salt, Sticky, TierName, Version, Weight};
 
@@ -38,11 +38,12 @@ pub fn random(chance: &mut StdRng) -> Facts {
     let tiers: Vec<TierFacts> = names.iter().enumerate().map(tier).collect();
     let names: Vec<TierName> = tiers.iter().map(|tier| tier.name.clone()).collect();
     let steps = steps(&names, &plan, chance);
+    let workers = workers(&names, chance);
     let onward: Vec<&Step> = steps.iter().filter(|step| step.when != When::OnRollback).collect();
     let no_return = onward.choose(chance).filter(|_| chance.random_bool(0.4));
     let upgrade = UpgradeFacts {
         name: Some("rails-4.2".into()),
-        order: order(&names, chance),
+        order: order(&names, &workers, chance),
         on_failure: if chance.random_bool(0.7) { Scope::Rollout } else { Scope::Tier },
         decide_by: chance.random_bool(0.3).then(|| "04:30".parse().unwrap()),
         past_decision: if chance.random() { PastDecision::Hold } else { PastDecision::Rollback },
@@ -50,7 +51,7 @@ pub fn random(chance: &mut StdRng) -> Facts {
         calendar: calendar(chance),
         hops: if chance.random_bool(0.3) { (1..VERSIONS).map(version).collect() } else { vec![] },
         steps,
-        workers: vec![],
+        workers,
     };
     let salt = Salt::new([7; 16]);
     Facts { tiers, own: vec![], salt, observe: false, caches: vec![], upgrade }
@@ -76,8 +77,39 @@ fn plan(chance: &mut StdRng) -> Plan {
     Plan::new(weights.into_iter().map(stage).collect()).unwrap()
 }
 
-/// Some tiers together, some alone, some not named.
-fn order(names: &[TierName], chance: &mut StdRng) -> Vec<Vec<TierName>> {
+/// Tiers of workers, each following some tier.
+fn workers(names: &[TierName], chance: &mut StdRng) -> Vec<Workers> {
+    let number = [0, 1, 1, 2].choose(chance).copied().expect("a number");
+    (0..number).map(|number| a_crew(number, names, chance)).collect()
+}
+
+fn a_crew(number: usize, names: &[TierName], chance: &mut StdRng) -> Workers {
+    let run = || Run { command: vec!["true".into()], shell: false, expect: None };
+    let maybe = |chance: &mut StdRng| chance.random_bool(0.5).then(run);
+    let (quiet, busy) = (maybe(chance), maybe(chance));
+    let (health, reports) = (maybe(chance), maybe(chance));
+    let bake = Duration::from_secs(chance.random_range(0..2) * 10);
+    Workers {
+        name: format!("crew-{number}").parse().unwrap(),
+        follows: names.choose(chance).expect("a tier").clone(),
+        instances: (0..chance.random_range(1..=3)).map(|n| format!("i{n}")).collect(),
+        quiet,
+        busy,
+        switch: run(),
+        health,
+        reports,
+        drain: Duration::from_secs(10),
+        ready: Duration::from_secs(10),
+        timeout: Duration::from_mins(1),
+        bake,
+        on_failure: *[OnFailure::Hold, OnFailure::Rollback].choose(chance).expect("one"),
+        jobs: chance.random_bool(0.6).then(|| JobsSettings { cache: "jobs".into(), least: 20 }),
+        environment: None,
+    }
+}
+
+/// Some tiers together, some alone, some not named. Workers have an entry of their own.
+fn order(names: &[TierName], workers: &[Workers], chance: &mut StdRng) -> Vec<Vec<TierName>> {
     let mut names = names.to_vec();
     names.shuffle(chance);
     let mut order: Vec<Vec<TierName>> = Vec::new();
@@ -87,6 +119,13 @@ fn order(names: &[TierName], chance: &mut StdRng) -> Vec<Vec<TierName>> {
             (Some(last), 1..5) => last.push(name),
             (_, _) => order.push(vec![name]),
         }
+    }
+    for crew in workers {
+        if order.is_empty() || chance.random_bool(0.2) {
+            continue;
+        }
+        let at = chance.random_range(0..=order.len());
+        order.insert(at, vec![crew.name.clone()]);
     }
     order
 }
@@ -134,8 +173,25 @@ fn calendar(chance: &mut StdRng) -> Calendar {
 /// One thing of the file becomes different.
 pub fn edit(facts: &mut Facts, chance: &mut StdRng) {
     let names: Vec<TierName> = facts.tiers.iter().map(|tier| tier.name.clone()).collect();
-    match chance.random_range(0..9) {
-        0 => facts.upgrade.order = order(&names, chance),
+    match chance.random_range(0..12) {
+        0 => facts.upgrade.order = order(&names, &facts.upgrade.workers, chance),
+        9 => {
+            let Some(crew) = facts.upgrade.workers.choose_mut(chance) else { return };
+            let number = crew.instances.len();
+            crew.instances.push(format!("i{number}"));
+        }
+        10 => {
+            let Some(crew) = facts.upgrade.workers.choose_mut(chance) else { return };
+            let jobs = JobsSettings { cache: "jobs".into(), least: 20 };
+            crew.jobs = if crew.jobs.is_none() { Some(jobs) } else { None };
+        }
+        11 => {
+            let Some(crew) = facts.upgrade.workers.choose_mut(chance) else { return };
+            crew.on_failure = match crew.on_failure {
+                OnFailure::Rollback => OnFailure::Hold,
+                OnFailure::Continue | OnFailure::Hold => OnFailure::Rollback,
+            };
+        }
         1 => facts.upgrade.calendar = calendar(chance),
         2 => {
             let plan = plan(chance);

@@ -20,8 +20,14 @@ pub struct Told {
     olds: BTreeMap<TierName, Version>,
     /// The steps that have begun, by their place among the items.
     begun: BTreeSet<usize>,
-    /// The steps that are done.
+    /// The steps and trials that are done.
     done: BTreeSet<usize>,
+    /// The instances of workers of which a step to the new version has begun, until they are back.
+    moved: BTreeSet<String>,
+    /// Those whose switch a person has left out.
+    skipped: BTreeSet<String>,
+    /// The trials whose jobs have raised the alarm.
+    alarmed: BTreeSet<usize>,
 }
 
 impl Told {
@@ -36,6 +42,11 @@ impl Told {
                 self.begun.clear();
                 self.done.clear();
             }
+            // What was begun so far is as it is; what follows is done anew.
+            Change::Recalled { at, .. } => {
+                self.begun.retain(|place| place < at);
+                self.done = (0..*at).collect();
+            }
             Change::Adopted { .. } => {
                 event.tier.as_ref().map(|tier| self.olds.remove(tier));
             }
@@ -46,6 +57,31 @@ impl Told {
         };
         let is_confirm = |at: usize| matches!(&upgrade.items[at], Item::Step(step) if matches!(step.action, Action::Confirm));
         match &event.change {
+            Change::StepBegan { step, .. } => {
+                self.moved.extend(switched(step).filter(|(_, back)| !back).map(|(name, _)| name));
+            }
+            Change::StepEnded { step, .. } | Change::StepSkipped { step } if ends_well(event) => {
+                match switched(step) {
+                    Some((instance, true)) => _ = self.moved.remove(&instance),
+                    Some((instance, false))
+                        if matches!(event.change, Change::StepSkipped { .. }) =>
+                    {
+                        self.skipped.insert(instance);
+                    }
+                    Some(_) | None => {}
+                }
+            }
+            _ => {}
+        }
+        match &event.change {
+            Change::Tried { workers, instance, .. } => {
+                let of = |at: &usize| matches!(&upgrade.items[*at], Item::Trial(trial) if trial.workers == *workers && trial.instance == *instance);
+                self.done.extend((upgrade.at..upgrade.items.len()).find(of));
+            }
+            Change::Froze { .. } => {
+                let trial = event.tier.as_ref().and_then(|workers| upgrade.trial(workers));
+                self.alarmed.extend(trial.map(|trial| trial.at));
+            }
             Change::StepBegan { step, .. } => self.begun.extend(place(upgrade, step)),
             Change::StepSkipped { step } => self.done.extend(place(upgrade, step)),
             Change::Approved { step } => {
@@ -77,6 +113,11 @@ impl Told {
             let gone = upgrade.past_no_return && !upgrade.goes_back();
             assert!(!gone, "went back by itself past the point of no return");
         }
+        if let (Change::Froze { .. }, Some(workers)) = (&event.change, &event.tier)
+            && let Some(trial) = upgrade.trial(workers)
+        {
+            assert!(!self.alarmed.contains(&trial.at), "the same alarm of {workers} again");
+        }
         let Some(index) = enters(upgrade, event) else { return };
         if upgrade.ended.is_some() {
             return; // What is left of it goes each its own way.
@@ -91,7 +132,7 @@ impl Told {
             };
             assert!(again || !self.begun.contains(&index), "{step} begins twice");
         }
-        if by_itself && !upgrade.goes_back() && !matches!(input, Input::File { .. }) {
+        if by_itself && !upgrade.undoes() && !matches!(input, Input::File { .. }) {
             assert!(!upgrade.paused, "raised in a pause");
             assert_eq!(upgrade.held, None, "raised while held");
             let now = Timestamp::from_millis(wall);
@@ -122,7 +163,14 @@ impl Told {
                         assert!(share(tier, upgrade, state) >= stage.weight, "{tier}: too low");
                     }
                 }
-                Item::Stage { .. } | Item::Trial(_) => {}
+                Item::Trial(trial) => {
+                    assert!(
+                        self.done.contains(&place),
+                        "the jobs of {} were left out",
+                        trial.workers
+                    );
+                }
+                Item::Stage { .. } => {}
             }
         }
     }
@@ -137,6 +185,17 @@ impl Told {
             }
         }
     }
+}
+
+/// The instance of workers that the step `name` switches, and whether back.
+fn switched(name: &StepName) -> Option<(String, bool)> {
+    let name = name.as_str().strip_suffix("-switch")?;
+    let back = name.strip_suffix("-back");
+    Some((back.unwrap_or(name).to_owned(), back.is_some()))
+}
+
+fn ends_well(event: &Event) -> bool {
+    !matches!(&event.change, Change::StepEnded { outcome, .. } if !outcome.succeeded())
 }
 
 /// Where the step stands that an event means.
@@ -170,7 +229,10 @@ fn enters(upgrade: &Upgrade, event: &Event) -> Option<usize> {
 }
 
 fn falls(event: &Event) -> bool {
-    matches!(event.change, Change::RolledBack { .. } | Change::TurnedBack { .. })
+    matches!(
+        event.change,
+        Change::Recalled { .. } | Change::RolledBack { .. } | Change::TurnedBack { .. }
+    )
 }
 
 fn has_all(tier: &TierName, upgrade: &Upgrade, state: &State) -> bool {
@@ -195,6 +257,12 @@ pub fn after(
     if events.iter().any(falls) {
         assert_eq!(Event::direction(events), Direction::Lower, "a fall waits for a disk");
     }
+    if events.iter().any(|event| matches!(event.change, Change::Recalled { .. })) {
+        let users = |state: &State| -> Vec<_> {
+            state.tiers.values().map(|tier| (tier.stable.clone(), tier.weight())).collect()
+        };
+        assert_eq!(users(before), users(state), "workers went back alone, and users with them");
+    }
     if let Some(upgrade) = before.open_upgrade()
         && is_failure(upgrade, before, input)
         && !facts.observe
@@ -211,8 +279,16 @@ pub fn after(
     match &upgrade.ended {
         Some((Ending::RolledBack, _)) if before.open_upgrade().is_some() => {
             told.everybody_is_back(upgrade, state);
+            assert_eq!(told.moved, BTreeSet::new(), "workers are not back");
         }
         Some((Ending::Promoted, _)) if before.open_upgrade().is_some() => {
+            for item in &upgrade.items {
+                let Item::Step(step) = item else { continue };
+                if let Some((instance, _)) = switched(&step.name) {
+                    let skipped = told.skipped.contains(&instance);
+                    assert!(skipped || told.moved.contains(&instance), "{instance}: left behind");
+                }
+            }
             for tier in upgrade.targets.keys().filter(|tier| told.olds.contains_key(*tier)) {
                 assert!(has_all(tier, upgrade, state), "{tier} was left behind");
             }
@@ -239,6 +315,10 @@ fn is_failure(upgrade: &Upgrade, state: &State, input: &Input) -> bool {
     match input {
         Input::Unhealthy { tier, .. }
         | Input::Verdict { tier, verdict: Verdict::Fail { .. }, .. } => all_with(tier),
+        Input::Jobs { workers, rollout, verdict: Verdict::Fail { .. }, .. } => {
+            let trial = upgrade.trial(workers).filter(|_| *rollout == upgrade.id);
+            trial.is_some_and(|standing| standing.trial.on_failure == OnFailure::Rollback)
+        }
         Input::StepEnded { step, outcome, .. } => {
             let running = upgrade.running().filter(|(line, _)| line.name == *step);
             running.is_some_and(|(line, _)| line.on_failure == OnFailure::Rollback)
