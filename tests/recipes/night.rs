@@ -112,7 +112,7 @@ impl Night {
             } else if waits.contains("step traffic failed: the traffic of") {
                 // Weir has just started, and no minute was counted yet.
                 self.program.say(&["step", "skip", "traffic"]);
-                        } else if waits.starts_with("the judge of ") || waits.starts_with("the jobs of ") {
+            } else if waits.starts_with("the judge of ") || waits.starts_with("the jobs of ") {
                 // What it refuses while something else begins is asked for again.
                 self.program.ask(&["advance"]);
             } else {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir::analysis::Verdict;
-use weir::rollout::runbook::{Action, Ending as StepEnding, OnFailure, OnInterrupt, StepName};
+use weir::rollout::runbook::{
+    Action, Ending as StepEnding, OnFailure, OnInterrupt, StepName, When,
+};
 use weir::rollout::{
     Actor, Change, Command, Direction, Ending, Event, Facts, Input, Item, Order, RolloutId, Scope,
     State, Upgrade, Wait, step, waits_for,
@@ -137,7 +139,14 @@ impl Told {
             assert_eq!(upgrade.held, None, "raised while held");
             let now = Timestamp::from_millis(wall);
             assert!(facts.upgrade.calendar.is_open(now), "raised outside its hours");
-            assert!(upgrade.decide_by.is_none_or(|by| now < by), "raised past the decision time");
+            // Where all have the new version nothing is left to decide, and the steps go on.
+            let moves = |item: &Item| match item {
+                Item::Step(step) => matches!(step.when, When::InTier(_)),
+                Item::Everybody { .. } | Item::Stage { .. } | Item::Trial(_) => true,
+            };
+            let is_open = upgrade.items[index..].iter().any(moves);
+            let is_late = upgrade.decide_by.is_some_and(|by| now >= by);
+            assert!(!is_open || !is_late, "raised past the decision time");
             for tier in upgrade.items[index].tiers() {
                 let rollout = state.tiers[tier].rollout.as_ref();
                 assert!(!rollout.is_some_and(|r| r.paused), "{tier} raised in its own pause");
