@@ -19,6 +19,7 @@ const WORSE: f64 = 0.05;
 
 impl Report {
     /// The same where requests were jobs: the verdict on them, and their evidence alone.
+    #[must_use]
     pub fn about_jobs(mut self) -> Self {
         self.verdict = self.of_jobs();
         self.metrics.truncate(ERRORS + 1);

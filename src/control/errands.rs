@@ -76,11 +76,11 @@ impl super::Control {
         {
             errand.running.cancel();
         }
-        let (hooks, steps) = (self.hooks(), &self.settings.upgrade.steps);
-        let stops = |name: &StepName| {
-            steps.iter().any(|s| s.name == *name && s.on_rollback == OnRollback::Stop)
+        let (hooks, runbook) = (self.hooks(), &self.settings.upgrade.steps);
+        let may_stop = |name: &StepName| {
+            runbook.iter().any(|s| s.name == *name && s.on_rollback == OnRollback::Stop)
         };
-        self.leftovers.stop(&hooks, stops);
+        self.leftovers.stop(&hooks, may_stop);
     }
 
     /// A step that is waited for, and that never began: everything went back while its beginning was on

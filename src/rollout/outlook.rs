@@ -339,17 +339,18 @@ impl Seer<'_> {
                 tiers.push(tier);
             }
         }
-        let together: Vec<String> = tiers.iter().map(|tier| format!("\"{tier}\"")).collect();
+        let quoted = |name: &TierName| format!("\"{name}\"");
+        let together: Vec<String> = tiers.iter().map(|tier| quoted(tier)).collect();
         let others = self.facts.upgrade.order.iter().flatten().filter(|name| !tiers.contains(name));
-        let others: String = others.map(|name| format!(", \"{name}\"")).collect();
+        let order = [format!("[{}]", together.join(", "))].into_iter().chain(others.map(quoted));
+        let order = order.collect::<Vec<_>>().join(", ");
         let names: Vec<TierName> = tiers.into_iter().cloned().collect();
         Some(format!(
             "from part {} to {} a user may have the new version in one of {} and the old one \
-             in another, since these tiers do not move together; `order = [[{}]{others}]` has them do so",
+             in another, since these tiers do not move together; `order = [{order}]` has them do so",
             begins + 1,
             ends + 1,
             and(&names),
-            together.join(", "),
         ))
     }
 

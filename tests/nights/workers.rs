@@ -246,10 +246,13 @@ struct Sent {
     pushed: AtomicU32,
 }
 
+/// Has a job of this class done, with this number.
+type Push = Box<dyn FnMut(&str, u32) + Send>;
+
 impl Jobs {
     fn come(shop: &Shop, sent: Sent) -> Self {
         let sent = Arc::new(sent);
-        let mut push: Box<dyn FnMut(&str, u32) + Send> = match &shop.kind {
+        let mut push: Push = match &shop.kind {
             Kind::Celery(installed) => {
                 let mut app = Sender::start(installed, shop.redis.address);
                 Box::new(move |class: &str, number| app.send(&class.to_lowercase(), number))

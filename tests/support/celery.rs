@@ -11,7 +11,7 @@ use super::skipped;
 /// Where the tasks stand.
 const TASKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis/celery");
 
-/// Celery as PyPI has it, in the test cache.
+/// Celery as `PyPI` has it, in the test cache.
 pub struct Installed {
     python: PathBuf,
     packages: PathBuf,
