@@ -270,7 +270,7 @@ fn a_collector_that_is_away_gets_its_spans_later_and_nobody_waits_for_it() {
     }
     let world = World::new("100%", "", "");
     world.collector.answers(503);
-    assert_eq!(world.get("/early", "").status, 200);
+    assert_eq!(world.get("/first", "").status, 200);
     let since = Instant::now();
     while world.metric("weir_trace_failures_total") == 0 {
         assert!(since.elapsed() < PATIENCE, "{}", world.program.log());
@@ -287,7 +287,7 @@ fn a_collector_that_is_away_gets_its_spans_later_and_nobody_waits_for_it() {
     assert!(dropped > 100 && waiting == 4_096, "{dropped} dropped, {waiting} wait");
     assert!(world.apps[0].state.requests.load(Ordering::SeqCst) > 5_000);
     world.collector.answers(200);
-    world.of_path("/early");
+    world.of_path("/first");
     world.span("the last that waits", |span| {
         attribute(span, "url.path").as_str().is_some_and(|path| path.starts_with("/many/4"))
     });

@@ -1,6 +1,7 @@
 //! The upstream side of the data wing in this process, between real sockets.
 
 mod http2;
+mod interim;
 mod limits;
 mod names;
 mod proxied;

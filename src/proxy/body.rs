@@ -418,6 +418,7 @@ fn farewell(exchange: &Exchange, whole: &mut bool) -> Option<Result<Frame<Bytes>
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
+        self.line.pulse.is_answered();
         let Some(exchange) = self.exchange.take() else {
             return;
         };

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use http::header::{MAX_FORWARDS, RETRY_AFTER, SEC_WEBSOCKET_KEY};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
@@ -305,6 +305,9 @@ impl<'a> Passage<'a> {
         let stream = self.line.stream();
         let mut exchange = Exchange::new(stream, self.begun, tally, tier, self.client);
         exchange.insider = place.insider;
+        // HTTP/1.0 knows no answer before the answer (RFC 9110, section 15.2).
+        let hears = request.version() == Version::HTTP_11 && !exchange.is_multiplexed();
+        exchange.hears = hears.then(|| Rc::downgrade(self.line));
         if self.worker.register.tracer().is_on() {
             exchange.traced = self.trace(request);
         }

@@ -8,8 +8,8 @@ use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
@@ -23,6 +23,7 @@ use tokio_rustls::TlsStream;
 
 use super::framing::Framing;
 use super::http2::PREFACE;
+use super::interim::INTERIM_BYTES_MAX;
 
 /// Most bytes that are read or written in one piece on a connection.
 pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
@@ -222,8 +223,11 @@ pub struct Pulse {
     tunnel: AtomicBool,
     /// Whether a part of a request has come in.
     within: AtomicBool,
-    /// Whether something waits to be written.
+    /// Whether something waits to be written, or may do so.
     stalled: AtomicBool,
+    /// Whether something is to be written in front of what hyper writes next.
+    foretells: AtomicBool,
+    foretold: Mutex<Vec<u8>>,
 }
 
 impl Pulse {
@@ -251,6 +255,34 @@ impl Pulse {
         !self.within.load(Ordering::Relaxed) && !self.stalled.load(Ordering::Relaxed)
     }
 
+    /// hyper has the whole of an answer, and may not have written all of it.
+    pub fn is_answered(&self) {
+        self.stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Puts the `head` of an interim answer in front of what hyper writes next; says whether it did.
+    /// Where the answer before is not written to its end, it would stand in the midst of that.
+    pub fn foretell(&self, head: &[u8]) -> bool {
+        if self.stalled.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut foretold = self.foretold.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = foretold.len() + head.len() <= INTERIM_BYTES_MAX;
+        if fits {
+            foretold.extend_from_slice(head);
+            self.foretells.store(true, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    fn take_foretold(&self) -> Vec<u8> {
+        if !self.foretells.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        self.foretells.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *self.foretold.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// What comes in from here on is no HTTP. Returns false if something has come in already that
     /// is spoiled, and belonged to the tunnel.
     pub fn becomes_tunnel(&self) -> bool {
@@ -272,13 +304,15 @@ pub struct Io {
     /// Follows the requests that come in, where they are of HTTP/1.1.
     pub framing: Option<Framing>,
     held: Vec<u8>,
+    /// What is written before anything else.
+    first: Vec<u8>,
 }
 
 impl Io {
     /// Wraps `socket`.
     pub fn new(socket: Socket) -> Self {
         let (pulse, held) = (Arc::default(), Vec::new());
-        Self { socket, pulse, awaits_preface: false, framing: None, held }
+        Self { socket, pulse, awaits_preface: false, framing: None, held, first: Vec::new() }
     }
 
     /// Reads into `cursor`, and shows to `see` what was read; the first so many bytes as it says are
@@ -315,6 +349,21 @@ impl Io {
         let written = ready!(written);
         self.pulse.written.store(true, Ordering::Relaxed);
         Poll::Ready(written)
+    }
+
+    /// Writes the interim answers that wait, before anything else.
+    fn poll_foretold(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if self.first.is_empty() {
+            self.first = self.pulse.take_foretold();
+        }
+        while !self.first.is_empty() {
+            let sent = self.socket.poll_send(cx, &self.first);
+            match ready!(self.wrote(sent))? {
+                0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+                sent => _ = self.first.drain(..sent),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn follow(&mut self, bytes: &mut [u8]) {
@@ -366,11 +415,13 @@ impl hyper::rt::Write for Io {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<Result<usize>> {
+        ready!(self.poll_foretold(cx))?;
         let written = self.socket.poll_send(cx, bytes);
         self.wrote(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        ready!(self.poll_foretold(cx))?;
         let flushed = Pin::new(&mut self.socket).poll_flush(cx);
         self.pulse.stalled.store(flushed.is_pending(), Ordering::Relaxed);
         flushed
@@ -402,6 +453,7 @@ impl hyper::rt::Write for Io {
             // SAFETY: the loop has written the first `length` bytes.
             return self.poll_write(cx, unsafe { joined[..length].assume_init_ref() });
         }
+        ready!(self.poll_foretold(cx))?;
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
         self.wrote(written)
     }

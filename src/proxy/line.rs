@@ -260,6 +260,14 @@ impl Line {
         }
     }
 
+    /// An upstream says something before its answer, with HTTP/1.1.
+    pub fn foretells(&self, head: &[u8]) {
+        if self.pulse.foretell(head) {
+            // hyper writes it the next time it looks.
+            self.wake();
+        }
+    }
+
     /// A request begins.
     pub fn begins(&self, exchange: &Rc<Exchange>) {
         self.requests.set(self.requests.get() + 1);

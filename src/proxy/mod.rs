@@ -23,6 +23,7 @@ mod handshake;
 mod headers;
 mod health;
 mod http2;
+mod interim;
 mod io;
 mod line;
 mod linger;

@@ -331,6 +331,12 @@ fn ask(stream: &mut TcpStream, more: &str) -> (Vec<u8>, bool) {
     let mut came = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {
+        // A hint is no answer.
+        while came.starts_with(b"HTTP/1.1 103 ")
+            && let Some(end) = came.windows(4).position(|four| four == b"\r\n\r\n")
+        {
+            came.drain(..end + 4);
+        }
         let bodiless = came.starts_with(b"HTTP/1.1 204") || came.starts_with(b"HTTP/1.1 304");
         let length = if bodiless {
             came.windows(4).position(|four| four == b"\r\n\r\n").map(|end| end + 4)

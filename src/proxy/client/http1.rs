@@ -21,6 +21,7 @@ use super::{Broken, Cause, Upgraded};
 use crate::proxy::added::Added;
 use crate::proxy::body::BodyError;
 use crate::proxy::io::Socket;
+use crate::proxy::line::Exchange;
 use crate::traffic::Limits;
 
 /// How long the rest of a request may stand still that was answered before its end. Meanwhile the
@@ -87,7 +88,7 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Http1<B> {
                 (Some(request), Some(fault))
             }
         };
-        Calling { wire: Rc::clone(&self.wire), request, bodiless, unsent: fault }
+        Calling { wire: Rc::clone(&self.wire), request, bodiless, unsent: fault, hears: None }
     }
 
     /// Gives up the connection, which has changed protocol.
@@ -132,6 +133,16 @@ pub struct Calling<B> {
     bodiless: bool,
     /// Why nothing of it was sent.
     unsent: Option<Fault>,
+    /// Who hears what comes before the answer.
+    hears: Option<Rc<Exchange>>,
+}
+
+impl<B> Calling<B> {
+    /// The same; `exchange` hears what comes before the answer.
+    pub fn heard_by(mut self, exchange: Rc<Exchange>) -> Self {
+        self.hears = Some(exchange);
+        self
+    }
 }
 
 impl<B: Body<Data = Bytes> + Unpin + 'static> Future for Calling<B> {
@@ -159,7 +170,12 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Calling<B> {
             // The answer may come before the end of the request.
             let _: Poll<()> = wire.poll_send(cx)?;
         }
-        let (head, fields) = ready!(wire.poll_head(cx, self.bodiless))?;
+        let hear = |status, fields| {
+            if let Some(exchange) = &self.hears {
+                exchange.foretells(status, fields);
+            }
+        };
+        let (head, fields) = ready!(wire.poll_head(cx, self.bodiless, hear))?;
         if !wire.outgoing.is_done() {
             let rest = tokio::task::spawn_local(send_rest(Rc::clone(&self.wire)));
             wire.sender = Some(rest.abort_handle());

@@ -20,7 +20,9 @@ use tokio::task::AbortHandle;
 
 use super::{Body, Broken, Cause};
 use crate::proxy::body::{BodyError, RequestBody};
+use crate::proxy::interim::INTERIM_MAX;
 use crate::proxy::io::Socket;
+use crate::proxy::line::Exchange;
 use crate::traffic::Limits;
 
 /// Streams that are opened before the upstream has said how many it takes: none, or it would have
@@ -74,6 +76,9 @@ struct Task {
 #[derive(Debug)]
 pub struct Calling(State);
 
+/// What came of waiting for an answer.
+type Answered = Result<Response<RecvStream>, Cause>;
+
 #[derive(Debug)]
 enum State {
     /// It was not even sent.
@@ -85,6 +90,9 @@ enum State {
 #[derive(Debug)]
 struct Waiting {
     response: ResponseFuture,
+    /// What was said before the answer, and who hears it.
+    interims: usize,
+    exchange: Rc<Exchange>,
     sent: Sent,
     pump: Option<Pump>,
     headers_max: usize,
@@ -227,7 +235,7 @@ impl Http2 {
     /// Sends `request`.
     pub fn call(&mut self, request: Request<RequestBody>) -> Calling {
         let (head, mut body) = request.into_parts();
-        let is_over = body.is_end_stream();
+        let (is_over, exchange) = (body.is_end_stream(), Rc::clone(body.exchange()));
         body.keep_first(KEPT_BYTES_MAX);
         let opened = self.sender.send_request(translated(head.clone(), self.is_tls), is_over);
         let (response, upload) = match opened {
@@ -244,6 +252,8 @@ impl Http2 {
         });
         Calling(State::Waiting(Box::new(Waiting {
             response,
+            interims: 0,
+            exchange,
             sent: Sent { head, body },
             pump,
             headers_max: self.headers_max,
@@ -380,7 +390,7 @@ impl Future for Calling {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let state = &mut self.get_mut().0;
         let answered = match state {
-            State::Waiting(waiting) => Some(ready!(Pin::new(&mut waiting.response).poll(cx))),
+            State::Waiting(waiting) => Some(ready!(waiting.poll(cx))),
             State::Broken(_) | State::Over => None,
         };
         match (std::mem::replace(state, State::Over), answered) {
@@ -392,11 +402,21 @@ impl Future for Calling {
 }
 
 impl Waiting {
+    /// The answer, or that too much was said before it.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answered> {
+        while let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
+            self.interims += 1;
+            if self.interims > INTERIM_MAX {
+                return Poll::Ready(Err(Cause::TooManyInterims));
+            }
+            let (head, ()) = interim.into_parts();
+            self.exchange.foretells(head.status, head.headers);
+        }
+        Pin::new(&mut self.response).poll(cx).map_err(Cause::Http2)
+    }
+
     /// What the answer comes to.
-    fn ends(
-        self,
-        answered: Result<Response<RecvStream>, h2::Error>,
-    ) -> Result<Response<Body>, Box<Broken>> {
+    fn ends(self, answered: Answered) -> Result<Response<Body>, Box<Broken>> {
         let Self { sent, pump, headers_max, stream, .. } = self;
         match answered {
             Ok(response) if response.headers().len() > headers_max => {
@@ -410,10 +430,11 @@ impl Waiting {
                 let incoming = |receive| Incoming::new(receive, is_bodiless, pump, stream);
                 Ok(response.map(|receive| Body::Http2(incoming(receive))))
             }
-            Err(error) => {
+            Err(Cause::Http2(error)) => {
                 let request = if is_unused(&error) { sent.back() } else { None };
                 Err(Box::new(Broken::new(error, request)))
             }
+            Err(cause) => Err(Box::new(Broken { cause, request: None, unsent: false })),
         }
     }
 }

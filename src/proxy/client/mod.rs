@@ -103,6 +103,8 @@ pub enum Cause {
     Hyper(hyper::Error),
     /// The answer has more header lines than allowed.
     TooManyHeaders,
+    /// More is said before the answer than allowed.
+    TooManyInterims,
 }
 
 /// A connection that has changed protocol.
@@ -251,7 +253,10 @@ impl Service<Request<RequestBody>> for Connection {
         let exchange = Rc::clone(request.body().exchange());
         let added = exchange.added.borrow();
         match self {
-            Self::Http1(connection) => Calling::Http1(connection.call(request, &added)),
+            Self::Http1(connection) => {
+                let calling = connection.call(request, &added);
+                Calling::Http1(calling.heard_by(Rc::clone(&exchange)))
+            }
             Self::Http2(connection) => {
                 added.put_into(request.headers_mut());
                 Calling::Http2(connection.call(request))
@@ -320,7 +325,7 @@ impl Cause {
             Self::Http2(error) => error.is_library() && !error.is_io(),
             Self::Http1(fault) => matches!(fault, Fault::Malformed(_)),
             Self::Hyper(error) => error.is_parse(),
-            Self::TooManyHeaders => true,
+            Self::TooManyHeaders | Self::TooManyInterims => true,
         }
     }
 
@@ -328,7 +333,7 @@ impl Cause {
     pub fn is_unused(&self) -> bool {
         match self {
             Self::Http2(error) => http2::is_unused(error),
-            Self::Http1(_) | Self::Hyper(_) | Self::TooManyHeaders => false,
+            Self::Http1(_) | Self::Hyper(_) | Self::TooManyHeaders | Self::TooManyInterims => false,
         }
     }
 }
@@ -340,6 +345,7 @@ impl fmt::Display for Cause {
             Self::Http2(error) => error.fmt(f),
             Self::Hyper(error) => error.fmt(f),
             Self::TooManyHeaders => f.write_str("its answer has too many header lines"),
+            Self::TooManyInterims => f.write_str("its answer begins too often (1xx)"),
         }
     }
 }

@@ -32,8 +32,8 @@ pub struct Malformed(pub &'static str);
 pub enum Reading {
     /// The beginning of a head.
     Partial,
-    /// A head before the one that counts, so many bytes long (1xx).
-    Interim(usize),
+    /// A head before the one that counts (1xx), so many bytes long; its fields are written to a map.
+    Interim(usize, StatusCode),
     /// The head of the answer.
     Answer(Head),
 }
@@ -92,21 +92,24 @@ pub fn read(
     };
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(Malformed("there is no such status"))?;
-    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(Reading::Interim(length));
-    }
+    let is_interim = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
     let mut lines = Lines::default();
     fields.reserve(parsed.headers.len());
     for field in parsed.headers.iter() {
         let found = names.find(field.name.as_bytes());
         let (name, kind) = found.ok_or(Malformed("a field has no name"))?;
-        lines.see(kind, field.value)?;
+        if !is_interim {
+            lines.see(kind, field.value)?;
+        }
         // SAFETY: httparse lets no byte pass that a value may not have: no controls but the tab.
         let value =
             unsafe { HeaderValue::from_maybe_shared_unchecked(bytes.slice_ref(field.value)) };
         if fields.try_append(name.clone(), value).is_err() {
             return Err(Malformed("it has too many fields"));
         }
+    }
+    if is_interim {
+        return Ok(Reading::Interim(length, status));
     }
     if let (true, Some(length)) = (lines.many_lengths, lines.length) {
         // One meaning, one line.
@@ -235,7 +238,7 @@ mod tests {
         let bytes = Bytes::from(text.to_owned());
         match read(&bytes, false, 100, &mut Names::default(), &mut fields)? {
             Reading::Answer(head) => Ok((head, fields)),
-            other @ (Reading::Partial | Reading::Interim(_)) => panic!("{other:?}"),
+            other @ (Reading::Partial | Reading::Interim(..)) => panic!("{other:?}"),
         }
     }
 

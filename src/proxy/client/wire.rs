@@ -5,7 +5,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use hyper::body::{Body, Frame};
 use thiserror::Error;
 use tokio::task::AbortHandle;
@@ -16,14 +16,12 @@ use super::desk::Desk;
 use super::request::{Halt, Outgoing};
 use super::response::{self, Framing, Head, Malformed, Reading};
 use crate::proxy::body::BodyError;
+use crate::proxy::interim::INTERIM_MAX;
 use crate::proxy::io::{CHUNK_BYTES_MAX, Socket};
 use crate::traffic::Limits;
 
 /// Bytes that are read at first: most answers are shorter, and need one read.
 const FIRST_BYTES: usize = 32 * 1024;
-
-/// Heads before the one that counts (1xx): apps send one or two, an endless row is an attack.
-const INTERIM_MAX: usize = 32;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -118,10 +116,12 @@ impl<B: Body<Data = Bytes> + Unpin> Wire<B> {
     }
 
     /// Reads the head of the answer, and its fields. `bodiless`: no body follows whatever it says.
+    /// What is said before it goes to `hear`.
     pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         bodiless: bool,
+        hear: impl Fn(StatusCode, HeaderMap),
     ) -> Poll<Result<(Head, HeaderMap), Fault>> {
         loop {
             if self.input.is_empty() {
@@ -131,13 +131,13 @@ impl<B: Body<Data = Bytes> + Unpin> Wire<B> {
                 fields.clear();
                 response::read(&self.input, bodiless, self.fields_max, names, fields)
             });
-            let length = match reading? {
+            let (length, status) = match reading? {
                 Reading::Partial => {
                     self.partial = BytesMut::from(&self.input[..]);
                     self.input = Bytes::new();
                     continue;
                 }
-                Reading::Interim(length) => length,
+                Reading::Interim(length, status) => (length, status),
                 Reading::Answer(head) => {
                     self.pass(head.length)?;
                     self.interim = 0;
@@ -152,6 +152,7 @@ impl<B: Body<Data = Bytes> + Unpin> Wire<B> {
             if self.interim > INTERIM_MAX {
                 return Poll::Ready(Err(Malformed("it begins too often (1xx)").into()));
             }
+            hear(status, Desk::with(|desk| std::mem::take(&mut desk.fields)));
         }
     }
 

@@ -3,16 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::Line;
 use crate::proxy::added::Added;
 use crate::proxy::ending::Ending;
 use crate::proxy::http2::Stream;
+use crate::proxy::interim;
 use crate::proxy::io::Pulse;
 use crate::proxy::overlay::Asked;
 use crate::proxy::tally::Tally;
@@ -99,6 +100,8 @@ pub struct Exchange {
     pub(super) ending: Ending,
     /// Why it was cut, if it was.
     pub cut: Cell<Option<Cut>>,
+    /// The connection on which its client may be told what comes before the answer.
+    pub hears: Option<Weak<Line>>,
     /// Whether its client comes in also where the tier is closed.
     pub insider: bool,
     /// What is noted of it, if it is traced.
@@ -151,6 +154,7 @@ impl Exchange {
             fault: Cell::new(None),
             ending: Ending::default(),
             cut: Cell::new(None),
+            hears: None,
             insider: false,
             traced: None,
             tally,
@@ -180,6 +184,15 @@ impl Exchange {
     /// All of the request was given to the upstream.
     pub fn hand_over(&self, now: Instant) {
         self.handed.set(Some(now));
+    }
+
+    /// Its upstream says something before the answer (1xx).
+    pub fn foretells(&self, status: StatusCode, fields: HeaderMap) {
+        if let Some(line) = self.hears.as_ref().and_then(Weak::upgrade)
+            && let Some(head) = interim::head(status, fields)
+        {
+            line.foretells(&head);
+        }
     }
 
     /// Waits for `future`, but not beyond a cut. It is pinned by the caller, since an `async fn`
