@@ -96,10 +96,7 @@ impl Seeker<'_> {
 
     fn kind(&self) -> Kind {
         let told = self.place.release.release.proxy_protocol;
-        Kind {
-            client: told.then_some(self.exchange.client),
-            single: self.exchange.asks_upgrade.get(),
-        }
+        Kind { client: told.then_some(self.exchange.client), single: self.exchange.asks_upgrade() }
     }
 
     fn limits(&self) -> &crate::traffic::Limits {

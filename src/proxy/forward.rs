@@ -32,6 +32,12 @@ use crate::traffic::Track;
 /// Upstreams of one release that a request is sent to at most.
 const UPSTREAMS_TRIED_MAX: usize = 2;
 
+/// What is wrong with an upstream whose head says two things, or nothing.
+const NO_HTTP: &str = "its answer is not HTTP that can be passed on";
+
+/// What is wrong with one whose WebSocket no browser would take.
+const NOT_ASKED_FOR: &str = "it changes to a protocol that was not asked for, or by no valid key";
+
 /// An answer, where it comes from, and the connection it comes on.
 #[derive(Debug)]
 pub struct Answer {
@@ -355,10 +361,11 @@ fn answered(
 ) -> Result<Answer, Box<Failed>> {
     let status = response.status();
     let upgrade = status == StatusCode::SWITCHING_PROTOCOLS;
+    let granted = !upgrade || exchange.is_granted(response.headers());
     let seen = headers::to_client(response.headers_mut(), upgrade);
-    let Some(seen) = seen.filter(|_| !upgrade || exchange.asks_upgrade.get()) else {
+    let Some(seen) = seen.filter(|_| granted) else {
         let upstream = Rc::clone(&lease.busy.upstream);
-        hurt(place, &upstream, "its answer is not HTTP that can be passed on");
+        hurt(place, &upstream, if granted { NO_HTTP } else { NOT_ASKED_FOR });
         return Err(Box::new(Failed {
             failure: Failure::Unreachable,
             outcome: Outcome::Other,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use http::header::{MAX_FORWARDS, RETRY_AFTER, SEC_WEBSOCKET_KEY};
+use http::header::{MAX_FORWARDS, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -27,7 +27,7 @@ use super::respond::{self, About, After};
 use super::seen::{Field, Seen};
 use super::tally::Tally;
 use super::traced::{Known, Traced};
-use super::upgrade;
+use super::upgrade::{self, Wish};
 use super::view::TierView;
 use super::worker::Worker;
 use crate::cache::http::Reading;
@@ -86,9 +86,10 @@ pub async fn answer(
     let access = &tier.table.access;
     let (mut place, plan) = passage.place(&request);
     let exchange = passage.begin(&place, &request);
-    let upgrade =
-        headers::asks_upgrade(&request, checked.seen).then(|| hyper::upgrade::on(&mut request));
-    exchange.asks_upgrade.set(upgrade.is_some());
+    let wish = headers::asks_upgrade(&request, checked.seen)
+        .then(|| Box::new(Wish::of(request.headers())));
+    let upgrade = wish.is_some().then(|| hyper::upgrade::on(&mut request));
+    exchange.wish.replace(wish);
     let (request, asked) = passage.prepare(request, &exchange);
     if passage.is_too_large(&request) {
         exchange.tally.forget();
@@ -184,8 +185,8 @@ fn nobody(
 /// What a request is called, once its head has gone to the upstream.
 struct Asked {
     method: http::Method,
-    /// The key of a WebSocket that is one only towards the upstream.
-    key: Option<HeaderValue>,
+    /// Whether it is a WebSocket that is one of HTTP/1.1 only towards the upstream.
+    translated: bool,
     /// Whether a page in the answer is marked for the caches on its way.
     marked: bool,
 }
@@ -359,7 +360,7 @@ impl<'a> Passage<'a> {
             line: self.line,
             tier: &self.tier.table.tier,
             trusted: self.trusted,
-            upgrade: exchange.asks_upgrade.get(),
+            upgrade: exchange.asks_upgrade(),
             checked: self.checked,
             instance: &self.worker.instance,
             hop: &self.worker.hop,
@@ -369,10 +370,9 @@ impl<'a> Passage<'a> {
             traced.tell(request.headers_mut());
         }
         let method = request.method().clone();
-        let translated = exchange.is_multiplexed() && exchange.asks_upgrade.get();
-        let key = translated.then(|| request.headers().get(SEC_WEBSOCKET_KEY).cloned()).flatten();
+        let translated = exchange.is_multiplexed() && exchange.asks_upgrade();
         let marked = downstream::concerns(&request, &self.tier.table);
-        (request, Asked { method, key, marked })
+        (request, Asked { method, translated, marked })
     }
 
     fn is_too_large(&self, request: &Request<RequestBody>) -> bool {
@@ -412,7 +412,7 @@ impl<'a> Passage<'a> {
                 None => self.fail(Failure::Unreachable, exchange, asked),
             };
         }
-        if asked.key.is_some() && status.is_success() {
+        if asked.translated && status.is_success() {
             // To a client of HTTP/2 a success would be the tunnel that there is not.
             return self.fail(Failure::Unreachable, exchange, asked);
         }
@@ -488,8 +488,8 @@ impl<'a> Passage<'a> {
         let websocket = head.headers.get(http::header::UPGRADE);
         let websocket =
             websocket.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        if asked.key.as_ref().is_some_and(|key| !http2::from_upgrade(&mut head, key)) {
-            return self.fail(Failure::Unreachable, exchange, asked);
+        if asked.translated {
+            http2::from_upgrade(&mut head);
         }
         upgrade::start(self.worker, self.line, place, client, upstream, (busy, seat), websocket);
         let body = ResponseBody::page(

@@ -4,6 +4,7 @@
 
 mod frames;
 mod pump;
+mod wish;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -25,6 +26,7 @@ use super::worker::Worker;
 use crate::traffic::TierName;
 use pump::Pump;
 pub use pump::{Chunk, chunk};
+pub use wish::Wish;
 
 /// How long one side may go on after the other has ended.
 const HALF_OPEN_MAX: Duration = Duration::from_secs(10);

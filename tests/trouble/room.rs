@@ -87,7 +87,8 @@ fn a_request_that_is_answered_never_makes_way() {
 fn an_open_tunnel_never_makes_way() {
     let site = site(1, |_| {});
     let mut tunnel = site.client();
-    tunnel.send("GET /tunnel HTTP/1.1\r\nhost: app\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+    let lines = "connection: upgrade\r\nupgrade: websocket";
+    tunnel.send(&format!("GET /tunnel HTTP/1.1\r\nhost: app\r\n{lines}\r\n\r\n"));
     assert_eq!(tunnel.head().unwrap().status, 101);
     sleep(Duration::from_millis(300));
     let mut other = site.client();

@@ -1,4 +1,4 @@
-//! What upstreams say before their answers (1xx).
+//! What upstreams say before their answers (1xx), and what they change protocol to.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -152,5 +152,37 @@ fn a_flood_of_hints_is_a_bad_answer() {
             let attempts = scene.stable().stable.attempts;
             assert_eq!(attempts.other, u64::from(status == 502), "{count} of {upstream}");
         }
+    }
+}
+
+#[test]
+fn a_protocol_that_was_not_asked_for_is_a_bad_answer() {
+    let upstream = Scripted::start();
+    let scene = before(format!("http://{}", upstream.address));
+    let answer = |lines: &str| {
+        format!("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n{lines}\r\n")
+    };
+    // The example of RFC 6455, section 1.3.
+    let socket = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                  sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let other = "connection: upgrade\r\nupgrade: other\r\n";
+    let accept = "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+    let mut refused = 0;
+    for (asked, lines, status) in [
+        (socket, &*format!("upgrade: websocket\r\n{accept}"), 101),
+        (socket, "upgrade: websocket\r\n", 502),
+        (socket, "upgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kY=\r\n", 502),
+        (socket, &format!("upgrade: other\r\n{accept}"), 502),
+        (socket, accept, 502),
+        (other, "upgrade: Other\r\n", 101),
+        (other, &format!("upgrade: websocket\r\n{accept}"), 502),
+        (other, "upgrade: other, more\r\n", 502),
+        ("", "upgrade: other\r\n", 502),
+    ] {
+        upstream.answers(answer(lines).as_bytes());
+        let got = scene.client().get("/", asked);
+        assert_eq!(got.status, status, "{asked} {lines}");
+        refused += u64::from(status == 502);
+        assert_eq!(scene.stable().stable.attempts.other, refused, "{asked} {lines}");
     }
 }

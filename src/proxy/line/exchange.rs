@@ -18,6 +18,7 @@ use crate::proxy::io::Pulse;
 use crate::proxy::overlay::Asked;
 use crate::proxy::tally::Tally;
 use crate::proxy::traced::Traced;
+use crate::proxy::upgrade::Wish;
 use crate::proxy::view::TierView;
 
 /// Where a request stands.
@@ -82,8 +83,8 @@ pub struct Exchange {
     pub upstream_owes: Cell<bool>,
     /// What is added to its head on the way to the upstream.
     pub added: RefCell<Added>,
-    /// Whether the client asks for another protocol.
-    pub asks_upgrade: Cell<bool>,
+    /// The other protocol that the client asks for.
+    pub wish: RefCell<Option<Box<Wish>>>,
     /// The slot of the release that its conditions are about, where that is known.
     pub conditions_of: Cell<Option<usize>>,
     /// The Host that it asked for, once a release has been told another.
@@ -145,7 +146,7 @@ impl Exchange {
             client_owes: Cell::new(false),
             upstream_owes: Cell::new(false),
             added: RefCell::default(),
-            asks_upgrade: Cell::new(false),
+            wish: RefCell::default(),
             conditions_of: Cell::new(None),
             host: RefCell::default(),
             cookies: RefCell::default(),
@@ -161,6 +162,16 @@ impl Exchange {
             tier,
             client,
         }
+    }
+
+    /// Whether the client asks for another protocol.
+    pub fn asks_upgrade(&self) -> bool {
+        self.wish.borrow().is_some()
+    }
+
+    /// Whether an answer with `headers` that changes protocol does what the client asks for.
+    pub fn is_granted(&self, headers: &HeaderMap) -> bool {
+        self.wish.borrow().as_ref().is_some_and(|wish| wish.is_granted(headers))
     }
 
     /// It comes to `stage`.
