@@ -423,6 +423,10 @@ fn smuggling_is_refused_and_the_connection_closed() {
     }
     assert_eq!(site.stable.requests(), 0);
     site.expect_counts([(0, 0), (0, 0)]);
+    // Also what hyper refuses, without a word to Weir.
+    let cells = site.register.tier(&"web".parse().unwrap());
+    let refused = || cells.refused_requests.load(Ordering::SeqCst);
+    site.wait_until("counted", || refused() == cases.len() as u64);
 }
 
 /// Wherever it stands on a connection, and however it is cut.

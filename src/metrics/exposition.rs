@@ -259,6 +259,8 @@ fn tier(tier: &TierScene<'_>, register: &Register) {
         .set(cells.resting.load(Ordering::Relaxed) as f64);
     counter!("weir_refused_connections_total", "tier" => name.clone())
         .absolute(cells.refused_connections.load(Ordering::Relaxed));
+    counter!("weir_refused_requests_total", "tier" => name.clone())
+        .absolute(cells.refused_requests.load(Ordering::Relaxed));
     counter!("weir_shed_requests_total", "tier" => name.clone())
         .absolute(cells.shed.load(Ordering::Relaxed));
     counter!("weir_maintenance_responses_total", "tier" => name.clone())
@@ -386,6 +388,10 @@ fn describe_clients() {
     describe_counter!(
         "weir_refused_connections_total",
         "Connections of clients closed at once, because there were too many"
+    );
+    describe_counter!(
+        "weir_refused_requests_total",
+        "Requests refused because they are no HTTP, or HTTP that no proxy may pass on"
     );
     describe_counter!(
         "weir_shed_requests_total",

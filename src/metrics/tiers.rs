@@ -178,6 +178,8 @@ pub struct TierCells {
     pub streams: AtomicUsize,
     /// Requests by HTTP/2 refused because there were too many.
     pub refused_streams: AtomicU64,
+    /// Requests that no proxy may pass on: no HTTP, or HTTP with two meanings.
+    pub refused_requests: AtomicU64,
     /// Requests refused because memory was short.
     pub shed: AtomicU64,
     /// Requests answered with 503 because the tier was in maintenance.
@@ -208,6 +210,7 @@ impl TierCells {
             refused_connections: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
             refused_streams: AtomicU64::new(0),
+            refused_requests: AtomicU64::new(0),
             shed: AtomicU64::new(0),
             maintained: AtomicU64::new(0),
             waiting: Waiting::default(),

@@ -57,7 +57,7 @@ pub async fn answer(
     let begun = Instant::now();
     let checked = match headers::check(&mut request, &worker.instance) {
         Ok(checked) => checked,
-        Err(refusal) => return Ok(refuse(&line, &request, refusal)),
+        Err(refusal) => return Ok(malformed(&line, &request, refusal)),
     };
     if let Some(response) = proof(&worker, &line, &request) {
         return Ok(response);
@@ -146,8 +146,18 @@ fn proof(
     Some(respond::text(StatusCode::OK, proof, &about, After::Close))
 }
 
-/// The answer to a request that no proxy may pass on.
-pub fn refuse(
+/// The answer to a request that no proxy may pass on, which is counted.
+pub fn malformed(
+    line: &Rc<Line>,
+    request: &Request<Incoming>,
+    refusal: Refusal,
+) -> Response<ResponseBody> {
+    line.refuses(&refusal.reason);
+    refuse(line, request, refusal)
+}
+
+/// The answer to a request that is not placed.
+fn refuse(
     line: &Rc<Line>,
     request: &Request<Incoming>,
     Refusal { status, reason }: Refusal,

@@ -8,6 +8,7 @@ mod parting;
 mod standing;
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -208,6 +209,16 @@ impl Line {
             tracing::warn!(%listen, %peer, with, count, "a client floods Weir by HTTP/2; cut off");
         }
         self.shut();
+    }
+
+    /// What came in is no request that may be passed on, for this `reason`.
+    pub fn refuses(&self, reason: &dyn Display) {
+        let count = self.cells.refused_requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let (listen, peer) = (&self.listen, self.peer.get());
+        // See `flooded`.
+        if count.is_power_of_two() {
+            tracing::info!(%listen, %peer, %reason, count, "a request was refused");
+        }
     }
 
     /// Counts how its TLS handshake went.

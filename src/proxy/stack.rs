@@ -71,9 +71,12 @@ async fn http1(worker: &Rc<Worker>, line: &Rc<Line>, io: Io, limits: &Limits) ->
         let parts = connection.into_parts();
         return parts.map_or(Outcome::Ended, |parts| Outcome::Second(parts.io, parts.read_buf));
     }
-    // hyper answers by itself what it cannot read.
-    let refused = error.is_some_and(|error| error.is_parse() || error.is_parse_too_large());
-    if (refused || line.lingers.get())
+    // hyper answers by itself what it cannot read, with an empty page.
+    let refused = error.filter(|error| error.is_parse() || error.is_parse_too_large());
+    if let Some(error) = &refused {
+        line.refuses(error);
+    }
+    if (refused.is_some() || line.lingers.get())
         && let Some(parts) = connection.into_parts()
     {
         Box::pin(linger(line, parts.io.socket)).await;

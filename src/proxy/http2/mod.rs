@@ -99,7 +99,7 @@ async fn answer(
     unless_taken_back(&line).await;
     match heads::to_http1(&mut request, fields) {
         Ok(()) => handler::answer(worker, line, request).await,
-        Err(refusal) => Ok(handler::refuse(&line, &request, refusal)),
+        Err(refusal) => Ok(handler::malformed(&line, &request, refusal)),
     }
 }
 
