@@ -154,8 +154,9 @@ fn a_request_that_is_traced_goes_on_with_the_span_of_weir() {
     assert_eq!(head.to_lowercase().matches("\ntraceparent:").count(), 1, "{head}");
 
     // What is none begins a new one.
-    world.get("/odd", &format!("traceparent: {PARENT}-more\r\n"));
+    world.get("/odd", &format!("traceparent: {PARENT}-more\r\ntracestate: a=1\r\n"));
     assert_ne!(world.of_path("/odd")["traceId"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(field(&world.apps[0].last_head(), "tracestate"), None, "of a trace that is over");
 }
 
 #[test]
@@ -224,6 +225,30 @@ fn a_span_says_who_answered_how_often_it_was_tried_and_what_the_cache_had() {
     world.span("a hit", |span| {
         attribute(span, "url.path") == "/public" && attribute(span, "weir.cache") == "hit"
     });
+
+    // What is not kept, and may not be asked for; and what passes by.
+    let lines = format!("{cookie}cache-control: only-if-cached\r\n");
+    assert_eq!(world.get("/nowhere", &lines).status, 504);
+    let span = world.of_path("/nowhere");
+    assert_eq!(attribute(&span, "weir.cache"), "miss");
+    assert_eq!(attribute(&span, "weir.attempts"), "0");
+    let mut client = Client::to(world.listen);
+    client.send(&format!("DELETE /gone HTTP/1.1\r\nhost: app\r\n{cookie}\r\n"));
+    assert_eq!(client.answer("DELETE").unwrap().status, 200);
+    assert_eq!(attribute(&world.of_path("/gone"), "weir.cache"), "bypass");
+}
+
+#[test]
+fn what_weir_answers_itself_is_in_the_access_log() {
+    let world = World::new("0%", "access_log = true", "");
+    let mut client = Client::to(world.listen);
+    client.send("OPTIONS /seen HTTP/1.1\r\nhost: app\r\nmax-forwards: 0\r\n\r\n");
+    assert!(client.answer("OPTIONS").unwrap().text().starts_with("weir\n"));
+    let since = Instant::now();
+    while !world.program.log().contains("path=/seen status=200") {
+        assert!(since.elapsed() < PATIENCE, "{}", world.program.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ use super::forward::{self, Answer, Failure};
 use super::line::{Exchange, Stage};
 use super::place::Place;
 use super::seen::Field;
+use super::traced::Found;
 use super::worker::Worker;
 use crate::cache::http::{
     Fill, Head, HttpCache, Kept, Key, Landing, Lead, Reading, Seat, Space, Ticket, Wait,
@@ -86,10 +87,17 @@ pub async fn serve(
     let visit = Visit::new(worker, cache, exchange, place, &request);
     let served = match visit {
         Some(visit) if is_asked_for(&request) && visit.is_clear() => {
+            exchange.looks_up(Found::Miss);
             visit.serve(place, request).await
         }
-        Some(visit) => visit.pass(place, request).await,
-        None => forward::forward(worker, exchange, place, request).await.map(Served::Upstream),
+        Some(visit) => {
+            exchange.looks_up(Found::Bypassed);
+            visit.pass(place, request).await
+        }
+        None => {
+            exchange.looks_up(Found::Bypassed);
+            forward::forward(worker, exchange, place, request).await.map(Served::Upstream)
+        }
     };
     served.map(|mut served| {
         place.release.tag_mark.put(match &mut served {
@@ -242,12 +250,14 @@ impl Visit {
         let is_for_it = same && self.may_have(&head.policy);
         let reader = is_for_it.then(|| fill.read()).flatten()?;
         self.exchange.tally.forget();
+        self.exchange.looks_up(Found::Hit);
         count(&self.space.counts.collapsed);
         Some(Served::Cache(giving::coming(self, head, reader, &Said::Collapsed)))
     }
 
     fn hit(&self, kept: &Arc<Kept>) -> Served {
         self.exchange.tally.forget();
+        self.exchange.looks_up(Found::Hit);
         let ttl = kept.head.policy.ttl(kept.head.resident(Instant::now()));
         let counts = &self.space.counts;
         count(if ttl > 0 { &counts.hits } else { &counts.stale });

@@ -266,6 +266,7 @@ impl<'a> Passage<'a> {
             (true, true) => "believed",
             (true, false) => "not believed",
         };
+        self.log_answer(request.method(), None, StatusCode::OK, None);
         let scheme = if self.secure { "https" } else { "http" };
         let (tier, client) = (&self.tier.table.tier.name, self.client);
         // Where a trusted proxy stands is nobody's matter.
@@ -401,9 +402,6 @@ impl<'a> Passage<'a> {
     ) -> Response<ResponseBody> {
         forward::count(exchange, place, &answer);
         let Answer { mut response, lease, seen } = answer;
-        if let (Some(traced), Some(_)) = (&exchange.traced, &self.tier.cache) {
-            traced.looked_up();
-        }
         let (status, table) = (response.status(), &place.tier.table);
         if seen.has(Field::Grpc) {
             exchange.is_grpc.set(true);
@@ -465,9 +463,6 @@ impl<'a> Passage<'a> {
         asked: &Asked,
     ) -> Response<ResponseBody> {
         let table = &place.tier.table;
-        if let Some(traced) = &exchange.traced {
-            traced.looked_up();
-        }
         exchange.enters(Stage::Answering, Instant::now());
         let marked = asked.marked && Seen::of(response.headers()).has(Field::Page);
         Self::dress(response.headers_mut(), place, exchange, plan, marked);

@@ -38,6 +38,8 @@ pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// Where a request stands in a trace; `traced` says when it is changed.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What other systems of tracing say there; it means nothing without the other.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 

@@ -14,7 +14,7 @@ use std::time::Instant;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 
-use super::headers::TRACEPARENT;
+use super::headers::{TRACEPARENT, TRACESTATE};
 use super::place::Place;
 use super::random;
 use super::view::ReleaseView;
@@ -39,8 +39,31 @@ pub struct Traced {
     attempts: Cell<u32>,
     rescued: Cell<bool>,
     status: Cell<Option<StatusCode>>,
+    /// What the cache of answers had.
+    found: Cell<Option<Found>>,
     /// Who was asked last, or who answered.
     at: RefCell<Option<(Rc<ReleaseView>, Track)>>,
+}
+
+/// What the cache of answers had for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It was not asked: of a method that is not kept, or of a release without a part of it.
+    Bypassed,
+    /// What the client got.
+    Hit,
+    /// Nothing that would do by itself.
+    Miss,
+}
+
+impl Found {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bypassed => "bypass",
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+        }
+    }
 }
 
 /// What is known of a request before it goes anywhere.
@@ -93,6 +116,7 @@ impl Traced {
             attempts: Cell::new(0),
             rescued: Cell::new(false),
             status: Cell::new(None),
+            found: Cell::new(None),
             at: RefCell::new(None),
         }))
     }
@@ -101,6 +125,10 @@ impl Traced {
     pub fn tell(&self, headers: &mut HeaderMap) {
         if let Ok(value) = HeaderValue::try_from(self.context.written()) {
             headers.insert(TRACEPARENT, value);
+        }
+        if self.parent.is_none() {
+            // It belongs to a trace that nobody could read (W3C Trace Context, section 3.3).
+            headers.remove(TRACESTATE);
         }
     }
 
@@ -119,10 +147,9 @@ impl Traced {
         }
     }
 
-    /// The cache of answers was looked into. What was sent to an upstream it did not have.
-    pub fn looked_up(&self) {
-        let found = if self.attempts.get() == 0 { "hit" } else { "miss" };
-        self.known.borrow_mut().push(("weir.cache", found.into()));
+    /// The cache of answers was looked into, or passed by.
+    pub fn looks_up(&self, found: Found) {
+        self.found.set(Some(found));
     }
 
     /// The client gets this answer, of `place` if of any.
@@ -145,6 +172,9 @@ impl Drop for Traced {
         if let Some((release, track)) = self.at.get_mut().take() {
             attributes.push(("weir.version", Value::text(release.release.version.as_str())));
             attributes.push(("weir.track", track.name().into()));
+        }
+        if let Some(found) = self.found.get() {
+            attributes.push(("weir.cache", found.name().into()));
         }
         attributes.push(("weir.attempts", Value::Number(self.attempts.get().into())));
         attributes.push(("weir.rescued", Value::Flag(self.rescued.get())));

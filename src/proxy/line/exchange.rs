@@ -17,7 +17,7 @@ use crate::proxy::interim;
 use crate::proxy::io::Pulse;
 use crate::proxy::overlay::Asked;
 use crate::proxy::tally::Tally;
-use crate::proxy::traced::Traced;
+use crate::proxy::traced::{Found, Traced};
 use crate::proxy::upgrade::Wish;
 use crate::proxy::view::TierView;
 
@@ -195,6 +195,13 @@ impl Exchange {
     /// All of the request was given to the upstream.
     pub fn hand_over(&self, now: Instant) {
         self.handed.set(Some(now));
+    }
+
+    /// The cache of answers was looked into for it, or passed by.
+    pub fn looks_up(&self, found: Found) {
+        if let Some(traced) = &self.traced {
+            traced.looks_up(found);
+        }
     }
 
     /// Its upstream says something before the answer (1xx).
