@@ -6,3 +6,4 @@ mod limits;
 mod names;
 mod proxied;
 pub mod scene;
+mod sockets;

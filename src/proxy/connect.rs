@@ -19,6 +19,7 @@ use super::place::Place;
 use super::pool::{Found, Kind, Link, Opening, Seat, Waiting};
 use super::view::UpstreamView;
 use super::worker::Worker;
+use crate::traffic::Scheme;
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -96,7 +97,9 @@ impl Seeker<'_> {
 
     fn kind(&self) -> Kind {
         let told = self.place.release.release.proxy_protocol;
-        Kind { client: told.then_some(self.exchange.client), single: self.exchange.asks_upgrade() }
+        // Who speaks HTTP/2 alone may take a WebSocket by it, who speaks both is asked by HTTP/1.1.
+        let single = self.exchange.asks_upgrade() && self.upstream.address.scheme != Scheme::H2c;
+        Kind { client: told.then_some(self.exchange.client), single }
     }
 
     fn limits(&self) -> &crate::traffic::Limits {

@@ -22,7 +22,7 @@ use super::headers;
 use super::line::{Cut, Exchange, Fault, Stage};
 use super::overlay;
 use super::place::Place;
-use super::pool::Busy;
+use super::pool::{Busy, Link};
 use super::seen::{Field, Seen};
 use super::view::UpstreamView;
 use super::worker::Worker;
@@ -37,6 +37,10 @@ const NO_HTTP: &str = "its answer is not HTTP that can be passed on";
 
 /// What is wrong with one whose WebSocket no browser would take.
 const NOT_ASKED_FOR: &str = "it changes to a protocol that was not asked for, or by no valid key";
+
+/// What is wrong with one that cannot have a WebSocket.
+const NO_TUNNEL: &str = "it speaks HTTP/2 and takes no WebSockets by it (RFC 8441); let it announce \
+                         SETTINGS_ENABLE_CONNECT_PROTOCOL, or name it as http://";
 
 /// An answer, where it comes from, and the connection it comes on.
 #[derive(Debug)]
@@ -209,6 +213,9 @@ async fn attempt(
         if worker.has_moved(&place.tier) {
             upstream.pool.keep(link, Instant::now(), usize::MAX);
             continue;
+        }
+        if !exchange.may_have(&link.connection, request.body().is_none()) {
+            return Err(untunnelled(upstream, link, request));
         }
         let elsewhere = place.track == Track::Canary || place.release.upstreams.len() > 1;
         let copies = !link.connection.gives_back() && (reused || elsewhere) && repeats(&request);
@@ -413,6 +420,19 @@ fn unreachable(
     };
     let (request, upstream) = (Some(request), Some(upstream));
     Box::new(Failed { failure, outcome, request, upstream, excused })
+}
+
+/// Who speaks HTTP/2 alone and knows no WebSockets is well, and still of no use for this request.
+fn untunnelled(
+    upstream: Rc<UpstreamView>,
+    link: Link,
+    request: Request<RequestBody>,
+) -> Box<Failed> {
+    upstream.cells.failed(NO_TUNNEL);
+    upstream.pool.keep(link, Instant::now(), usize::MAX);
+    let (failure, outcome) = (Failure::Unreachable, Outcome::Other);
+    let (request, upstream) = (Some(request), Some(upstream));
+    Box::new(Failed { failure, outcome, request, upstream, excused: false })
 }
 
 fn broke(

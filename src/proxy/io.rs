@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+use super::client::Duplex;
 use super::framing::Framing;
 use super::http2::PREFACE;
 use super::interim::INTERIM_BYTES_MAX;
@@ -35,7 +36,9 @@ const JOIN_BYTES_MAX: usize = 4 * 1024;
 /// A connected socket.
 #[derive(Debug)]
 pub enum Socket {
-    /// A stream of HTTP/2 that has become a tunnel.
+    /// A stream of HTTP/2 with an upstream that has become a tunnel.
+    Duplex(Box<Duplex>),
+    /// The same with a client.
     Stream(Box<TokioIo<Upgraded>>),
     /// TCP, with `TCP_NODELAY` set.
     Tcp(TcpStream),
@@ -51,7 +54,7 @@ impl Socket {
         match self {
             Self::Tcp(socket) => socket.try_write(bytes),
             // What is not encrypted yet cannot be sent.
-            Self::Stream(_) | Self::Tls(_) => Err(ErrorKind::WouldBlock.into()),
+            Self::Duplex(_) | Self::Stream(_) | Self::Tls(_) => Err(ErrorKind::WouldBlock.into()),
             Self::Unix(socket) => socket.try_write(bytes),
         }
     }
@@ -88,7 +91,7 @@ impl Socket {
     pub fn is_quiet(&self) -> bool {
         let cx = &mut Context::from_waker(Waker::noop());
         match self {
-            Self::Stream(_) => false,
+            Self::Duplex(_) | Self::Stream(_) => false,
             Self::Tcp(socket) => socket.poll_read_ready(cx).is_pending() || self.is_quiet_now(),
             Self::Tls(stream) => stream.get_ref().0.is_quiet(),
             Self::Unix(socket) => socket.poll_read_ready(cx).is_pending() || self.is_quiet_now(),
@@ -98,7 +101,7 @@ impl Socket {
     /// Waits until something has come in, or the other side is gone.
     pub fn poll_comes(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Stream(_) => Poll::Ready(()),
+            Self::Duplex(_) | Self::Stream(_) => Poll::Ready(()),
             Self::Tcp(socket) => socket.poll_read_ready(cx).map(|_| ()),
             Self::Tls(stream) => stream.get_ref().0.poll_comes(cx),
             Self::Unix(socket) => socket.poll_read_ready(cx).map(|_| ()),
@@ -109,7 +112,7 @@ impl Socket {
     pub fn is_quiet_now(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let seen = match self {
-            Self::Stream(_) => return false,
+            Self::Duplex(_) | Self::Stream(_) => return false,
             Self::Tcp(socket) => SockRef::from(socket).peek(&mut byte),
             Self::Tls(stream) => return stream.get_ref().0.is_quiet_now(),
             Self::Unix(socket) => SockRef::from(socket).peek(&mut byte),
@@ -120,7 +123,7 @@ impl Socket {
     /// Ends the connection in both directions; whoever waits for it hears of it.
     pub fn shut(&self) {
         _ = match self {
-            Self::Stream(_) => Ok(()),
+            Self::Duplex(_) | Self::Stream(_) => Ok(()),
             Self::Tcp(socket) => SockRef::from(socket).shutdown(Shutdown::Both),
             Self::Tls(stream) => return stream.get_ref().0.shut(),
             Self::Unix(socket) => SockRef::from(socket).shutdown(Shutdown::Both),
@@ -131,7 +134,7 @@ impl Socket {
     pub fn agreed(&self) -> Option<&[u8]> {
         match self {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
-            Self::Stream(_) | Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Duplex(_) | Self::Stream(_) | Self::Tcp(_) | Self::Unix(_) => None,
         }
     }
 
@@ -139,7 +142,7 @@ impl Socket {
     pub async fn peek(&self, into: &mut [u8]) -> Result<usize> {
         match self {
             Self::Tcp(socket) => socket.peek(into).await,
-            Self::Stream(_) | Self::Tls(_) => Err(ErrorKind::Unsupported.into()),
+            Self::Duplex(_) | Self::Stream(_) | Self::Tls(_) => Err(ErrorKind::Unsupported.into()),
             Self::Unix(socket) => {
                 let look = || {
                     // SAFETY: `peek` writes initialised bytes only.
@@ -159,6 +162,7 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
         match self.get_mut() {
+            Self::Duplex(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Stream(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -170,6 +174,7 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         match self.get_mut() {
+            Self::Duplex(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Stream(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -183,6 +188,7 @@ impl AsyncWrite for Socket {
         bytes: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         match self.get_mut() {
+            Self::Duplex(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
             Self::Stream(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
             Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
@@ -197,6 +203,7 @@ impl AsyncWrite for Socket {
     /// Has what TLS holds back sent; the others hold nothing back.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         match self.get_mut() {
+            Self::Duplex(stream) => Pin::new(stream).poll_flush(cx),
             Self::Stream(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
@@ -205,6 +212,7 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         match self.get_mut() {
+            Self::Duplex(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),

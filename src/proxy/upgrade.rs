@@ -161,7 +161,8 @@ pub fn start(
                 Ok(parts) => (parts.io.socket, parts.read_buf),
                 Err(stream) => (Socket::Stream(Box::new(TokioIo::new(stream))), Bytes::new()),
             };
-            let (client, upstream) = ((client, &*early), (upstream.socket, &*upstream.early));
+            let (client, _hold) = ((client, &*early), upstream.hold);
+            let upstream = (upstream.socket, &*upstream.early);
             let pump = Pump::new(&open.worker.chunk, client, upstream, websocket);
             pump.run(&open.tunnel).await;
         }

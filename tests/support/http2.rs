@@ -94,7 +94,7 @@ async fn accept(listener: &TcpListener, streams: u32, state: &Arc<State>) {
             state.connections.fetch_add(1, Ordering::SeqCst);
             state.open.fetch_add(1, Ordering::SeqCst);
             let mut builder = server::Builder::new();
-            builder.max_concurrent_streams(streams);
+            builder.max_concurrent_streams(streams).enable_connect_protocol();
             if let Ok(mut connection) = builder.handshake::<_, Bytes>(socket).await {
                 while let Some(Ok((request, mut respond))) = connection.accept().await {
                     let is_check = request.uri().path() == "/health";
@@ -144,6 +144,16 @@ async fn answer(
     respond: &mut SendResponse<Bytes>,
 ) {
     match path {
+        // A WebSocket (RFC 8441).
+        "/socket" => {
+            let response = Response::builder().header("sec-websocket-protocol", "chat").body(());
+            let send = respond.send_response(response.unwrap(), false).unwrap();
+            echo(body, send).await;
+        }
+        "/refuse" => {
+            let response = Response::builder().status(403).body(()).unwrap();
+            _ = respond.send_response(response, true);
+        }
         "/echo" => {
             let response = Response::builder().header("trailer", "x-bytes, x-came").body(());
             let send = respond.send_response(response.unwrap(), false).unwrap();

@@ -95,7 +95,7 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Http1<B> {
     pub fn upgrade(self) -> Option<Upgraded> {
         let wire = Rc::into_inner(self.wire)?.into_inner();
         let upgraded = matches!(wire.stage, Stage::Upgraded);
-        upgraded.then_some(Upgraded { socket: wire.socket, early: wire.input })
+        upgraded.then_some(Upgraded { socket: wire.socket, early: wire.input, hold: None })
     }
 }
 

@@ -10,15 +10,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{self, ResponseFuture, SendRequest};
+use h2::ext::Protocol;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_KEY, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
-use super::{Body, Broken, Cause};
+use super::{Body, Broken, Cause, Duplex, Upgraded};
 use crate::proxy::body::{BodyError, RequestBody};
 use crate::proxy::interim::INTERIM_MAX;
 use crate::proxy::io::Socket;
@@ -95,6 +98,8 @@ struct Waiting {
     exchange: Rc<Exchange>,
     sent: Sent,
     pump: Option<Pump>,
+    /// What goes up, where a WebSocket was asked for.
+    upload: Option<SendStream<Bytes>>,
     headers_max: usize,
     stream: Stream,
 }
@@ -113,8 +118,10 @@ pub struct Incoming {
     /// It has no content, whatever follows: so its status says.
     is_bodiless: bool,
     is_data_over: bool,
+    /// What goes up, where it is no body but a tunnel.
+    upload: Option<SendStream<Bytes>>,
     _pump: Option<Pump>,
-    _stream: Stream,
+    stream: Stream,
 }
 
 /// The task that sends a request's body; it ends with the answer.
@@ -129,7 +136,7 @@ impl Drop for Pump {
 
 /// One stream, counted until it is dropped.
 #[derive(Debug)]
-struct Stream(Rc<Wire>);
+pub struct Stream(Rc<Wire>);
 
 impl Stream {
     fn new(wire: &Rc<Wire>) -> Self {
@@ -213,6 +220,11 @@ impl Http2 {
         self.wire.retired.get() || self.wire.task.ended.get() || gone()
     }
 
+    /// Whether the upstream takes tunnels (RFC 8441, section 3).
+    pub fn tunnels(&self) -> bool {
+        self.sender.is_extended_connect_protocol_enabled()
+    }
+
     /// Takes no further request: an answer on it did not come in time, and what is wrong may be
     /// the connection.
     pub fn retire(&self) {
@@ -235,9 +247,15 @@ impl Http2 {
     /// Sends `request`.
     pub fn call(&mut self, request: Request<RequestBody>) -> Calling {
         let (head, mut body) = request.into_parts();
-        let (is_over, exchange) = (body.is_end_stream(), Rc::clone(body.exchange()));
+        let exchange = Rc::clone(body.exchange());
+        let tunnels = exchange.asks_upgrade();
+        let is_over = body.is_end_stream() && !tunnels;
         body.keep_first(KEPT_BYTES_MAX);
-        let opened = self.sender.send_request(translated(head.clone(), self.is_tls), is_over);
+        let mut asked = translated(head.clone(), self.is_tls);
+        if tunnels {
+            connect(&mut asked);
+        }
+        let opened = self.sender.send_request(asked, is_over);
         let (response, upload) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -246,16 +264,21 @@ impl Http2 {
             }
         };
         let body = Rc::new(RefCell::new(Some(body)));
-        let pump = (!is_over).then(|| {
-            let task = tokio::task::spawn_local(pump(Rc::clone(&body), upload));
-            Pump(task.abort_handle())
-        });
+        let (pump, upload) = match upload {
+            upload if tunnels => (None, Some(upload)),
+            _ if is_over => (None, None),
+            upload => {
+                let task = tokio::task::spawn_local(pump(Rc::clone(&body), upload));
+                (Some(Pump(task.abort_handle())), None)
+            }
+        };
         Calling(State::Waiting(Box::new(Waiting {
             response,
             interims: 0,
             exchange,
             sent: Sent { head, body },
             pump,
+            upload,
             headers_max: self.headers_max,
             stream: Stream::new(&self.wire),
         })))
@@ -332,6 +355,13 @@ fn translated(mut head: Parts, is_tls: bool) -> Request<()> {
         head.version = Version::HTTP_11;
     }
     Request::from_parts(head, ())
+}
+
+/// Makes of a request for a WebSocket what it is in HTTP/2 (RFC 8441, section 5).
+fn connect(request: &mut Request<()>) {
+    *request.method_mut() = Method::CONNECT;
+    request.extensions_mut().insert(Protocol::from_static("websocket"));
+    request.headers_mut().remove(SEC_WEBSOCKET_KEY);
 }
 
 /// Sends the body as fast as the upstream takes it.
@@ -417,17 +447,30 @@ impl Waiting {
 
     /// What the answer comes to.
     fn ends(self, answered: Answered) -> Result<Response<Body>, Box<Broken>> {
-        let Self { sent, pump, headers_max, stream, .. } = self;
+        let Self { sent, pump, upload, exchange, headers_max, stream, .. } = self;
         match answered {
             Ok(response) if response.headers().len() > headers_max => {
                 Err(Box::new(Broken { cause: Cause::TooManyHeaders, request: None, unsent: false }))
             }
-            Ok(response) => {
+            Ok(mut response) => {
                 sent.forget();
+                // A refusal is an answer like any other.
+                let upload = upload.filter(|_| response.status().is_success());
+                if upload.is_some() {
+                    exchange.accept(response.headers_mut());
+                    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                }
                 // RFC 9110, section 6.4.1; HTTP/1.1 would read what follows as the next answer.
                 let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
                 let is_bodiless = bodiless.contains(&response.status());
-                let incoming = |receive| Incoming::new(receive, is_bodiless, pump, stream);
+                let incoming = |receive| Incoming {
+                    receive,
+                    is_bodiless,
+                    is_data_over: false,
+                    upload,
+                    _pump: pump,
+                    stream,
+                };
                 Ok(response.map(|receive| Body::Http2(incoming(receive))))
             }
             Err(Cause::Http2(error)) => {
@@ -470,8 +513,10 @@ impl Sent {
 }
 
 impl Incoming {
-    fn new(receive: RecvStream, is_bodiless: bool, pump: Option<Pump>, stream: Stream) -> Self {
-        Self { receive, is_bodiless, is_data_over: false, _pump: pump, _stream: stream }
+    /// Both directions of its stream, if it has become a tunnel.
+    pub fn tunnel(self) -> Option<Upgraded> {
+        let socket = Socket::Duplex(Box::new(Duplex::new(self.upload?, self.receive)));
+        Some(Upgraded { socket, early: Bytes::new(), hold: Some(self.stream) })
     }
 
     /// The next piece.

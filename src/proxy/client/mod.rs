@@ -8,6 +8,7 @@ pub mod http2;
 mod hyper_http1;
 mod request;
 mod response;
+mod tunnel;
 mod wire;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::traffic::Limits;
 use http1::Http1;
 use http2::Http2;
 use hyper_http1::HyperHttp1;
+pub use tunnel::Duplex;
 use wire::Fault;
 
 /// Whose HTTP/1.1 is spoken with upstreams.
@@ -114,13 +116,15 @@ pub struct Upgraded {
     pub socket: Socket,
     /// What had come in already behind the head of the answer.
     pub early: Bytes,
+    /// Counts its stream as one that is open, with HTTP/2, and holds its connection.
+    pub hold: Option<http2::Stream>,
 }
 
 /// A connection that is about to change protocol.
 #[derive(Debug)]
 pub enum Upgrading {
-    /// By our own HTTP/1.1.
-    Http1(Option<Upgraded>),
+    /// By our own HTTP/1.1, or by HTTP/2.
+    Own(Option<Upgraded>),
     /// By hyper, whose task hands the socket over; the connection lasts until then.
     Hyper(OnUpgrade, Connection),
 }
@@ -224,14 +228,21 @@ impl Connection {
         }
     }
 
-    /// Gives up the connection, which has answered with `response` that it changes protocol.
-    /// HTTP/2 never does (RFC 9113, section 8.6): nothing comes of it.
+    /// Whether a WebSocket may go through it: over HTTP/2 the upstream must have said so (RFC 8441).
+    pub fn tunnels(&self) -> bool {
+        match self {
+            Self::Http2(connection) => connection.tunnels(),
+            Self::Http1(_) | Self::HyperHttp1(_) => true,
+        }
+    }
+
+    /// Gives up the connection, which has answered with `response` that it changes protocol; of
+    /// HTTP/2 a stream.
     pub fn upgrade(self, response: &mut Response<Body>) -> Upgrading {
         match self {
-            Self::Http1(connection) => Upgrading::Http1(connection.upgrade()),
-            Self::Http2(_) | Self::HyperHttp1(_) => {
-                Upgrading::Hyper(hyper::upgrade::on(response), self)
-            }
+            Self::Http1(connection) => Upgrading::Own(connection.upgrade()),
+            Self::Http2(_) => Upgrading::Own(response.body_mut().take_tunnel()),
+            Self::HyperHttp1(_) => Upgrading::Hyper(hyper::upgrade::on(response), self),
         }
     }
 }
@@ -317,6 +328,16 @@ impl hyper::body::Body for Body {
     }
 }
 
+impl Body {
+    /// The stream of HTTP/2 that has become a tunnel, and nothing left of the body.
+    fn take_tunnel(&mut self) -> Option<Upgraded> {
+        match std::mem::replace(self, Self::Http1(http1::Answer::Whole(Bytes::new()))) {
+            Self::Http2(incoming) => incoming.tunnel(),
+            Self::Http1(_) | Self::Hyper(_) => None,
+        }
+    }
+}
+
 impl Cause {
     /// Whether what came in is not HTTP.
     pub fn is_parse(&self) -> bool {
@@ -354,11 +375,11 @@ impl Upgrading {
     /// Waits for the socket; none if the connection broke.
     pub async fn finish(self) -> Option<Upgraded> {
         match self {
-            Self::Http1(upgraded) => upgraded,
+            Self::Own(upgraded) => upgraded,
             Self::Hyper(upgrading, connection) => {
                 let parts = upgrading.await.ok()?.downcast::<Io>().ok()?;
                 drop(connection);
-                Some(Upgraded { socket: parts.io.socket, early: parts.read_buf })
+                Some(Upgraded { socket: parts.io.socket, early: parts.read_buf, hold: None })
             }
         }
     }

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::Line;
 use crate::proxy::added::Added;
+use crate::proxy::client::Connection;
 use crate::proxy::ending::Ending;
 use crate::proxy::http2::Stream;
 use crate::proxy::interim;
@@ -172,6 +173,20 @@ impl Exchange {
     /// Whether an answer with `headers` that changes protocol does what the client asks for.
     pub fn is_granted(&self, headers: &HeaderMap) -> bool {
         self.wish.borrow().as_ref().is_some_and(|wish| wish.is_granted(headers))
+    }
+
+    /// Whether that can be had through `connection`, by a request that is `whole` with its head.
+    pub fn may_have(&self, connection: &Connection, whole: bool) -> bool {
+        let wish = self.wish.borrow();
+        let socket = |wish: &Wish| wish.is_web_socket() && connection.tunnels() && whole;
+        !connection.is_shared() || wish.as_deref().is_none_or(socket)
+    }
+
+    /// Makes `headers` those of an answer that grants it.
+    pub fn accept(&self, headers: &mut HeaderMap) {
+        if let Some(wish) = &*self.wish.borrow() {
+            wish.accept(headers);
+        }
     }
 
     /// It comes to `stage`.

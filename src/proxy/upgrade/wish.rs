@@ -3,7 +3,7 @@
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
 /// What a server of web sockets adds to the key before it takes the digest (RFC 6455, section
@@ -23,6 +23,25 @@ impl Wish {
     pub fn of(headers: &HeaderMap) -> Self {
         let protocols = headers.get_all(UPGRADE).iter().cloned().collect();
         Self { protocols, key: headers.get(SEC_WEBSOCKET_KEY).cloned() }
+    }
+
+    /// Whether it is a WebSocket and nothing else.
+    pub fn is_web_socket(&self) -> bool {
+        let mut all = self.protocols.iter().flat_map(protocols);
+        let socket = |protocol: &[u8]| protocol.eq_ignore_ascii_case(b"websocket");
+        all.next().is_some_and(socket) && all.all(socket)
+    }
+
+    /// Makes of the `headers` of a tunnel through HTTP/2 those of the answer that HTTP/1.1 has, where
+    /// there are a key and an answer to it.
+    pub fn accept(&self, headers: &mut HeaderMap) {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.remove(SEC_WEBSOCKET_ACCEPT);
+        let accept = self.key.as_ref().map(|key| HeaderValue::try_from(answer(key.as_bytes())));
+        if let Some(Ok(accept)) = accept {
+            headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        }
     }
 
     /// Whether the answer that changes protocol, with `headers`, changes to what was asked for (RFC
