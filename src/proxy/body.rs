@@ -171,6 +171,10 @@ impl Body for RequestBody {
                     Some(left) => this.left = left,
                     None => {}
                 }
+                let most = this.exchange.tier.table.tier.limits.headers;
+                if frame.trailers_ref().is_some_and(|trailers| trailers.len() > most) {
+                    return this.fault(Fault::Broken, BodyError::Broken);
+                }
                 this.keep(&frame);
                 if frame.is_trailers() || this.incoming.as_ref().is_some_and(Body::is_end_stream) {
                     this.done();

@@ -252,6 +252,7 @@ fn of_http2() -> Vec<(&'static str, Frames, Gets)> {
             trailed(&[("x-sum", "9"), ("content-length", "3"), ("host", "x"), ("set-cookie", "a")]),
             Gets::Answer(200, &[], "ok", &["x-sum: 9"]),
         ),
+        ("too many trailers", trailed(&[("x-sum", "9"); 101]), Part),
         ("connection", and(&[("connection", "close")]), Refusal),
         ("keep-alive", and(&[("keep-alive", "timeout=5")]), Refusal),
         ("proxy-connection", and(&[("proxy-connection", "close")]), Refusal),

@@ -328,6 +328,7 @@ fn malformed() -> Vec<(&'static str, Fields, Vec<u8>)> {
         ("trailers of the connection", and(&[]), trailed("hello", &[("connection", "close")])),
         ("trailers in upper case", and(&[]), trailed("hello", &[("X-Sum", "9")])),
         ("trailers with a line break", and(&[]), trailed("hello", &[("x-sum", "9\r\nx: y")])),
+        ("too many trailers", and(&[]), trailed("hello", &[("x-sum", "9"); 101])),
         ("a second head", and(&[]), frame(HEADERS, END_HEADERS, 1, &block(&GET))),
         ("data behind its end", sized("5"), [body(), last("x")].concat()),
         ("more padding than there is", sized("5"), frame(DATA, END_STREAM | 8, 1, b"\x07hello")),

@@ -118,6 +118,8 @@ pub struct Incoming {
     /// It has no content, whatever follows: so its status says.
     is_bodiless: bool,
     is_data_over: bool,
+    /// Trailers with more fields are too many.
+    headers_max: usize,
     /// What goes up, where it is no body but a tunnel.
     upload: Option<SendStream<Bytes>>,
     _pump: Option<Pump>,
@@ -467,6 +469,7 @@ impl Waiting {
                     receive,
                     is_bodiless,
                     is_data_over: false,
+                    headers_max,
                     upload,
                     _pump: pump,
                     stream,
@@ -538,6 +541,9 @@ impl Incoming {
             }
         }
         match ready!(self.receive.poll_trailers(cx)) {
+            Ok(Some(trailers)) if trailers.len() > self.headers_max => {
+                Poll::Ready(Some(Err(BodyError::Broken)))
+            }
             Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
             Err(error) => Poll::Ready(broken_off(&error)),
         }
