@@ -8,5 +8,6 @@ mod life;
 mod mapping;
 mod onward;
 mod requests;
+mod slow;
 mod tools;
 mod tunnels;

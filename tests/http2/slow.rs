@@ -1,0 +1,141 @@
+//! Clients that do a little on each of many streams, so that none of them ever stands still.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use weir::metrics::Slow;
+
+use crate::proxy::Site;
+use crate::support::http2_client::{
+    DATA, END_HEADERS, END_STREAM, Fate, GET, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, Wire,
+    block, frame, get,
+};
+
+/// Streams of the slow client; they begin with 1.
+const STREAMS: u32 = 20;
+
+/// How often it does a little.
+const PACE: Duration = Duration::from_millis(50);
+
+/// How long they may take to end; by their silence they would take a minute.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn slow() -> impl Iterator<Item = u32> {
+    (0..STREAMS).map(|count| 2 * count + 1)
+}
+
+/// A site where clients must move 100 kB a second.
+fn site() -> Site {
+    Site::with(0, |tier| {
+        tier.limits.read_rate = Some(100_000);
+        tier.limits.body_rate = Some(100_000);
+        tier.timeouts.rate_grace = Duration::from_millis(500);
+    })
+}
+
+/// Is over when it is dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Sends `little` on each slow stream again and again while `work` goes on.
+fn meanwhile<T>(
+    mut stream: TcpStream,
+    little: impl Fn(u32) -> Vec<u8> + Sync,
+    work: impl FnOnce() -> T,
+) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::SeqCst) {
+                for one in slow() {
+                    _ = stream.write_all(&little(one));
+                }
+                std::thread::sleep(PACE);
+            }
+        });
+        // Also where the work ends in a panic: the scope waits for the other thread.
+        let _over = Over(&over);
+        work()
+    })
+}
+
+#[test]
+fn a_stream_that_is_read_byte_by_byte_ends_and_honest_ones_go_on() {
+    let site = site();
+    // SETTINGS_INITIAL_WINDOW_SIZE: there is room for one byte of each answer.
+    let mut wire = Wire::with(site.address, &[(1, 0), (4, 1)]);
+    let big = block(&[&GET[..3], &[(":path", "/big?10000000")]].concat());
+    for stream in slow() {
+        wire.send(&frame(HEADERS, END_STREAM | END_HEADERS, stream, &big));
+    }
+    let one = |stream| frame(WINDOW_UPDATE, 0, stream, &1_u32.to_be_bytes());
+    let honest = 2 * STREAMS + 1;
+    let mut writer = wire.stream.try_clone().unwrap();
+    let (mut left, mut read, mut whole) = (slow().collect::<BTreeSet<_>>(), 0, false);
+    meanwhile(wire.stream.try_clone().unwrap(), one, || {
+        let room = frame(WINDOW_UPDATE, 0, honest, &20_000_000_u32.to_be_bytes());
+        let asks = frame(HEADERS, END_STREAM | END_HEADERS, honest, &big);
+        writer.write_all(&[asks, room].concat()).unwrap();
+        let begun = Instant::now();
+        while !(left.is_empty() && whole) {
+            assert!(begun.elapsed() < PATIENCE, "{left:?} go on, {read} of the honest one");
+            let got = wire.read().expect("the connection goes on");
+            assert_ne!(got.kind, GOAWAY, "the connection goes on");
+            if got.kind == RST_STREAM {
+                left.remove(&got.stream);
+            }
+            if got.stream == honest {
+                assert_ne!(got.kind, RST_STREAM, "the honest one is honest");
+                read += if got.kind == DATA { got.payload.len() } else { 0 };
+                whole |= got.flags & END_STREAM != 0;
+            }
+        }
+    });
+    assert_eq!(read, 10_000_000);
+    wire.send(&get(honest + 2));
+    assert_eq!(wire.fate(honest + 2), Fate::Answered(200));
+    let cells = site.register.tier(&"web".parse().unwrap());
+    assert_eq!(cells.slow(Slow::Read), u64::from(STREAMS));
+    assert_eq!(site.counts()[0].1, 0, "no error of the app");
+}
+
+#[test]
+fn a_body_that_comes_byte_by_byte_ends_and_honest_ones_go_on() {
+    let site = site();
+    let mut wire = Wire::to(site.address);
+    let post = |path| block(&[&[(":method", "POST")], &GET[1..3], &[(":path", path)]].concat());
+    for stream in slow() {
+        wire.send(&frame(HEADERS, END_HEADERS, stream, &post("/sink")));
+    }
+    let honest = 2 * STREAMS + 1;
+    let mut left = slow().collect::<BTreeSet<_>>();
+    let one = |stream| frame(DATA, 0, stream, b"x");
+    meanwhile(wire.stream.try_clone().unwrap(), one, || {
+        let begun = Instant::now();
+        while !left.is_empty() {
+            assert!(begun.elapsed() < PATIENCE, "{left:?} go on");
+            let got = wire.read().expect("the connection goes on");
+            assert_ne!(got.kind, GOAWAY, "the connection goes on");
+            if got.kind == HEADERS || got.kind == RST_STREAM {
+                left.remove(&got.stream);
+            }
+        }
+    });
+    let parts = [
+        frame(HEADERS, END_HEADERS, honest, &post("/")),
+        frame(DATA, END_STREAM, honest, b"hello"),
+    ];
+    wire.send(&parts.concat());
+    assert_eq!(wire.fate(honest), Fate::Answered(200));
+    let cells = site.register.tier(&"web".parse().unwrap());
+    assert_eq!(cells.slow(Slow::Body), u64::from(STREAMS));
+    assert_eq!(site.counts()[0].1, 0, "no error of the app");
+}
