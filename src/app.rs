@@ -158,6 +158,7 @@ async fn program(
         caches.close();
         notifier.stop();
         reloading.sources.close();
+        weir.certificates().retire();
     }
     // The caches end with the process: requests that may finish ask them.
     end.come(weir, api, drain(&reloading.config())).await

@@ -211,6 +211,35 @@ fn a_certificate_is_renewed_in_time_and_no_connection_ends() {
 }
 
 #[test]
+fn a_process_that_only_drains_orders_nothing() {
+    let validity = Duration::from_secs(24);
+    let Some(ground) = ground(validity, &[("PEBBLE_AUTHZREUSE", "50")]) else { return };
+    let mut scene = Scene::open(ground, &Listens::AsKnown, "[state]\npath = \"weir.db\"");
+    scene.wait_for_certificate();
+    let root = scene.pebble.root();
+    let mut download = scene.client(&root);
+    let (first, size) = (download.certificate(), 64 << 20);
+    download.send(&format!("GET /big?{size} HTTP/1.1\r\nhost: {NAME}\r\n\r\n"));
+    assert!(download.head().starts_with("HTTP/1.1 200"));
+    let heir = scene.program.another(&["--replace"]);
+    let mut before = scene.program.swap(heir).unwrap();
+    scene.eventually("a successor", || scene.program.log().contains("this one drains"));
+    scene.eventually("another certificate", || {
+        download.read(16 << 10);
+        scene.client(&root).certificate() != first
+    });
+    // Were there another order, it would have been due at the same moment.
+    for _ in 0..30 {
+        download.read(16 << 10);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(before.try_wait().unwrap().is_none(), "it drains");
+    assert_eq!(scene.pebble.orders(), 2, "{}", scene.program.log());
+    before.kill().unwrap();
+    before.wait().unwrap();
+}
+
+#[test]
 fn a_name_that_is_not_proven_is_tried_again_seldom_and_the_status_says_why() {
     let Some(ground) = ground(LONG, &[]) else { return };
     let mut scene = Scene::open(ground, &Listens::Elsewhere, "");
