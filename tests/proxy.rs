@@ -263,6 +263,26 @@ fn what_reaches_the_upstream_is_written_anew() {
 }
 
 #[test]
+fn options_are_counted_on_their_way() {
+    let site = Site::new(0);
+    for (method, given, passed) in
+        [("OPTIONS", "5", Some("4")), ("OPTIONS", "01", Some("0")), ("GET", "5", Some("5"))]
+    {
+        let mut client = site.client();
+        let lines = format!("host: app\r\nmax-forwards: {given}\r\n\r\n");
+        client.send(&format!("{method} / HTTP/1.1\r\n{lines}"));
+        assert_eq!(client.answer(method).unwrap().status, 200);
+        let head = site.stable.last_head().to_lowercase();
+        let left = head.lines().find_map(|line| line.strip_prefix("max-forwards: "));
+        assert_eq!(left, passed, "{method} {given}");
+    }
+    let mut client = site.client();
+    client.send("OPTIONS / HTTP/1.1\r\nhost: app\r\nmax-forwards: 00\r\n\r\n");
+    assert!(client.answer("OPTIONS").unwrap().text().starts_with("weir\n"));
+    assert_eq!(site.stable.requests(), 3);
+}
+
+#[test]
 fn trusted_proxies_are_believed() {
     let site = Site::with(50, |tier| {
         tier.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];

@@ -9,7 +9,9 @@ use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::{HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE};
+use http::header::{
+    CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE,
+};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use tower::Service;
 
@@ -381,6 +383,10 @@ fn answered(
             excused: false,
         }));
     };
+    if status == StatusCode::NO_CONTENT {
+        // Whoever believed it would take what follows for a body (RFC 9110, section 8.6).
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
     *response.version_mut() = Version::HTTP_11;
     let unwell =
         [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];

@@ -257,10 +257,7 @@ impl<'a> Passage<'a> {
     /// The answer to OPTIONS that no proxy may pass on (RFC 9110, section 7.6.2): how the client is
     /// seen from here, so that `weir doctor` can tell what a proxy in front says of it.
     fn goes_no_further(&self, request: &Request<Incoming>) -> Option<Response<ResponseBody>> {
-        if *request.method() != http::Method::OPTIONS {
-            return None;
-        }
-        request.headers().get(MAX_FORWARDS).filter(|left| *left == "0")?;
+        headers::forwards_left(request).filter(|left| *left == 0)?;
         let forwarded = match (self.checked.seen.has(Field::ForwardedFor), self.trusted) {
             (false, _) => "absent",
             (true, true) => "believed",
@@ -376,6 +373,9 @@ impl<'a> Passage<'a> {
             instance: &self.worker.instance,
             hop: &self.worker.hop,
         };
+        if let Some(left) = headers::forwards_left(&request) {
+            request.headers_mut().insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+        }
         headers::to_upstream(request.headers_mut(), &way, &mut exchange.added.borrow_mut());
         if let Some(traced) = &exchange.traced {
             traced.tell(request.headers_mut());

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST,
-    HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    HeaderName, LOCATION, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
@@ -274,6 +274,13 @@ pub fn to_upstream(headers: &mut HeaderMap, way: &Way<'_>, added: &mut Added) {
     let continued = |before| HeaderValue::try_from(format!("{before}, {}", way.instance)).ok();
     added.set(Own::Hop, hops.and_then(continued).unwrap_or_else(|| way.hop.clone()));
     added.set(Own::RequestId, request_id(headers, seen));
+}
+
+/// How many more proxies `request` may pass, where that is said and counts (RFC 9110, section 7.6.2).
+pub fn forwards_left<B>(request: &Request<B>) -> Option<u64> {
+    let counts = [Method::OPTIONS, Method::TRACE].contains(request.method());
+    let left = counts.then(|| request.headers().get(MAX_FORWARDS)).flatten()?;
+    framing::number(left.as_bytes())
 }
 
 fn take_ours(headers: &mut HeaderMap) -> Option<String> {

@@ -120,6 +120,11 @@ fn of_http1() -> Vec<(&'static str, &'static str, Gets)> {
         ),
         ("no content", "204 No Content\r\n\r\n", Gets::Answer(204, &[], "", &[])),
         (
+            "no content of a length",
+            "204 No Content\r\ncontent-length: 5\r\n\r\n",
+            Gets::Answer(204, &[], "", &[]),
+        ),
+        (
             "not modified",
             "304 Not Modified\r\netag: \"a\"\r\n\r\n",
             Gets::Answer(304, &["etag: \"a\""], "", &[]),
