@@ -1,5 +1,7 @@
 //! The data wing in this process, between real sockets.
 
+mod passing;
+
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;

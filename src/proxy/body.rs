@@ -332,7 +332,9 @@ impl Body for ResponseBody {
             exchange.carries(piece.len());
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        let polled = Pin::new(incoming).poll_frame(cx);
+        let conduit = this.line.pulse.conduit();
+        let passed_by = conduit.and_then(|conduit| incoming.poll_pass(cx, conduit));
+        let polled = passed_by.unwrap_or_else(|| Pin::new(incoming).poll_frame(cx));
         exchange.upstream_owes.set(polled.is_pending());
         match polled {
             Poll::Pending => Poll::Pending,

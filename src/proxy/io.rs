@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
@@ -25,6 +25,7 @@ use super::client::Duplex;
 use super::framing::Framing;
 use super::http2::PREFACE;
 use super::interim::INTERIM_BYTES_MAX;
+use super::pipe::{Conduit, stands_in};
 
 /// Most bytes that are read or written in one piece on a connection.
 pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
@@ -236,6 +237,8 @@ pub struct Pulse {
     /// Whether something is to be written in front of what hyper writes next.
     foretells: AtomicBool,
     foretold: Mutex<Vec<u8>>,
+    /// The way of long bodies, where they may go past this process.
+    conduit: OnceLock<Conduit>,
 }
 
 impl Pulse {
@@ -289,6 +292,16 @@ impl Pulse {
         }
         self.foretells.store(false, Ordering::Relaxed);
         std::mem::take(&mut *self.foretold.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Long bodies may go past this process.
+    pub fn lets_pass(&self) {
+        self.conduit.get_or_init(Conduit::default);
+    }
+
+    /// The way of long bodies, where they may go past this process.
+    pub fn conduit(&self) -> Option<&Conduit> {
+        self.conduit.get()
     }
 
     /// What comes in from here on is no HTTP. Returns false if something has come in already that
@@ -374,6 +387,17 @@ impl Io {
         Poll::Ready(Ok(()))
     }
 
+    /// Sends what waits in the pipe of a long body.
+    fn poll_drain(&self, cx: &mut Context<'_>, most: usize) -> Poll<Result<usize>> {
+        let drained = match (&self.socket, self.pulse.conduit()) {
+            (Socket::Tcp(socket), Some(conduit)) => conduit.poll_drain(cx, socket, most),
+            (Socket::Stream(_) | Socket::Tcp(_) | Socket::Tls(_) | Socket::Unix(_), _) => {
+                Poll::Ready(Err(ErrorKind::BrokenPipe.into()))
+            }
+        };
+        self.wrote(drained)
+    }
+
     fn follow(&mut self, bytes: &mut [u8]) {
         let Some(framing) = &mut self.framing else {
             return;
@@ -448,6 +472,11 @@ impl hyper::rt::Write for Io {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
+        match slices.iter().position(|slice| stands_in(slice)) {
+            None => {}
+            Some(0) => return self.poll_drain(cx, slices[0].len()),
+            Some(place) => return self.poll_write_vectored(cx, &slices[..place]),
+        }
         if let [only] = slices {
             return self.poll_write(cx, only);
         }

@@ -31,6 +31,7 @@ mod listener;
 mod names;
 mod opening;
 mod overlay;
+mod pipe;
 mod place;
 mod pool;
 mod random;

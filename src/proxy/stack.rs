@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use super::framing::Framing;
 use super::handler;
 use super::http2;
-use super::io::{CHUNK_BYTES_MAX, Io};
+use super::io::{CHUNK_BYTES_MAX, Io, Socket};
 use super::line::Line;
 use super::linger::linger;
 use super::worker::Worker;
@@ -40,6 +40,9 @@ pub async fn serve(worker: &Rc<Worker>, line: &Rc<Line>, mut io: Io, limits: &Li
     }
     io.awaits_preface = agreed.is_none();
     io.framing = Some(Framing::default());
+    if let Socket::Tcp(_) = io.socket {
+        io.pulse.lets_pass();
+    }
     loop {
         match Box::pin(http1(worker, line, io, limits)).await {
             Outcome::Rests(resting) if line.rest(&resting.socket).await => io = resting,

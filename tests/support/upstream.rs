@@ -215,6 +215,15 @@ impl Connection {
                 false
             }
             "/big" => self.big(number),
+            "/counted" => self.counted(number, number),
+            // Half of it, and nothing more.
+            "/stalled" => {
+                self.counted(number, number / 2);
+                while self.fill().is_some() {}
+                false
+            }
+            // Half of it, and then the connection ends.
+            "/half-counted" => self.counted(number, number / 2) && false,
             "/sink" => self.sink(head),
             "/refuse-body" => {
                 self.last("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n")
@@ -315,6 +324,13 @@ impl Connection {
         open
     }
 
+    /// A body in which each byte tells its place, and so many bytes of it.
+    fn counted(&mut self, bytes: usize, sent: usize) -> bool {
+        let body = counted(sent);
+        self.write(&format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n"))
+            && self.stream.write_all(&body).is_ok()
+    }
+
     /// Reads the body and says how long it was, and its trailers.
     fn sink(&mut self, head: &str) -> bool {
         let Some((bytes, trailers)) = self.body(head) else {
@@ -386,6 +402,12 @@ impl Connection {
             }
         }
     }
+}
+
+/// So many bytes, of which each tells its place.
+pub fn counted(bytes: usize) -> Vec<u8> {
+    // A prime, so that no two blocks of a power of two are alike.
+    (0..bytes).map(|place| u8::try_from(place % 251).unwrap()).collect()
 }
 
 /// The field of a head whose line begins with `name`.

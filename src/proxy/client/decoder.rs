@@ -78,6 +78,13 @@ impl Decoder {
         }
     }
 
+    /// So many bytes of a body of known length have come out on another way.
+    pub const fn passed(&mut self, bytes: usize) {
+        if let Self::Length(left) = self {
+            *left = left.saturating_sub(bytes as u64);
+        }
+    }
+
     /// Bytes that are still to come, if that is known.
     pub const fn left(&self) -> Option<u64> {
         match self {

@@ -22,6 +22,7 @@ use crate::proxy::added::Added;
 use crate::proxy::body::BodyError;
 use crate::proxy::io::Socket;
 use crate::proxy::line::Exchange;
+use crate::proxy::pipe::Conduit;
 use crate::traffic::Limits;
 
 /// How long the rest of a request may stand still that was answered before its end. Meanwhile the
@@ -227,6 +228,20 @@ pub enum Answer<B> {
     Whole(Bytes),
     /// It comes on this connection.
     Coming(Shared<B>),
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Answer<B> {
+    /// The next part by way of `conduit`; none where it is to be read.
+    pub fn poll_pass(
+        &self,
+        cx: &mut Context<'_>,
+        conduit: &Conduit,
+    ) -> Option<Poll<Option<Result<Frame<Bytes>, BodyError>>>> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Coming(wire) => wire.borrow_mut().poll_pass(cx, conduit),
+        }
+    }
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {

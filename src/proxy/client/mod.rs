@@ -27,6 +27,7 @@ use super::body::{BodyError, RequestBody};
 use super::dial::{Dialed, Protocol};
 use super::io::CHUNK_BYTES_MAX;
 use super::io::{Io, Socket};
+use super::pipe::Conduit;
 use crate::traffic::Limits;
 use http1::Http1;
 use http2::Http2;
@@ -290,6 +291,20 @@ impl Future for Calling {
             }
             Self::Http2(calling) => Pin::new(calling).poll(cx),
             Self::HyperHttp1(calling) => Pin::new(calling).poll(cx),
+        }
+    }
+}
+
+impl Body {
+    /// The next part past this process, by way of `conduit`; none where it is to be read.
+    pub fn poll_pass(
+        &self,
+        cx: &mut Context<'_>,
+        conduit: &Conduit,
+    ) -> Option<Poll<Option<Result<Frame<Bytes>, BodyError>>>> {
+        match self {
+            Self::Http1(answer) => answer.poll_pass(cx, conduit),
+            Self::Http2(_) | Self::Hyper(_) => None,
         }
     }
 }

@@ -18,10 +18,18 @@ use super::response::{self, Framing, Head, Malformed, Reading};
 use crate::proxy::body::BodyError;
 use crate::proxy::interim::INTERIM_MAX;
 use crate::proxy::io::{CHUNK_BYTES_MAX, Socket};
+use crate::proxy::pipe::Conduit;
 use crate::traffic::Limits;
 
 /// Bytes that are read at first: most answers are shorter, and need one read.
 const FIRST_BYTES: usize = 32 * 1024;
+
+/// A body of which at least so much is to come may go past this process; to read and write less costs
+/// no more than that.
+const PASSING_BYTES_MIN: u64 = 64 * 1024;
+
+/// So many of its last bytes are read in any case: so it is seen whether something comes behind them.
+const LAST_BYTES: u64 = 4 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -282,6 +290,33 @@ impl<B: Body<Data = Bytes> + Unpin> Wire<B> {
                     self.stage = Stage::Closed;
                     return Poll::Ready(Some(Err(BodyError::Broken)));
                 }
+            }
+        }
+    }
+
+    /// The next part of a long body by way of `conduit`: what stands in for it. None where it is to be
+    /// [read](Self::poll_body).
+    pub fn poll_pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        conduit: &Conduit,
+    ) -> Option<Poll<Option<Result<Frame<Bytes>, BodyError>>>> {
+        let (Stage::Body(decoder), Socket::Tcp(socket)) = (&mut self.stage, &self.socket) else {
+            return None;
+        };
+        let long = |left: &u64| self.input.is_empty() && *left >= PASSING_BYTES_MIN;
+        let left = decoder.left().filter(long)?;
+        let most = usize::try_from(left - LAST_BYTES).unwrap_or(usize::MAX);
+        match conduit.poll_fill(cx, socket, most) {
+            Poll::Pending => Some(Poll::Pending),
+            Poll::Ready(Ok(None)) => None,
+            Poll::Ready(Ok(Some(part))) if !part.is_empty() => {
+                decoder.passed(part.len());
+                Some(Poll::Ready(Some(Ok(Frame::data(part)))))
+            }
+            Poll::Ready(Ok(Some(_)) | Err(_)) => {
+                self.stage = Stage::Closed;
+                Some(Poll::Ready(Some(Err(BodyError::Broken))))
             }
         }
     }
