@@ -5,8 +5,9 @@
     ./bench.py -c nginx -c weir -w get128 -r 5    some of them
     ./bench.py --list
     ./bench.py --targets --json out.json --svg ../docs/performance.svg
+    ./bench.py --scale                            what a second worker adds
 
-`benches/run` builds what this needs and calls it.
+`benches/run` builds what this needs and calls it.  A contestant whose program is not there is left out, and that is said.
 
 Contestants are tables in contestants.toml (see there).  The first figure is
 CPU time per request of the whole process tree (utime+stime from
@@ -59,6 +60,9 @@ COMPARED = {
     "h2": {"nginx-tls": None, "haproxy-tls": None},
     "h2-16k": {"nginx-tls": None, "haproxy-tls": None},
 }
+# Caddy splits by turns at most, and keeps nobody anywhere: the same without a target.
+for workload in TARGETS:
+    COMPARED.setdefault(workload, {})["caddy"] = None
 ENCRYPTED = {"tls", "tls-close", "h2", "h2-16k"}
 NAMES = {
     "get128": "GET 128 B", "browser": "GET 128 B, browser headers", "get16k": "GET 16 KiB", "post16k": "POST 16 KiB",
@@ -147,21 +151,37 @@ class Proc:
             self.p.wait()
 
 
+def command(words):
+    """a command of the contestants file with its places filled in"""
+    fill = dict(bench=str(BENCH), run=str(RUN), target=str(TARGET), weir=str(WEIR), stable=str(STABLE), canary=str(CANARY))
+    return [word.format(**fill) for word in words]
+
+
+def absent(conf):
+    """the program of a contestant that is not here, or nothing"""
+    program = command(conf.get("cmd", [sys.executable]))[0]
+    return None if shutil.which(program) else program
+
+
 class Contestant:
     def __init__(self, name, conf, cpus, patience=10):
         self.name, self.port, self.proc = name, conf["port"], None
         if "cmd" in conf:
-            fill = dict(bench=str(BENCH), run=str(RUN), target=str(TARGET), weir=str(WEIR), stable=str(STABLE), canary=str(CANARY))
-            cmd = [c.format(**fill) for c in conf["cmd"]]
+            cmd = command(conf["cmd"])
             log = open(RUN / f"{name}.log", "wb")
             self.proc = Proc(cmd, cpus, conf.get("env"), log)
-        wait_port(self.port, patience)
         self.tls = conf.get("tls", False)
-        if "then" in conf:
-            then = subprocess.run([c.format(**fill) for c in conf["then"]], capture_output=True, text=True, timeout=60)
-            if then.returncode:
-                sys.exit(f"{name}: {then.stdout}{then.stderr}")
-        self.verify()
+        try:
+            wait_port(self.port, patience)
+            if "then" in conf:
+                then = subprocess.run(command(conf["then"]), capture_output=True, text=True, timeout=60)
+                if then.returncode:
+                    sys.exit(f"{name}: {then.stdout}{then.stderr}")
+            self.verify()
+        except BaseException:
+            if self.proc:
+                self.proc.stop()
+            raise
 
     def verify(self):
         """it really forwards: the origin's X-Port header and a whole body must come back"""
@@ -182,8 +202,8 @@ class Contestant:
 
 
 def load(port, workload, seconds, cpus):
-    """run the load generator once; returns its figures"""
-    tool, conns, opt = WORKLOADS[workload]
+    """run the load generator once, for one of WORKLOADS or at the rate of a table of its own; returns its figures"""
+    tool, conns, opt = WORKLOADS[workload] if isinstance(workload, str) else ("pace", workload["conns"], workload)
     pre = (lambda: os.sched_setaffinity(0, cpus)) if cpus else None
     if tool == "pace":
         cmd = [str(PACE), str(port), str(conns), str(opt["rate"]), str(seconds), opt["path"]]
@@ -208,7 +228,7 @@ def load(port, workload, seconds, cpus):
 
 
 def measure(c, workload, seconds, cpus):
-    load(c.port, workload, 0.5 if WORKLOADS[workload][0] == "pace" else 1, cpus)  # warm pools and caches
+    load(c.port, workload, 1, cpus)  # warm pools and caches
     u0, s0 = c.cpu()
     t0 = time.monotonic()
     r = load(c.port, workload, seconds, cpus)
@@ -229,8 +249,9 @@ def measure(c, workload, seconds, cpus):
 
 
 def instructions(names, table, few=640, many=3840):
-    """user instructions per request, by valgrind: how much more the busiest thread does for many requests than for few.
-    Threads are told apart by how much they do: their numbers change from run to run.  Repeats to about 1 %."""
+    """user instructions per request, by valgrind: how much more the busiest thread does for many requests than for few, or
+    the busiest threads, one a worker.  Threads are told apart by how much they do: their numbers change from run to run.
+    Repeats to about 1 %."""
     out = {}
     for name in names:
         runs = []
@@ -251,7 +272,8 @@ def instructions(names, table, few=640, many=3840):
                 c.proc.stop(patience=60)
             runs.append(sorted(int(m.group(1)) for f in RUN.glob(f"{name}.callgrind.*")
                                if (m := re.search(r"^(?:totals|summary): (\d+)", f.read_text(errors="replace"), re.M))))
-        more = max((b - a for a, b in zip(*runs)), default=0)
+        workers = table[name].get("workers", 1)
+        more = sum(sorted((b - a for a, b in zip(*runs)), reverse=True)[:workers])
         out[name] = {"user k-instr/req": round(more / (many - few) / 1000, 2)}
     return out
 
@@ -309,8 +331,8 @@ def syscalls(c, workload, cpus, seconds=3):
     return calls
 
 
-def idle_memory(c, count=2000):
-    """KiB of proxy memory per idle keep-alive client connection"""
+def idle_memory(c, count):
+    """KiB of proxy memory per idle keep-alive client connection, of so many"""
     if not c.proc:
         return {}
     load(c.port, "get128", 1, None)
@@ -332,13 +354,37 @@ def idle_memory(c, count=2000):
     return {"base_kib": before, "after_kib": after, "kib_per_conn": round((after - before) / count, 2)}
 
 
+def scale(table, cpus, rounds, seconds, each=2500, connections=24):
+    """What a second worker adds.  Proxy, load and origin share the cores, so that the rate at which two workers are saturated
+    says how dear the load is.  Each worker gets the same load instead, far from saturation: so many requests a second on so
+    many connections.  The CPU time of a request with two workers against that with one says how many times the load of one
+    two of them carry where the cores are theirs: twice as many, less what they cost each other."""
+    rows = {name: [] for name in ("weir", "weir-two")}
+    for _ in range(rounds):
+        for name, got in rows.items():
+            workers = table[name].get("workers", 1)
+            render()
+            c = Contestant(name, table[name], cpus)
+            try:
+                pace = dict(rate=each * workers, conns=connections * workers, path="/128")
+                got.append(measure(c, pace, seconds, cpus))
+            finally:
+                c.proc.stop()
+    one, two = (med(rows[name], "cpu_us") for name in rows)
+    counted = {name: r["user k-instr/req"] for name, r in instructions(list(rows), table).items()}
+    return {"one": {"cpu_us": one, "requests per CPU second": round(1e6 / one), "user k-instr/req": counted["weir"]},
+            "two": {"cpu_us": two, "requests per CPU second": round(1e6 / two), "user k-instr/req": counted["weir-two"]},
+            "times the load of one": round(2 * one / two, 2)}
+
+
 def med(rows, key):
     return statistics.median(r[key] for r in rows)
 
 
 def pairs(result):
     """(workload, peer, Weir's share of what the peer takes, the target or None) of everything that was measured"""
-    for w, peers in {**TARGETS, **COMPARED}.items():
+    for w in [*TARGETS, *(w for w in COMPARED if w not in TARGETS)]:
+        peers = {**TARGETS.get(w, {}), **COMPARED.get(w, {})}
         got = result["median"].get(w, {})
         weir = got.get("weir-tls" if w in ENCRYPTED else "weir")
         for peer, most in peers.items():
@@ -351,6 +397,20 @@ def shares(result):
     for w, peer, share, most in pairs(result):
         verdict = "" if most is None else ("ok" if share <= most else "MISSED")
         print(f"{NAMES[w]:34}{peer:20}{share:7.2f}{'' if most is None else f'{most:9.2f}'}  {verdict}")
+
+
+def tables(result):
+    """what was measured, as docs/performance.md has it"""
+    for encrypted in (False, True):
+        work = [w for w in WORKLOADS if w in result["median"] and (w in ENCRYPTED) == encrypted]
+        names = list(dict.fromkeys(n for w in work for n in result["median"][w]))
+        if work:
+            print("\n| |", " | ".join(names), "|")
+            print("|---" * (len(names) + 1) + "|")
+        for w in work:
+            key, what = ("p50_us", "the median answer at 1 000 a second, us") if w == "light" else ("cpu_us", NAMES[w])
+            got = result["median"][w]
+            print(f"| {what} |", " | ".join(f"{got[n][key]:.1f}" if n in got else "" for n in names), "|")
 
 
 def plot(result):
@@ -390,6 +450,7 @@ def main():
     ap.add_argument("--gate", action="store_true", help="fail where they are more than the contestants file allows; implies --instr")
     ap.add_argument("--syscalls", action="store_true", help="also system calls per request (strace)")
     ap.add_argument("--memory", action="store_true", help="also memory per idle connection")
+    ap.add_argument("--scale", action="store_true", help="also what a second worker adds")
     ap.add_argument("--json", help="write everything to this file")
     ap.add_argument("--targets", action="store_true", help="Weir as a share of its peers, beside what it may cost at most")
     ap.add_argument("--svg", help="draw the shares into this file")
@@ -406,11 +467,16 @@ def main():
     if unknown:
         sys.exit(f"not in {a.file}: {', '.join(sorted(unknown))}")
     names = a.contestant or list(table)
-    work = a.workload or (list(WORKLOADS) if not (a.instr or a.syscalls or a.memory) or a.rounds else [])
+    missing = {n: program for n in names if (program := absent(table[n]))}
+    for n, program in missing.items():
+        print(f"{n} is left out: there is no {program}")
+    names = [n for n in names if n not in missing]
+    work = a.workload or (list(WORKLOADS) if not (a.instr or a.syscalls or a.memory or a.scale) or a.rounds else [])
     render()
     proxy_cpus, load_cpus = ({0}, {1}) if a.pin == "split" else (None, None)
 
-    started, result = [], {"pin": a.pin, "seconds": a.seconds, "runs": {}, "median": {}, "instr": {}, "syscalls": {}, "memory": {}}
+    started, result = [], {"pin": a.pin, "seconds": a.seconds, "runs": {}, "median": {}, "missing": sorted(missing),
+                       "instr": {}, "syscalls": {}, "memory": {}, "scale": {}}
     origin = Proc([str(ORIGIN), str(STABLE), str(CANARY)], load_cpus)
     try:
         wait_port(STABLE)
@@ -421,7 +487,6 @@ def main():
             if c.proc:
                 started.append(c.proc)
         for w in work if a.rounds else []:
-            runs = {n: [] for n in names}
             taking = [c for c in contestants if c.tls == (w in ENCRYPTED)]
             runs = {c.name: [] for c in taking}
             for _ in range(a.rounds):
@@ -449,15 +514,21 @@ def main():
                     result["syscalls"].setdefault(w, {})[c.name] = r
                     print(f"{c.name:18}", " ".join(f"{k}={v}" for k, v in r.items()), flush=True)
         if a.memory:
-            print("\nmemory, 2000 idle keep-alive connections")
+            print("\nmemory of idle keep-alive connections")
             for c in contestants:
-                if c.tls:
-                    continue
-                r = idle_memory(c)
-                result["memory"][c.name] = r
-                print(f"{c.name:18}", " ".join(f"{k}={v}" for k, v in r.items()), flush=True)
+                for count in [] if c.tls else table[c.name].get("idle", [2000]):
+                    r = idle_memory(c, count)
+                    result["memory"].setdefault(c.name, {})[count] = r
+                    print(f"{c.name:18} {count:6}", " ".join(f"{k}={v}" for k, v in r.items()), flush=True)
         for p in started:
             p.stop()
+        if a.scale:
+            everywhere = os.sched_getaffinity(0)
+            os.sched_setaffinity(origin.pid, everywhere)
+            result["scale"] = scale(table, everywhere, max(a.rounds, 1), a.seconds)
+            print("\na second worker, the same load for each")
+            for what, r in result["scale"].items():
+                print(f"{what:18}", " ".join(f"{k}={v}" for k, v in r.items()) if isinstance(r, dict) else r, flush=True)
         if a.instr:
             result["instr"] = instructions([n for n in names if not table[n].get("tls")], table)
             print("\nuser instructions per request, GET 128 B")
@@ -471,6 +542,7 @@ def main():
         origin.stop()
         if a.targets:
             shares(result)
+            tables(result)
         if a.svg:
             pathlib.Path(a.svg).write_text(plot(result))
         if a.json:
