@@ -22,13 +22,17 @@ const ERROR_WINDOW: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Sketch {
     keys: [u64; SKETCH_KEYS],
+    /// Each with what was taken off all of them: so it is taken off in one step.
     counts: [u64; SKETCH_KEYS],
+    taken_off: u64,
+    /// None of the counts is less.
+    least: u64,
     total: u64,
 }
 
 impl Default for Sketch {
     fn default() -> Self {
-        Self { keys: [0; SKETCH_KEYS], counts: [0; SKETCH_KEYS], total: 0 }
+        Self { keys: [0; SKETCH_KEYS], counts: [0; SKETCH_KEYS], taken_off: 0, least: 0, total: 0 }
     }
 }
 
@@ -36,15 +40,33 @@ impl Sketch {
     /// One more request of `key`.
     pub fn add(&mut self, key: u64) {
         self.total += 1;
-        let held = |(held, count): (&u64, &u64)| *held == key && *count > 0;
-        if let Some(place) = self.keys.iter().zip(&self.counts).position(held) {
+        let place = self.keys.iter().position(|held| *held == key);
+        if let Some(place) = place.filter(|place| self.counts[*place] > self.taken_off) {
             self.counts[place] += 1;
-        } else if let Some(free) = self.counts.iter().position(|count| *count == 0) {
+        } else if let Some(free) = place.or_else(|| self.free()) {
             self.keys[free] = key;
-            self.counts[free] = 1;
+            self.counts[free] = self.taken_off + 1;
         } else {
-            self.counts.iter_mut().for_each(|count| *count -= 1);
+            self.taken_off += 1;
         }
+    }
+
+    /// A place that is free.
+    fn free(&mut self) -> Option<usize> {
+        if self.least > self.taken_off {
+            return None;
+        }
+        let free = self.counts.iter().position(|count| *count <= self.taken_off);
+        if free.is_none() {
+            self.least = self.counts.into_iter().min().unwrap_or(0);
+        }
+        free
+    }
+
+    /// How often each key was seen, at least.
+    fn held(&self) -> impl Iterator<Item = (u64, u64)> {
+        let counts = self.counts.iter().map(|count| count.saturating_sub(self.taken_off));
+        self.keys.iter().copied().zip(counts)
     }
 
     /// The share of the heaviest key in the sketches taken together; none below
@@ -54,11 +76,11 @@ impl Sketch {
         if total < SHARE_REQUESTS_MIN {
             return None;
         }
-        let pairs = || sketches.iter().flat_map(|sketch| sketch.keys.iter().zip(&sketch.counts));
+        let pairs = || sketches.iter().flat_map(Self::held);
         let of = |key: u64| -> u64 {
-            pairs().filter(|(held, _)| **held == key).map(|(_, count)| count).sum()
+            pairs().filter(|(held, _)| *held == key).map(|(_, count)| count).sum()
         };
-        let most = pairs().map(|(key, _)| of(*key)).max().unwrap_or(0);
+        let most = pairs().map(|(key, _)| of(key)).max().unwrap_or(0);
         Some(most as f64 / total as f64)
     }
 }

@@ -318,7 +318,7 @@ impl Visit {
             }
             (_, Some(kept)) if TROUBLE.contains(&status) => {
                 lead.into_iter().for_each(Lead::is_alone);
-                forward::count(&self.exchange, place, &answer);
+                forward::count(&self.exchange, place, &answer, Instant::now());
                 self.exchange.tally.ends(true);
                 Ok(self.stale(kept, Some(status)))
             }
@@ -343,7 +343,7 @@ impl Visit {
         delay: Duration,
         lead: Option<Lead>,
     ) -> Arc<Kept> {
-        forward::count(&self.exchange, place, &answer);
+        forward::count(&self.exchange, place, &answer, Instant::now());
         self.exchange.tally.ends(true);
         let now = clock::wall().millis() / 1_000;
         let fields = head::renewed(&kept.head.fields, answer.response.headers(), now);
@@ -393,7 +393,7 @@ impl Visit {
             }
         };
         count(&self.space.counts.misses);
-        forward::count(&self.exchange, place, &answer);
+        forward::count(&self.exchange, place, &answer, Instant::now());
         let Answer { response, lease, .. } = answer;
         let (writer, reader) = self.cache.fill(&self.space, ticket, head.clone());
         let lead = match lead {

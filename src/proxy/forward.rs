@@ -82,10 +82,9 @@ impl Failure {
     }
 }
 
-/// Counts the head of an answer.
-pub fn count(exchange: &Exchange, place: &Place, answer: &Answer) {
+/// Counts the head of an answer, which came `now`.
+pub fn count(exchange: &Exchange, place: &Place, answer: &Answer, now: Instant) {
     let Answer { response, seen, .. } = answer;
-    let now = Instant::now();
     let handed = exchange.handed.get().unwrap_or(now);
     let latency = now.saturating_duration_since(handed);
     let location = seen.has(Field::Location).then(|| response.headers().get(LOCATION));

@@ -400,7 +400,8 @@ impl<'a> Passage<'a> {
         upgrade: Option<OnUpgrade>,
         asked: &Asked,
     ) -> Response<ResponseBody> {
-        forward::count(exchange, place, &answer);
+        let now = Instant::now();
+        forward::count(exchange, place, &answer, now);
         let Answer { mut response, lease, seen } = answer;
         let (status, table) = (response.status(), &place.tier.table);
         if seen.has(Field::Grpc) {
@@ -408,7 +409,7 @@ impl<'a> Passage<'a> {
             exchange.tally.is_call();
             exchange.tally.says(response.headers());
         }
-        exchange.enters(Stage::Answering, Instant::now());
+        exchange.enters(Stage::Answering, now);
         exchange.is_stream.set(seen.has(Field::EventStream) || seen.has(Field::Grpc));
         let marked = asked.marked && seen.has(Field::Page);
         Self::dress(response.headers_mut(), place, exchange, plan, marked);

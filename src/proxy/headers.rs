@@ -110,15 +110,17 @@ pub fn check<B>(request: &mut Request<B>, instance: &str) -> Result<Checked, Ref
         return Err(refuse(StatusCode::EXPECTATION_FAILED, "Expect must be \"100-continue\""));
     }
     // All of it beside an absolute target, too (RFC 9112, section 3.2).
-    match headers.get(HOST) {
+    let host = headers.get(HOST).cloned();
+    match &host {
         Some(_) if seen.has(Field::SecondHost) => return bad("there must be one Host"),
         Some(host) if !is_host(host.as_bytes()) => return bad("Host is no host"),
         None if request.version() >= Version::HTTP_11 => return bad("Host is missing"),
         Some(_) | None => {}
     }
-    if request.uri().authority().is_some() {
-        from_absolute(request)?;
-    }
+    let host = match request.uri().authority() {
+        Some(_) => Some(from_absolute(request)?),
+        None => host,
+    };
     let headers = request.headers();
     let target = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
     if !target.is_ascii() {
@@ -132,7 +134,7 @@ pub fn check<B>(request: &mut Request<B>, instance: &str) -> Result<Checked, Ref
         let reason = "the request has come back to where it was sent from";
         return Err(refuse(StatusCode::LOOP_DETECTED, reason));
     }
-    Ok(Checked { seen, host: headers.get(HOST).cloned() })
+    Ok(Checked { seen, host })
 }
 
 fn is_chunked(headers: &HeaderMap) -> bool {
@@ -146,7 +148,8 @@ fn is_unmet(expectation: &HeaderValue) -> bool {
 }
 
 /// An absolute target: its authority is the Host, whatever Host says (RFC 9112, section 3.2.2).
-fn from_absolute<B>(request: &mut Request<B>) -> Result<(), Refusal> {
+/// Returns that.
+fn from_absolute<B>(request: &mut Request<B>) -> Result<HeaderValue, Refusal> {
     let wrong = || refuse(StatusCode::BAD_REQUEST, "the target is not allowed");
     let parts = request.uri().clone().into_parts();
     if !parts.scheme.is_some_and(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(&scheme)) {
@@ -158,8 +161,8 @@ fn from_absolute<B>(request: &mut Request<B>) -> Result<(), Refusal> {
     let target = origin_form(target).ok_or_else(wrong)?;
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?;
     *request.uri_mut() = target;
-    request.headers_mut().insert(HOST, host);
-    Ok(())
+    request.headers_mut().insert(HOST, host.clone());
+    Ok(host)
 }
 
 /// What an absolute target asks for: without a path the root (RFC 9112, section 3.2.1).

@@ -335,7 +335,7 @@ impl Pool {
     /// Keeps `link` for the next request, unless there are `most` already, or another worker needs
     /// its seat more.
     pub fn keep(&self, link: Link, now: Instant, most: usize) {
-        if link.connection.is_closed() {
+        if link.connection.is_spent() {
             return;
         }
         if link.connection.is_shared() {

@@ -214,12 +214,18 @@ impl Tally {
         self.settle_by_head(false, true);
     }
 
+    /// Whether nothing is known of the outcome.
+    pub fn is_open(&self) -> bool {
+        let state = self.state.borrow();
+        !state.settled && state.head.is_none() && state.first.is_none()
+    }
+
     /// The client went away after it had `waited` for the head of the answer.
     pub fn abandons(&self, waited: Duration) {
-        let mut state = self.state.borrow_mut();
-        if state.settled || state.head.is_some() || state.first.is_some() {
+        if !self.is_open() {
             return;
         }
+        let mut state = self.state.borrow_mut();
         state.settled = true;
         state.release.writer.abandoned();
         if !self.long {

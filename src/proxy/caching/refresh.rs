@@ -44,7 +44,7 @@ impl Visit {
             let _busy = visit.worker.fetches.begin();
             let served = visit.ask_in_time(&mut place, copy, kept, lead).await;
             if let Some(Served::Upstream(answer)) = served {
-                forward::count(&visit.exchange, &place, &answer);
+                forward::count(&visit.exchange, &place, &answer, Instant::now());
                 visit.exchange.tally.ends(true);
             }
         });

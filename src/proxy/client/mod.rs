@@ -215,6 +215,15 @@ impl Connection {
         }
     }
 
+    /// Whether it can take no request any more, as far as is known from those that it took: whether it
+    /// was closed meanwhile is looked at when it is needed.
+    pub fn is_spent(&self) -> bool {
+        match self {
+            Self::Http1(connection) => !connection.is_ready(),
+            Self::Http2(_) | Self::HyperHttp1(_) => self.is_closed(),
+        }
+    }
+
     /// Waits until it can take a request; false if it is closed.
     pub async fn ready(&mut self) -> bool {
         std::future::poll_fn(|cx| self.poll_ready(cx)).await.is_ok()

@@ -118,7 +118,9 @@ pub struct Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(handed) = self.handed.get() {
+        if let Some(handed) = self.handed.get()
+            && self.tally.is_open()
+        {
             self.tally.abandons(handed.elapsed());
         }
     }
