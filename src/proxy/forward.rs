@@ -196,8 +196,7 @@ async fn attempt(
         exchange.tally.tries(place);
         let now = Instant::now();
         let Some(upstream) = choose(place, now, tried, &full) else {
-            let nobody = if full.is_empty() { Failure::Nobody } else { Failure::Full };
-            return Err(Failed::unsent(nobody, request));
+            return Err(Failed::unsent(nobody(&full), request));
         };
         let busy = Busy::new(&place.release, &upstream);
         let seeker = Seeker { worker, exchange, place, request: &request, upstream: &upstream };
@@ -218,8 +217,8 @@ async fn attempt(
         if !exchange.may_have(&link.connection, request.body().is_none()) {
             return Err(untunnelled(upstream, link, request));
         }
-        let elsewhere = place.track == Track::Canary || place.release.upstreams.len() > 1;
-        let copies = !link.connection.gives_back() && (reused || elsewhere) && repeats(&request);
+        let elsewhere = reused || place.track == Track::Canary || place.release.upstreams.len() > 1;
+        let copies = elsewhere && !link.connection.gives_back() && repeats(&request);
         let spare = copies.then(|| Spare::of(&request));
         address(&mut request, place, &upstream, exchange);
         let now = if reused { now } else { Instant::now() };
@@ -242,8 +241,9 @@ async fn attempt(
                 let unused = unsent && back.is_some() && link.connection.is_shared() && !fresh;
                 let back = back.filter(|request| unsent || repeats(request));
                 match back.or_else(|| spare.map(|spare| spare.request(exchange))) {
-                    // The kept-alive connection had died: Weir's matter, not an outcome.
-                    Some(again) if reused || unused => {
+                    // The kept-alive connection had died: Weir's matter, not an outcome. Where
+                    // something was answered, and badly, it is one.
+                    Some(again) if unused || (reused && !cause.is_parse()) => {
                         place.release.writer.stale_connection();
                         place.release.writer.retried();
                         exchange.handed.set(None);
@@ -427,7 +427,12 @@ fn unreachable(
     Box::new(Failed { failure, outcome, request, upstream, excused })
 }
 
-/// Who speaks HTTP/2 alone and knows no WebSockets is well, and still of no use for this request.
+/// Why there is no upstream to be had, where these are full.
+const fn nobody(full: &[Rc<UpstreamView>]) -> Failure {
+    if full.is_empty() { Failure::Nobody } else { Failure::Full }
+}
+
+/// Who speaks HTTP/2 alone and knows no `WebSockets` is well, and still of no use for this request.
 fn untunnelled(
     upstream: Rc<UpstreamView>,
     link: Link,

@@ -391,9 +391,14 @@ impl Io {
     fn poll_drain(&self, cx: &mut Context<'_>, most: usize) -> Poll<Result<usize>> {
         let drained = match (&self.socket, self.pulse.conduit()) {
             (Socket::Tcp(socket), Some(conduit)) => conduit.poll_drain(cx, socket, most),
-            (Socket::Stream(_) | Socket::Tcp(_) | Socket::Tls(_) | Socket::Unix(_), _) => {
-                Poll::Ready(Err(ErrorKind::BrokenPipe.into()))
-            }
+            (
+                Socket::Duplex(_)
+                | Socket::Stream(_)
+                | Socket::Tcp(_)
+                | Socket::Tls(_)
+                | Socket::Unix(_),
+                _,
+            ) => Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
         };
         self.wrote(drained)
     }

@@ -223,7 +223,10 @@ impl Connection {
                 false
             }
             // Half of it, and then the connection ends.
-            "/half-counted" => self.counted(number, number / 2) && false,
+            "/half-counted" => {
+                self.counted(number, number / 2);
+                false
+            }
             "/sink" => self.sink(head),
             "/refuse-body" => {
                 self.last("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n")

@@ -16,7 +16,7 @@ use super::decoder::Decoder;
 use super::desk::Desk;
 use super::request::{self, Framing, Outgoing};
 use super::response::Head;
-use super::wire::{Fault, Stage, Wire};
+use super::wire::{Fault, Part, Stage, Wire};
 use super::{Broken, Cause, Upgraded};
 use crate::proxy::added::Added;
 use crate::proxy::body::BodyError;
@@ -171,12 +171,12 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Calling<B> {
             // The answer may come before the end of the request.
             let _: Poll<()> = wire.poll_send(cx)?;
         }
-        let hear = |status, fields| {
+        let on_interim = |status, fields| {
             if let Some(exchange) = &self.hears {
                 exchange.foretells(status, fields);
             }
         };
-        let (head, fields) = ready!(wire.poll_head(cx, self.bodiless, hear))?;
+        let (head, fields) = ready!(wire.poll_head(cx, self.bodiless, on_interim))?;
         if !wire.outgoing.is_done() {
             let rest = tokio::task::spawn_local(send_rest(Rc::clone(&self.wire)));
             wire.sender = Some(rest.abort_handle());
@@ -232,11 +232,7 @@ pub enum Answer<B> {
 
 impl<B: Body<Data = Bytes> + Unpin> Answer<B> {
     /// The next part by way of `conduit`; none where it is to be read.
-    pub fn poll_pass(
-        &self,
-        cx: &mut Context<'_>,
-        conduit: &Conduit,
-    ) -> Option<Poll<Option<Result<Frame<Bytes>, BodyError>>>> {
+    pub fn poll_pass(&self, cx: &mut Context<'_>, conduit: &Conduit) -> Option<Part> {
         match self {
             Self::Whole(_) => None,
             Self::Coming(wire) => wire.borrow_mut().poll_pass(cx, conduit),

@@ -306,11 +306,7 @@ impl Future for Calling {
 
 impl Body {
     /// The next part past this process, by way of `conduit`; none where it is to be read.
-    pub fn poll_pass(
-        &self,
-        cx: &mut Context<'_>,
-        conduit: &Conduit,
-    ) -> Option<Poll<Option<Result<Frame<Bytes>, BodyError>>>> {
+    pub fn poll_pass(&self, cx: &mut Context<'_>, conduit: &Conduit) -> Option<wire::Part> {
         match self {
             Self::Http1(answer) => answer.poll_pass(cx, conduit),
             Self::Http2(_) | Self::Hyper(_) => None,

@@ -31,6 +31,9 @@ const PASSING_BYTES_MIN: u64 = 64 * 1024;
 /// So many of its last bytes are read in any case: so it is seen whether something comes behind them.
 const LAST_BYTES: u64 = 4 * 1024;
 
+/// What comes next of a body.
+pub type Part = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub enum Fault {
@@ -124,12 +127,12 @@ impl<B: Body<Data = Bytes> + Unpin> Wire<B> {
     }
 
     /// Reads the head of the answer, and its fields. `bodiless`: no body follows whatever it says.
-    /// What is said before it goes to `hear`.
+    /// What is said before it goes to `on_interim`.
     pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         bodiless: bool,
-        hear: impl Fn(StatusCode, HeaderMap),
+        on_interim: impl Fn(StatusCode, HeaderMap),
     ) -> Poll<Result<(Head, HeaderMap), Fault>> {
         loop {
             if self.input.is_empty() {
@@ -160,7 +163,7 @@ impl<B: Body<Data = Bytes> + Unpin> Wire<B> {
             if self.interim > INTERIM_MAX {
                 return Poll::Ready(Err(Malformed("it begins too often (1xx)").into()));
             }
-            hear(status, Desk::with(|desk| std::mem::take(&mut desk.fields)));
+            on_interim(status, Desk::with(|desk| std::mem::take(&mut desk.fields)));
         }
     }
 
@@ -187,6 +190,9 @@ impl<B: Body<Data = Bytes> + Unpin> Wire<B> {
                 return Poll::Ready(Err(Malformed("its head is too long").into()));
             }
             let more = ready!(self.poll_read(cx, FIRST_BYTES))?;
+            if more.is_empty() && seen > 0 {
+                return Poll::Ready(Err(Malformed("its head broke off").into()));
+            }
             if more.is_empty() {
                 return Poll::Ready(Err(Fault::Ended));
             }
@@ -296,11 +302,7 @@ impl<B: Body<Data = Bytes> + Unpin> Wire<B> {
 
     /// The next part of a long body by way of `conduit`: what stands in for it. None where it is to be
     /// [read](Self::poll_body).
-    pub fn poll_pass(
-        &mut self,
-        cx: &mut Context<'_>,
-        conduit: &Conduit,
-    ) -> Option<Poll<Option<Result<Frame<Bytes>, BodyError>>>> {
+    pub fn poll_pass(&mut self, cx: &mut Context<'_>, conduit: &Conduit) -> Option<Part> {
         let (Stage::Body(decoder), Socket::Tcp(socket)) = (&mut self.stage, &self.socket) else {
             return None;
         };
