@@ -250,7 +250,7 @@ impl Http2 {
     pub fn call(&mut self, request: Request<RequestBody>) -> Calling {
         let (head, mut body) = request.into_parts();
         let exchange = Rc::clone(body.exchange());
-        let tunnels = exchange.asks_upgrade();
+        let tunnels = exchange.asks_web_socket();
         let is_over = body.is_end_stream() && !tunnels;
         body.keep_first(KEPT_BYTES_MAX);
         let mut asked = translated(head.clone(), self.is_tls);

@@ -172,6 +172,11 @@ impl Exchange {
         self.wish.borrow().is_some()
     }
 
+    /// Whether the client asks for a WebSocket.
+    pub fn asks_web_socket(&self) -> bool {
+        self.wish.borrow().as_ref().is_some_and(|wish| wish.is_web_socket())
+    }
+
     /// Whether an answer with `headers` that changes protocol does what the client asks for.
     pub fn is_granted(&self, headers: &HeaderMap) -> bool {
         self.wish.borrow().as_ref().is_some_and(|wish| wish.is_granted(headers))
@@ -180,8 +185,9 @@ impl Exchange {
     /// Whether that can be had through `connection`, by a request that is `whole` with its head.
     pub fn may_have(&self, connection: &Connection, whole: bool) -> bool {
         let wish = self.wish.borrow();
-        let socket = |wish: &Wish| wish.is_web_socket() && connection.tunnels() && whole;
-        !connection.is_shared() || wish.as_deref().is_none_or(socket)
+        // Any other protocol may be left alone, and is.
+        let granted = |wish: &Wish| !wish.is_web_socket() || (connection.tunnels() && whole);
+        !connection.is_shared() || wish.as_deref().is_none_or(granted)
     }
 
     /// Makes `headers` those of an answer that grants it.
