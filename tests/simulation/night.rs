@@ -156,7 +156,7 @@ impl Night {
 
     /// What the jobs of some workers say, also while nobody asks.
     fn jobs_are_seen(&mut self) {
-        let workers: Vec<_> = self.facts.upgrade.workers.iter().map(|w| w.name.clone()).collect();
+        let workers: Vec<_> = self.facts.upgrade.workers.iter().map(|w| w.name().clone()).collect();
         let Some(workers) = workers.choose(&mut self.chance).cloned() else { return };
         let reason = || "so they went".to_owned();
         let held = |why| Verdict::Inconclusive { why, metric: None, reason: reason() };
