@@ -167,6 +167,37 @@ fn a_reader_who_leaves_is_no_error() {
 }
 
 #[test]
+fn a_chain_is_shown_hop_by_hop() {
+    let upstreams = ["1.0.0", "1.1.0"].map(super::support::upstream::Upstream::start);
+    let file = |hops: &str| {
+        format!(
+            "[admin]\nlisten = \"ADMIN\"\n[[tier]]\nname = \"web\"\nlisten = \"{}\"\nstable = \
+             \"1.0.0\"\nreleases = [{{ version = \"1.0.0\", upstreams = [\"{}\"] }}, {{ version = \
+             \"1.1.0\", upstreams = [\"{}\"] }}]\n{hops}",
+            free_address(),
+            upstreams[0].address,
+            upstreams[1].address
+        )
+    };
+    let program = Program::start(&file("[rollout]\nhops = [\"1.0.0\", \"1.1.0\", \"1.2.0\"]\n"));
+    let chain = program.say(&["chain", "status"]);
+    let lines: Vec<&str> = chain.lines().collect();
+    assert!(lines[0].starts_with("✓ 1.0.0  done, everybody had it at "), "{chain}");
+    assert_eq!(lines[1], "· 1.1.0  next: `weir start` begins it");
+    assert_eq!(lines[2..], ["· 1.2.0", "1 of 3 hops done"]);
+    program.say(&["start"]);
+    let chain = program.say(&["chain", "status"]);
+    assert!(chain.contains("▶ 1.1.0  now: rollout 1, waits for the judge of web"), "{chain}");
+    let json: Value = serde_json::from_str(&program.say(&["chain", "status", "--json"])).unwrap();
+    assert_eq!(json[1]["standing"], "now", "{json}");
+    drop(program);
+    let program = Program::start(&file(""));
+    let refused = program.ask(&["chain", "status"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(complaint(&refused).contains("there is no chain"), "{}", complaint(&refused));
+}
+
+#[test]
 fn a_night_on_the_command_line() {
     let old = super::support::upstream::Upstream::start("1.0.0");
     let new = super::support::upstream::Upstream::start("1.1.0");

@@ -1,6 +1,7 @@
 //! The command line: parses what was typed, asks the program, prints its answer.
 
 mod caches;
+mod chain;
 mod check;
 mod client;
 mod doctor;
@@ -34,8 +35,8 @@ pub use doctor::Doctor;
 pub use find::usual_file;
 pub use init::Init;
 pub use verbs::{
-    Ask, CacheOrder, Common, Demo, Give, Line, Look, Named, NotifyOrder, Place, Run, See, Start,
-    Token, TokenPlace, Unproven, Verb,
+    Ask, CacheOrder, Chain, Common, Demo, Give, Line, Look, Named, NotifyOrder, Place, Run, See,
+    Start, Token, TokenPlace, Unproven, Verb,
 };
 
 /// Exit codes of `wait`; 1 is trouble and 2 usage, as everywhere.
@@ -93,6 +94,7 @@ async fn see(see: See) -> anyhow::Result<u8> {
         See::Plan { tier, version, again, look } => {
             plan::plan(plan::Asked { tier, version, again }, &look).await?;
         }
+        See::Chain(Chain::Status(look)) => chain::status(&look).await?,
         See::Status(look) => status(&look).await?,
         See::Watch { place } => return watch::watch(client(&place)?).await,
         See::Explain { tier, look } => explain(tier.as_ref(), &look).await?,

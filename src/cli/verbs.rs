@@ -248,6 +248,13 @@ pub enum Shell {
     Zsh,
 }
 
+/// What can be asked of a chain.
+#[derive(Debug, Subcommand)]
+pub enum Chain {
+    /// Each version, when everybody had it, and which is next
+    Status(Look),
+}
+
 /// What looks at the running program.
 #[derive(Debug, Subcommand)]
 pub enum See {
@@ -285,6 +292,9 @@ pub enum See {
         #[command(flatten)]
         look: Look,
     },
+    /// The versions of a chain (`[rollout] hops`), one after the other
+    #[command(subcommand)]
+    Chain(Chain),
     /// How things stand, on one screen
     Status(Look),
     /// How things stand, live, with keys for orders

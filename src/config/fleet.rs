@@ -204,10 +204,16 @@ pub(super) fn rolling(
     environment: Option<&String>,
 ) -> Vec<Fleet> {
     let mut fleets = Vec::new();
-    for (name, draft) in
-        tiers.iter().filter_map(|tier| Some((tier.name.as_ref()?, tier.rolling()?)))
-    {
+    for tier in tiers {
+        let (Some(name), Some(draft)) = (tier.name.as_ref(), tier.rolling()) else { continue };
         let Some(fleet) = draft.fleet(&name.value, environment) else { continue };
+        if let Some(at) = tier.stages.as_ref() {
+            let message = "the weight follows from how many instances were moved";
+            let help = "leave `stages` out; `bake` of [tier.rolling] says how long each is watched";
+            let place = (format!("tier.{}.stages", name.value), at.span.clone());
+            let mistake = Mistake::new(message, help);
+            reader.note((Level::Error, Code::Conflict), place, mistake, Vec::new());
+        }
         for spot in &draft.instances {
             let Some(mistake) = misfit(&fleet, &spot.instance.name, runbook) else { continue };
             let place = (draft.path.clone(), spot.name.clone());

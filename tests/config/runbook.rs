@@ -264,6 +264,11 @@ fn what_cannot_be_moved_is_said() {
         ("10.0.0.12:3000", "10.0.0.11:3000", "10.0.0.11:3000 is in two instances"),
         ("10.0.0.12:3000", "127.0.0.1:8080", "127.0.0.1:8080 leads back to Weir"),
         ("api-2", "a b", "\"a b\" is no instance"),
+        (
+            "stable = \"3.2\"",
+            "stable = \"3.2\"\nstages = [{ weight = \"5%\" }]",
+            "the weight follows from how many instances were moved",
+        ),
         ("{ version = \"3.2\" }", own, "the tier has instances, and a release no `upstreams`"),
         ("switch = [\"ssh\"", "swich = [\"ssh\"", "did you mean `switch`?"),
     ] {

@@ -114,7 +114,10 @@ impl Night {
                 self.program.say(&["step", "skip", "traffic"]);
             } else if waits.starts_with("the judge of ") || waits.starts_with("the jobs of ") {
                 // What it refuses while something else begins is asked for again.
-                self.program.ask(&["advance"]);
+                // After the last stage nothing but everybody comes.
+                if !self.program.ask(&["advance"]).status.success() {
+                    self.program.ask(&["promote"]);
+                }
             } else {
                 assert_eq!(upgrade["needs_person"], false, "{waits}\n{}", self.program.log());
                 std::thread::sleep(Duration::from_millis(20));
