@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::support::program::{Program, free_address};
+use super::support::upstream::Upstream;
 
 fn weir(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_weir"))
@@ -166,19 +167,22 @@ fn a_reader_who_leaves_is_no_error() {
     assert!(!complaint.contains("panicked") && !complaint.contains("pipe"), "{complaint}");
 }
 
+/// A file with a tier of two versions, at these places.
+fn file_of([old, new]: &[Upstream; 2]) -> String {
+    format!(
+        "[admin]\nlisten = \"ADMIN\"\n[[tier]]\nname = \"web\"\nlisten = \"{}\"\nstable = \
+         \"1.0.0\"\nreleases = [{{ version = \"1.0.0\", upstreams = [\"{}\"] }}, {{ version = \
+         \"1.1.0\", upstreams = [\"{}\"] }}]\n",
+        free_address(),
+        old.address,
+        new.address
+    )
+}
+
 #[test]
 fn a_chain_is_shown_hop_by_hop() {
-    let upstreams = ["1.0.0", "1.1.0"].map(super::support::upstream::Upstream::start);
-    let file = |hops: &str| {
-        format!(
-            "[admin]\nlisten = \"ADMIN\"\n[[tier]]\nname = \"web\"\nlisten = \"{}\"\nstable = \
-             \"1.0.0\"\nreleases = [{{ version = \"1.0.0\", upstreams = [\"{}\"] }}, {{ version = \
-             \"1.1.0\", upstreams = [\"{}\"] }}]\n{hops}",
-            free_address(),
-            upstreams[0].address,
-            upstreams[1].address
-        )
-    };
+    let upstreams = ["1.0.0", "1.1.0"].map(Upstream::start);
+    let file = |hops: &str| file_of(&upstreams) + hops;
     let program = Program::start(&file("[rollout]\nhops = [\"1.0.0\", \"1.1.0\", \"1.2.0\"]\n"));
     let chain = program.say(&["chain", "status"]);
     let lines: Vec<&str> = chain.lines().collect();
@@ -199,16 +203,8 @@ fn a_chain_is_shown_hop_by_hop() {
 
 #[test]
 fn a_night_on_the_command_line() {
-    let old = super::support::upstream::Upstream::start("1.0.0");
-    let new = super::support::upstream::Upstream::start("1.1.0");
-    let file = format!(
-        "[admin]\nlisten = \"ADMIN\"\n[[tier]]\nname = \"web\"\nlisten = \"{}\"\nstable = \
-         \"1.0.0\"\nreleases = [{{ version = \"1.0.0\", upstreams = [\"{}\"] }}, {{ version = \
-         \"1.1.0\", upstreams = [\"{}\"] }}]\n",
-        free_address(),
-        old.address,
-        new.address
-    );
+    let upstreams = ["1.0.0", "1.1.0"].map(Upstream::start);
+    let file = file_of(&upstreams);
     let program = Program::start(&file);
     let plan = program.say(&["plan", "1.1.0", "--json"]);
     let plan: Value = serde_json::from_str(&plan).unwrap();

@@ -217,8 +217,8 @@ async fn attempt(
         if !exchange.may_have(&link.connection, request.body().is_none()) {
             return Err(untunnelled(upstream, link, request));
         }
-        let elsewhere = reused || place.track == Track::Canary || place.release.upstreams.len() > 1;
-        let copies = elsewhere && !link.connection.gives_back() && repeats(&request);
+        let may_retry = reused || place.track == Track::Canary || place.release.upstreams.len() > 1;
+        let copies = may_retry && !link.connection.gives_back() && repeats(&request);
         let spare = copies.then(|| Spare::of(&request));
         address(&mut request, place, &upstream, exchange);
         let now = if reused { now } else { Instant::now() };
@@ -432,7 +432,7 @@ const fn nobody(full: &[Rc<UpstreamView>]) -> Failure {
     if full.is_empty() { Failure::Nobody } else { Failure::Full }
 }
 
-/// Who speaks HTTP/2 alone and knows no `WebSockets` is well, and still of no use for this request.
+/// Who speaks HTTP/2 alone and opens no tunnels by it is well, and still of no use for this request.
 fn untunnelled(
     upstream: Rc<UpstreamView>,
     link: Link,

@@ -281,8 +281,10 @@ pub fn to_upstream(headers: &mut HeaderMap, way: &Way<'_>, added: &mut Added) {
 
 /// How many more proxies `request` may pass, where that is said and counts (RFC 9110, section 7.6.2).
 pub fn forwards_left<B>(request: &Request<B>) -> Option<u64> {
-    let counts = [Method::OPTIONS, Method::TRACE].contains(request.method());
-    let left = counts.then(|| request.headers().get(MAX_FORWARDS)).flatten()?;
+    // TRACE, for which it counts as well, goes nowhere.
+    let left = (*request.method() == Method::OPTIONS)
+        .then(|| request.headers().get(MAX_FORWARDS))
+        .flatten()?;
     framing::number(left.as_bytes())
 }
 
@@ -495,18 +497,20 @@ fn one_length(headers: &HeaderMap) -> Option<u64> {
     lengths.all(|length| length == Some(first)).then_some(first)
 }
 
+/// The fields of these lines.
+#[cfg(test)]
+pub fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+    let pair = |(name, value): &(&'static str, &'static str)| {
+        (HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
+    lines.iter().map(pair).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        };
-        lines.iter().map(pair).collect()
-    }
 
     fn request(target: &str, lines: &[(&'static str, &'static str)]) -> Request<()> {
         let mut request = Request::builder().uri(target).body(()).unwrap();

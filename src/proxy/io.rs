@@ -389,18 +389,10 @@ impl Io {
 
     /// Sends what waits in the pipe of a long body.
     fn poll_drain(&self, cx: &mut Context<'_>, most: usize) -> Poll<Result<usize>> {
-        let drained = match (&self.socket, self.pulse.conduit()) {
-            (Socket::Tcp(socket), Some(conduit)) => conduit.poll_drain(cx, socket, most),
-            (
-                Socket::Duplex(_)
-                | Socket::Stream(_)
-                | Socket::Tcp(_)
-                | Socket::Tls(_)
-                | Socket::Unix(_),
-                _,
-            ) => Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
+        let (Socket::Tcp(socket), Some(conduit)) = (&self.socket, self.pulse.conduit()) else {
+            return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
         };
-        self.wrote(drained)
+        self.wrote(conduit.poll_drain(cx, socket, most))
     }
 
     fn follow(&mut self, bytes: &mut [u8]) {

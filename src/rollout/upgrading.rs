@@ -77,10 +77,11 @@ impl UpgradeFacts {
         hops.sort();
         hops.dedup();
         let mut items = Vec::new();
-        let add = |items: &mut Vec<Item>, when: &When| {
-            let meant = self.steps.iter().filter(|step| step.when == *when);
+        let add_where = |items: &mut Vec<Item>, is_meant: &dyn Fn(&When) -> bool| {
+            let meant = self.steps.iter().filter(|step| is_meant(&step.when));
             items.extend(meant.map(|step| Item::Step(Box::new(step.clone()))));
         };
+        let add = |items: &mut Vec<Item>, when: &When| add_where(items, &|it| it == when);
         for hop in &hops {
             add(&mut items, &When::BeforeHop((*hop).clone()));
         }
@@ -94,14 +95,11 @@ impl UpgradeFacts {
             if !tiers.is_empty() {
                 for stage in plan(&tiers).stages() {
                     items.push(Item::Stage { tiers: tiers.clone(), stage: *stage });
-                    let is_here = |tier: &Option<TierName>| {
-                        tier.as_ref().is_none_or(|tier| tiers.contains(tier))
-                    };
-                    let after = self.steps.iter().filter(|step| {
-                        matches!(&step.when, When::AfterStage { weight, tier }
-                            if *weight == stage.weight && is_here(tier))
+                    add_where(&mut items, &|when| {
+                        matches!(when, When::AfterStage { weight, tier }
+                            if *weight == stage.weight
+                                && tier.as_ref().is_none_or(|tier| tiers.contains(tier)))
                     });
-                    items.extend(after.map(|step| Item::Step(Box::new(step.clone()))));
                 }
                 items.push(Item::Everybody { tiers: tiers.clone() });
             }

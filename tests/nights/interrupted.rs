@@ -7,11 +7,8 @@ use super::{NEW, Night};
 const COMMAND: &str = "echo begun $WEIR_ATTEMPT; echo $$ >> begun; until test -e go; do sleep 0.1; done; echo >> ended";
 
 fn night(more: &str) -> Night {
-    let rest = format!(
+    night_of(&format!(
         r#"
-[rollout]
-order  = ["web"]
-stages = [{{ weight = "50%", bake = "1h" }}]
 [[step]]
 name  = "migrate"
 when  = "before rollout"
@@ -19,8 +16,17 @@ shell = true
 run   = "{COMMAND}"
 {more}
 "#
-    );
-    Night::new(&["web"], &rest)
+    ))
+}
+
+/// One tier that rises to 50 %, and these steps.
+fn night_of(steps: &str) -> Night {
+    let rollout = r#"
+[rollout]
+order  = ["web"]
+stages = [{ weight = "50%", bake = "1h" }]
+"#;
+    Night::new(&["web"], &format!("{rollout}{steps}"))
 }
 
 fn lines(night: &Night, name: &str) -> usize {
@@ -108,11 +114,8 @@ fn what_undoes_a_step_comes_after_its_end_though_weir_was_killed_in_between() {
 /// One that does not end by SIGTERM alone if it is `deaf`.
 fn night_that_stops(deaf: bool) -> Night {
     let trap = if deaf { "" } else { "echo asked >> asked; exit 3" };
-    let rest = format!(
+    let night = night_of(&format!(
         r#"
-[rollout]
-order  = ["web"]
-stages = [{{ weight = "50%", bake = "1h" }}]
 [[step]]
 name  = "migrate"
 when  = "after stage 50%"
@@ -125,8 +128,7 @@ when  = "on rollback"
 shell = true
 run   = "! grep -qs 'State:.[RSD]' /proc/$(cat begun)/status && echo > restored"
 "#
-    );
-    let night = Night::new(&["web"], &rest);
+    ));
     night.say("start");
     night.until_it_waits_for("the judge of web");
     night.say("advance");

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,15 +47,7 @@ impl Browser {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempfile::tempdir().expect("a temporary directory");
         let folder = profile.path().join("profile");
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .env("HOME", profile.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver starts; tests/run installs it");
-        let address = address(&mut driver);
+        let (driver, address) = driver(profile.path());
         let mut browser =
             Self { driver, address, session: String::new(), _profile: profile, _turn: turn };
         let mut options = json!({ "args": [
@@ -204,12 +197,43 @@ impl Drop for Browser {
     }
 }
 
-/// Where a driver listens, by what it says itself.
-fn address(driver: &mut Child) -> SocketAddr {
-    let said = BufReader::new(driver.stdout.take().expect("its output"));
-    let port = said.lines().map_while(Result::ok).find_map(|line| {
-        let port = line.strip_prefix("ChromeDriver was started successfully on port ")?;
-        port.trim_end_matches('.').parse::<u16>().ok()
-    });
-    SocketAddr::from(([127, 0, 0, 1], port.expect("chromedriver says its port")))
+/// How often a driver is started: it takes a free port of IPv6 and ends when another program has the
+/// same one of IPv4, which happens beside hundreds of servers of other tests.
+const STARTS_MAX: usize = 10;
+
+/// A chromedriver, and where it listens.
+fn driver(home: &Path) -> (Child, SocketAddr) {
+    let mut said = String::new();
+    for _ in 0..STARTS_MAX {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .env("HOME", home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("chromedriver starts; tests/run installs it");
+        match port(&mut driver) {
+            Ok(port) => return (driver, SocketAddr::from(([127, 0, 0, 1], port))),
+            Err(lines) => said = lines,
+        }
+        let _ = driver.kill();
+        let _ = driver.wait();
+    }
+    panic!("chromedriver did not start {STARTS_MAX} times; at last it said:\n{said}");
+}
+
+/// The port that a driver says it has, or all that it said until it ended.
+fn port(driver: &mut Child) -> Result<u16, String> {
+    let mut said = String::new();
+    let output = BufReader::new(driver.stdout.take().expect("its output"));
+    for line in output.lines().map_while(Result::ok) {
+        let port = line.strip_prefix("ChromeDriver was started successfully on port ");
+        if let Some(port) = port.and_then(|port| port.trim_end_matches('.').parse().ok()) {
+            return Ok(port);
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+    Err(said)
 }

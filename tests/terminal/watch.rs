@@ -206,8 +206,9 @@ fn what_is_not_seen_by_anybody_is_plain_lines() {
     assert!(!scene.tmux.is_taken());
     scene.tmux.press("C-c");
     // A reader that goes away ends it without a word of complaint.
-    let asked = format!("clear; {WEIR} watch 2>&1 | head -n 1; echo ended");
+    let asked = format!("clear; {WEIR} watch 2>&1 | sed -u '1s/^/first: /;q'; echo ended");
     scene.tmux.types(&asked);
+    scene.tmux.shows("\nfirst: ");
     scene.open();
     let screen = scene.tmux.shows("\nended");
     assert!(!screen.contains("panicked") && !screen.contains("rror"), "{screen}");

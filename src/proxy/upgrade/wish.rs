@@ -78,16 +78,8 @@ fn answer(key: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
-
     use super::*;
-
-    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        };
-        lines.iter().map(pair).collect()
-    }
+    use crate::proxy::headers::map;
 
     fn granted(asked: &'static str, answered: &[(&'static str, &'static str)]) -> bool {
         Wish::of(&map(&[("upgrade", asked)])).is_granted(&map(answered))
