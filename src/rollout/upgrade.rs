@@ -413,7 +413,9 @@ impl Upgrade {
             Item::Stage { tiers, stage } => tiers.contains(tier) && stage.weight <= weight,
             Item::Everybody { .. } | Item::Step(_) | Item::Trial(_) => false,
         });
-        if let Some(index) = reached.filter(|index| *index != self.at || self.passed.is_empty()) {
+        // Who rises has left behind what it had passed, also where a step has led to the stage before.
+        let is_new = |index: &usize| *index != self.at || self.passed.contains_key(tier);
+        if let Some(index) = reached.filter(is_new) {
             self.passed.clear();
             self.reach(index, event);
         }

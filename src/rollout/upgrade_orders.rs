@@ -11,7 +11,7 @@ use super::state::{Outcome, State, Tier};
 use super::step::{may_raise, opening, promoted};
 use super::trial::tried;
 use super::upgrade::{Ending, Item, Target, Turn, Upgrade};
-use super::upgrading::{of_upgrade, onward, plan_in, step_before, stop, turn_back};
+use super::upgrading::{began, of_upgrade, onward, plan_in, step_before, stop, turn_back};
 use super::wait::Wait;
 use crate::traffic::{Address, TierName, Version, Weight};
 
@@ -228,7 +228,7 @@ impl Desk<'_> {
             (None, _) if weight < stage.weight => stage.weight,
             (None, tier) => match upgrade.items.get(upgrade.at + 1) {
                 Some(Item::Stage { stage, .. }) => stage.weight,
-                Some(Item::Step(_)) => return Ok(self.enough(upgrade, tiers)),
+                Some(Item::Step(step)) => return Ok(self.enough(upgrade, tiers, step)),
                 Some(Item::Everybody { .. } | Item::Trial(_)) | None => {
                     let Some(tier) = tier else { return Ok(vec![]) };
                     let target = upgrade.targets.get(&tier);
@@ -257,14 +257,16 @@ impl Desk<'_> {
         Ok(self.event(name, Some(upgrade.id), change))
     }
 
-    /// The stage is enough without a proof; what comes next goes on by itself.
-    fn enough(&self, upgrade: &Upgrade, tiers: &[TierName]) -> Vec<Event> {
+    /// The stage is enough without a proof; what comes next goes on by itself. Where it was enough
+    /// already, and what comes next waits for hours, nobody waits any more.
+    fn enough(&self, upgrade: &Upgrade, tiers: &[TierName], next: &Step) -> Vec<Event> {
         let left = tiers.iter().filter(|tier| !upgrade.passed.contains_key(*tier));
         let enough = |tier: &TierName| {
             let change = Change::Passed { weight: self.state.weight(tier), cause: Cause::Order };
             self.event(tier, Some(upgrade.id), change)
         };
-        left.map(enough).collect()
+        let events: Vec<Event> = left.map(enough).collect();
+        if events.is_empty() { vec![self.whole(upgrade.id, began(next))] } else { events }
     }
 
     pub(super) fn promote_upgrade(&self, upgrade: &Upgrade) -> Result<Vec<Event>, Refusal> {

@@ -395,7 +395,8 @@ fn refused(refusal: Refusal) -> Wait {
     Wait::Refused(Box::new(refusal))
 }
 
-fn began(step: &Step) -> Change {
+/// What happens when the turn of `step` has come.
+pub(super) fn began(step: &Step) -> Change {
     let name = step.name.clone();
     match &step.confirm {
         Some(question) => Change::Asked { step: name, question: question.clone() },

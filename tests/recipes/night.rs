@@ -114,7 +114,10 @@ impl Night {
                 self.program.say(&["step", "skip", "traffic"]);
             } else if waits.starts_with("the judge of ") || waits.starts_with("the jobs of ") {
                 // What it refuses while something else begins is asked for again.
-                self.program.ask(&["advance"]);
+                let refused = self.program.ask(&["advance"]).stderr;
+                if String::from_utf8_lossy(&refused).contains("is the last stage") {
+                    self.program.say(&["promote", "--yes"]);
+                }
             } else {
                 assert_eq!(upgrade["needs_person"], false, "{waits}\n{}", self.program.log());
                 std::thread::sleep(Duration::from_millis(20));
