@@ -389,6 +389,7 @@ pub fn control_settings(
         tier: Arc::clone(&tier.tier),
         stable: tier.stable.clone(),
         releases: tier.releases.iter().map(release).collect(),
+        instances: tier.instances.clone(),
         canary_down: tier.canary_down,
         stages: config.stages(tier).clone(),
         analysis: tier.analysis.clone(),

@@ -32,6 +32,7 @@ mod recovery;
 mod redis;
 mod reload;
 mod report;
+mod rolling;
 mod rollouts;
 mod runbook;
 mod signals;

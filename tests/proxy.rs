@@ -64,6 +64,7 @@ impl Site {
                 canary: Some(release("1.1", &canary)),
                 others: vec![],
                 warming: None,
+                joining: None,
                 close_over: Duration::ZERO,
                 judged: true,
                 access: Access::Open,

@@ -45,7 +45,7 @@ fn shell(text: &str) -> Step {
 /// What comes of `step` in `folder`, and the lines that are heard of it.
 async fn done(folder: &Path, step: Step) -> (Outcome, Vec<String>) {
     let occasion = Occasion { new: Some("1.1.0".parse().unwrap()), ..Occasion::default() };
-    let running = hooks(folder, "hunter2-hunter2").start(step, occasion, Scene::default());
+    let running = hooks(folder, "hunter2-hunter2").start(step, occasion, Scene::default);
     ended(running).await
 }
 

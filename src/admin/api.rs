@@ -158,6 +158,9 @@ pub struct TierStatus {
     /// What is heard of it from outside, of each version in use.
     #[serde(default)]
     pub signals: Vec<SignalStatus>,
+    /// Its instances; empty: each release has upstreams of its own.
+    #[serde(default)]
+    pub instances: Vec<control::InstanceView>,
     /// What an operator should know: each a sentence.
     pub remarks: Vec<String>,
 }
@@ -563,6 +566,7 @@ impl From<&TierView> for TierStatus {
             key_share: view.key_share,
             closed: view.closed.clone(),
             drift: view.drift.clone(),
+            instances: view.instances.clone(),
             signals: view.signals.iter().map(SignalStatus::from).collect(),
             remarks: view.remarks.clone(),
         }

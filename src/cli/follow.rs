@@ -232,6 +232,7 @@ fn end(change: &Change) -> Option<u8> {
         | Change::Replanned { .. }
         | Change::Rerouted { .. }
         | Change::Resumed
+        | Change::Shifted { .. }
         | Change::Started { .. }
         | Change::Receding { .. }
         | Change::StepBegan { .. }

@@ -12,7 +12,7 @@ use crate::admin::api::{
     UpgradeStatus,
 };
 use crate::analysis::{Report, Verdict};
-use crate::control::{ClosedView, Hop};
+use crate::control::{ClosedView, Hop, InstanceView};
 use crate::rollout::{Purpose, Stage};
 use crate::time::{Timestamp, in_words};
 
@@ -162,6 +162,10 @@ fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
     if let Some(closed) = &tier.closed {
         entry(text, "closed", &format!("{BAD}{}{BAD:#}", self::closed(closed, now)));
     }
+    if !tier.instances.is_empty() {
+        let instances: Vec<String> = tier.instances.iter().map(instance).collect();
+        entry(text, "instances", &instances.join(", "));
+    }
     for drift in &tier.drift {
         entry(text, "drift", &format!("{WARN}{drift}{WARN:#}"));
     }
@@ -209,6 +213,16 @@ pub(super) fn closed(closed: &ClosedView, now: Timestamp) -> String {
         let _ = write!(line, ": {message}");
     }
     line
+}
+
+/// Which version an instance has, and what is wrong with it.
+fn instance(instance: &InstanceView) -> String {
+    let InstanceView { name, version, health, .. } = instance;
+    match (version, health.as_str()) {
+        (None, _) => format!("{name} {WARN}is being moved{WARN:#}"),
+        (Some(version), "unhealthy") => format!("{name} {version} {BAD}unhealthy{BAD:#}"),
+        (Some(version), _) => format!("{name} {version}"),
+    }
 }
 
 /// What a signal says of a version.

@@ -187,10 +187,18 @@ fn loops(
     let admin = Listen::Socket(admin);
     let listens: Vec<&At<Listen>> =
         tiers.iter().filter_map(|other| other.listen.as_ref()).collect();
+    let mut places: Vec<(String, Vec<At<Address>>)> = Vec::new();
     for release in &tier.releases {
         let version = release.version.as_ref().map_or("", |at| at.value.as_str());
-        let key = || format!("{}.releases.{version}.upstreams", tier.path);
-        for upstream in &release.upstreams {
+        let key = format!("{}.releases.{version}.upstreams", tier.path);
+        places.push((key, release.upstreams.clone()));
+    }
+    if let Some(rolling) = tier.rolling() {
+        places.push((format!("{}.rolling.instances", tier.path), rolling.places()));
+    }
+    for (key, upstreams) in &places {
+        let key = || key.clone();
+        for upstream in upstreams {
             let address = &upstream.value;
             if let Some(listen) = listens.iter().find(|listen| address.leads_to(&listen.value)) {
                 let mistake = Mistake::new(

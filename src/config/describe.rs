@@ -1,5 +1,6 @@
 //! A configuration as a list of keys and values: what a reload compares.
 
+mod fleet;
 mod signals;
 
 use std::collections::BTreeMap;
@@ -21,14 +22,13 @@ use crate::cache::{Cache, Invalidate, Mode, Server};
 use crate::namespace::redis::Credentials;
 use crate::notify;
 use crate::proxy::UpstreamClient;
-use crate::rollout::runbook::{Action, Run};
-use crate::rollout::{
-    CacheFacts, OnRollback, PastDecision, Scope, Stage, Stages, UpgradeFacts, Workers,
-};
+use crate::rollout::runbook::Action;
+use crate::rollout::{CacheFacts, OnRollback, PastDecision, Scope, Stage, Stages, UpgradeFacts};
 use crate::tls::acme::Challenge;
 use crate::tls::day;
 use crate::traffic::{Certificate, ClientTls, Closing, Listener, Tier, TierName, Trust, Version};
 
+use fleet::{rolling, workers};
 use signals::describe_signal;
 
 /// What stands in place of a secret.
@@ -113,6 +113,9 @@ pub(super) fn entries(config: &Config) -> Entries {
     }
     for tier in &config.tiers {
         describe_tier(&mut page, tier, &config.signals);
+        if let Some(fleet) = config.rollout.upgrade.rolling(&tier.tier.name) {
+            rolling(&mut page, fleet, &tier.instances);
+        }
     }
     entries
 }
@@ -223,26 +226,6 @@ fn upgrade(page: &mut Page<'_>, upgrade: &UpgradeFacts) {
     page.put("hops", list(&upgrade.hops));
     page.turn(&keys::ROOT, "");
     page.put("zone", &upgrade.calendar.zone);
-}
-
-fn workers(page: &mut Page<'_>, workers: &Workers) {
-    page.turn(&keys::WORKER, format!("worker.{}", workers.name));
-    page.put("name", &workers.name);
-    page.put("follows", &workers.follows);
-    page.put("instances", list(&workers.instances));
-    let said = |run: &Run| list(&run.command);
-    page.put_some("quiet", workers.quiet.as_ref().map(said));
-    page.put_some("busy", workers.busy.as_ref().map(said));
-    page.put("switch", said(&workers.switch));
-    page.put_some("health", workers.health.as_ref().map(said));
-    page.put_some("reports", workers.reports.as_ref().map(said));
-    page.put_duration("drain", workers.drain);
-    page.put_duration("ready", workers.ready);
-    page.put_duration("timeout", workers.timeout);
-    page.put_duration("bake", workers.bake);
-    page.put("on_failure", workers.on_failure.name());
-    page.put_some("jobs", workers.jobs.as_ref().map(|jobs| &jobs.cache));
-    page.put_some("jobs_least", workers.jobs.as_ref().map(|jobs| jobs.least));
 }
 
 /// A step a line: what changes in it is seen as a whole.
@@ -480,7 +463,9 @@ fn describe_tier(page: &mut Page<'_>, config: &TierConfig, signals: &[SignalConf
     for release in &config.releases {
         page.turn(&keys::RELEASE, format!("{path}.releases.{}", release.version));
         page.put("version", &release.version);
-        page.put("upstreams", list(&release.upstreams));
+        if config.instances.is_empty() {
+            page.put("upstreams", list(&release.upstreams));
+        }
         page.put_some("host", release.host.as_ref());
         page.put("proxy_protocol", release.proxy_protocol);
         if let Some(tls) = &release.tls {

@@ -25,7 +25,7 @@ pub(super) use rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH}
 pub(super) use runbook::{PREFLIGHT, STEP, STEP_CHECK, STEP_HTTP};
 pub(super) use signals::{SIGNAL, STATSD};
 pub(super) use tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
-pub(super) use workers::WORKER;
+pub(super) use workers::{INSTANCE, ROLLING, WORKER};
 
 use super::difference::Class;
 

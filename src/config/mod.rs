@@ -18,6 +18,7 @@ mod descriptors;
 mod diagnostic;
 mod difference;
 mod environment;
+mod fleet;
 mod judging;
 mod keys;
 mod kinds;
@@ -63,7 +64,7 @@ use crate::cache::Cache;
 use crate::control::Feeds;
 use crate::proxy::{RESOLVE_EVERY, UpstreamClient};
 use crate::rollout::runbook::Step;
-use crate::rollout::{CacheFacts, Stages, UpgradeFacts};
+use crate::rollout::{CacheFacts, Instance, Stages, UpgradeFacts};
 use crate::signals::Signal;
 use crate::traffic::{Address, ClientTls, Closing, Tier, Version};
 use cache::CacheDraft;
@@ -219,6 +220,9 @@ pub struct TierConfig {
     pub stable: Version,
     /// The releases that exist, in the order of the file; at least one.
     pub releases: Vec<ReleaseConfig>,
+    /// The instances of a tier whose releases have no upstreams of their own, in the order in which
+    /// they are moved.
+    pub instances: Vec<Instance>,
     /// How long a canary may be without a healthy upstream until it is rolled back.
     pub canary_down: Duration,
     /// The stages of its rollouts; none: those of `[rollout]`.
@@ -256,7 +260,7 @@ pub struct TierLines {
 pub struct ReleaseConfig {
     /// Its identity.
     pub version: Version,
-    /// Where it runs; at least one.
+    /// Where it runs; none where the tier has instances, else at least one.
     pub upstreams: Vec<Address>,
     /// The Host sent to it; none: the client's.
     pub host: Option<String>,
@@ -371,10 +375,11 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         sections.into_iter().map(|section| CacheDraft::read(section, base)).collect();
     let runbook = RunbookDraft::read(&mut root, base);
     let workers = workers::workers(&mut root, &drafts, &runbook, (&proxy, &caches));
+    let rolling = fleet::rolling(reader, &drafts, &runbook, proxy.environment.as_ref());
     let notify = NotifyDraft::read(&mut root, base);
     root.finish();
     runbook.check(reader, &drafts, &workers, &draft);
-    draft.check(reader, &drafts, &workers, &runbook);
+    draft.check(reader, &drafts, &workers, &rolling, &runbook);
     notify.check(reader, &drafts);
     cache::check(reader, &caches, &drafts, &proxy, admin.listen);
     signals::check(reader, &signals, &drafts, statsd.as_ref(), &caches);
@@ -385,8 +390,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         .iter()
         .map(|cache| cache.finish(proxy.environment.as_deref()))
         .collect::<Option<Vec<_>>>()?;
-    let line = |span: &std::ops::Range<usize>| reader.line(span);
-    let tiers = drafts.into_iter().map(|draft| draft.finish(&listeners, line));
+    let tiers = drafts.into_iter().map(|draft| draft.finish(&listeners, |span| reader.line(span)));
     let mut tiers = tiers.collect::<Option<Vec<_>>>()?;
     let signals = signals::attach(signals, &mut tiers);
     if tiers.is_empty() {
@@ -394,7 +398,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     }
     let (mut runbook, warnings) = (runbook.finish(), Vec::new());
     runbook.steps.extend(gates);
-    let rollout = draft.finish(&mut runbook, workers, &tiers);
+    let rollout = draft.finish(&mut runbook, (workers, rolling), &tiers);
     Some(Config {
         admin,
         state,

@@ -7,15 +7,19 @@ use crate::traffic::{Listen, Salt};
 impl Config {
     /// The facts as far as the file knows them: no traffic, and every release taken for well.
     pub fn facts(&self) -> Facts {
-        let release = |release: &ReleaseConfig| ReleaseFacts {
+        let release = |tier: &TierConfig, release: &ReleaseConfig| ReleaseFacts {
             version: release.version.clone(),
-            addresses: release.upstreams.clone(),
+            addresses: if tier.instances.is_empty() {
+                release.upstreams.clone()
+            } else {
+                tier.instances.iter().map(|instance| instance.address.clone()).collect()
+            },
             healthy: true,
         };
         let tier = |tier: &TierConfig| TierFacts {
             name: tier.tier.name.clone(),
             stable: tier.stable.clone(),
-            releases: tier.releases.iter().map(release).collect(),
+            releases: tier.releases.iter().map(|line| release(tier, line)).collect(),
             stages: self.stages(tier).clone(),
             analysis: tier.analysis.clone(),
             rollback_over: self.rollout.rollback_over,

@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::diagnostic::{Code, Level};
+use super::fleet::alone;
 use super::program::BAKE_MAX;
 use super::reader::Reader;
 use super::runbook::{RunbookDraft, no_such_tier};
@@ -15,12 +16,11 @@ use super::section::{At, Section, not_a, set};
 use super::stages::{StagesDraft, rest, together};
 use super::tier::Draft;
 use super::values::{Mistake, quoted};
-use super::workers::alone;
 use super::{RolloutConfig, RunbookConfig, TIERS_MAX, TierConfig, keys};
 use crate::rollout::runbook::{Step, StepName};
 use crate::rollout::{
-    Calendar, CalendarError, DecisionTime, Freeze, Hours, PastDecision, ROLLBACK_OVER_MAX, Scope,
-    Stages, UpgradeFacts, WINDOWS_MAX, Workers, Zone,
+    Calendar, CalendarError, DecisionTime, Fleet, Freeze, Hours, PastDecision, ROLLBACK_OVER_MAX,
+    Scope, Stages, UpgradeFacts, WINDOWS_MAX, Workers, Zone,
 };
 use crate::traffic::{TierName, Version};
 
@@ -88,12 +88,13 @@ impl RolloutDraft {
         reader: &Reader,
         tiers: &[Draft],
         workers: &[Workers],
+        rolling: &[Fleet],
         runbook: &RunbookDraft,
     ) {
         let names = tiers.iter().filter_map(|tier| tier.name.as_ref()).map(|at| &at.value);
-        let known: Vec<&TierName> =
-            names.chain(workers.iter().map(|workers| &workers.name)).collect();
-        alone(reader, workers, &self.order);
+        let known: Vec<&TierName> = names.chain(workers.iter().map(Workers::name)).collect();
+        let rolling = rolling.iter().map(|fleet| &fleet.name);
+        alone(reader, workers.iter().map(Workers::name).chain(rolling), &self.order);
         together(reader, tiers, &self.order.value, &self.config.stages);
         let mut seen: Vec<&TierName> = Vec::new();
         let wrong = |key: &str, mistake| {
@@ -118,16 +119,18 @@ impl RolloutDraft {
         }
     }
 
-    /// The rollout, with the steps of `runbook`, the gates of the stages and `workers`.
+    /// The rollout, with the steps of `runbook`, the gates of the stages, `workers` and the tiers
+    /// that are `rolling`.
     pub(super) fn finish(
         self,
         runbook: &mut RunbookConfig,
-        workers: Vec<Workers>,
+        (workers, rolling): (Vec<Workers>, Vec<Fleet>),
         tiers: &[TierConfig],
     ) -> RolloutConfig {
         let Self { mut config, order, gates } = self;
         runbook.steps.extend(gates);
         (config.upgrade.order, config.upgrade.workers) = (order.value, workers);
+        config.upgrade.rolling = rolling;
         config.upgrade.steps.clone_from(&runbook.steps);
         if config.upgrade.is_wanted() {
             let rest = rest(&config.upgrade.order, tiers, &config.stages);

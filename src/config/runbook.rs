@@ -86,7 +86,7 @@ impl RunbookDraft {
         let names: Vec<&TierName> =
             tiers.iter().filter_map(|tier| tier.name.as_ref()).map(|at| &at.value).collect();
         let moments: Vec<&TierName> =
-            names.iter().copied().chain(workers.iter().map(|workers| &workers.name)).collect();
+            names.iter().copied().chain(workers.iter().map(Workers::name)).collect();
         for StepDraft { step, name, when } in &self.steps {
             let conflict = |key: &str, span: &Range<usize>, mistake, others| {
                 let place = (format!("step.{}.{key}", step.name), span.clone());

@@ -16,9 +16,18 @@ impl Config {
             let told = self.cache_environment(version).map(|found| found.variables());
             told.unwrap_or_default()
         };
-        let release = |release: &super::ReleaseConfig| ReleaseScene {
+        // What the journal says of instances the file does not know: they have what is stable.
+        let instances = |tier: &super::TierConfig, version: &Version| -> Vec<UpstreamScene> {
+            let here = tier.instances.iter().filter(|_| tier.stable == *version);
+            here.map(|instance| upstream(&instance.address)).collect()
+        };
+        let release = |tier: &super::TierConfig, release: &super::ReleaseConfig| ReleaseScene {
             version: release.version.clone(),
-            upstreams: release.upstreams.iter().map(upstream).collect(),
+            upstreams: if tier.instances.is_empty() {
+                release.upstreams.iter().map(upstream).collect()
+            } else {
+                instances(tier, &release.version)
+            },
             host: release.host.clone(),
             tls: release.tls.clone(),
             proxy_protocol: release.proxy_protocol,
@@ -28,7 +37,8 @@ impl Config {
             name: tier.tier.name.clone(),
             stable: tier.stable.clone(),
             rate: None,
-            releases: tier.releases.iter().map(release).collect(),
+            releases: tier.releases.iter().map(|line| release(tier, line)).collect(),
+            instances: Vec::new(),
         };
         // A queue is one for all versions on purpose: its jobs are looked at.
         let workers = self.rollout.upgrade.workers.iter().filter_map(|w| w.jobs.as_ref());

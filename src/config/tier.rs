@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::caching;
 use super::closing;
 use super::cookies;
+use super::fleet::{RollingDraft, no_upstreams};
 use super::judging::{Judging, networks, paths};
 use super::keys;
 use super::listener;
@@ -81,6 +82,7 @@ pub(super) struct Draft {
     pub(super) stages: Option<At<Stages>>,
     gates: Vec<Step>,
     judging: Judging,
+    rolling: Option<RollingDraft>,
 }
 
 /// A release as far as it could be read.
@@ -94,6 +96,11 @@ pub(super) struct ReleaseDraft {
 }
 
 impl Draft {
+    /// Its instances and how they are moved, where each takes every version.
+    pub(super) const fn rolling(&self) -> Option<&RollingDraft> {
+        self.rolling.as_ref()
+    }
+
     /// Which of the app's cookies its versions do not share.
     pub(super) const fn cookies(&self) -> &Cookies {
         &self.cookies
@@ -114,6 +121,7 @@ impl Draft {
             "releases",
             "releases = [{ version = \"1.0.0\", upstreams = [\"127.0.0.1:9101\"] }]",
         );
+        let rolling = RollingDraft::read(section.table("rolling", &keys::ROLLING));
         let name = section.text("name", "write text: \"web\"", |text| {
             text.parse::<TierName>().map_err(|_| no_name(text, "tier name", "._-"))
         });
@@ -123,7 +131,7 @@ impl Draft {
         let listen = section.text("listen", "write text: \"127.0.0.1:8080\"", values::listen);
         let route = listener::route(&mut section);
         let stable = section.text("stable", "write text: \"1.0.0\"", version);
-        let (releases, releases_are_whole) = releases(&mut section, base);
+        let (releases, releases_are_whole) = releases(&mut section, base, rolling.as_ref());
         let sticky = sticky(&mut section);
         let mut canary_down = CANARY_DOWN;
         section.duration("canary_down", MS(1_000)..=HOUR, &mut canary_down);
@@ -168,6 +176,7 @@ impl Draft {
             stages: own.stages,
             gates: own.gates,
             judging: judging.overridden(section.table("analysis", &keys::ANALYSIS)),
+            rolling,
         };
         section.finish();
         draft
@@ -238,6 +247,7 @@ impl Draft {
             tier: Arc::new(tier),
             stable: stable.value,
             releases: releases?,
+            instances: self.rolling.as_ref().map(RollingDraft::instances).unwrap_or_default(),
             canary_down: self.canary_down,
             stages: self.stages.map(|at| at.value),
             analysis: self.judging.settings,
@@ -255,7 +265,11 @@ fn version(text: &str) -> Result<Version, Mistake> {
     text.parse().map_err(|_| no_name(text, "version", "._+-"))
 }
 
-fn releases(tier: &mut Section<'_>, base: &Path) -> (Vec<ReleaseDraft>, bool) {
+fn releases(
+    tier: &mut Section<'_>,
+    base: &Path,
+    rolling: Option<&RollingDraft>,
+) -> (Vec<ReleaseDraft>, bool) {
     let Some(span) = tier.key_span("releases") else { return (Vec::new(), false) };
     let sections = tier.tables("releases", RELEASES_MAX, &keys::RELEASE);
     if sections.is_empty() && tier.is_empty_list("releases") {
@@ -263,14 +277,17 @@ fn releases(tier: &mut Section<'_>, base: &Path) -> (Vec<ReleaseDraft>, bool) {
         tier.wrong("releases", span, Mistake::new("`releases` is empty", help));
     }
     let drafts: Vec<ReleaseDraft> =
-        sections.into_iter().map(|section| release(section, base)).collect();
+        sections.into_iter().map(|section| release(section, base, rolling)).collect();
     let whole = !drafts.is_empty() && drafts.iter().all(|draft| draft.version.is_some());
     (drafts, whole && !tier.reader.has_broken_lines())
 }
 
-fn release(mut section: Section<'_>, base: &Path) -> ReleaseDraft {
+fn release(mut section: Section<'_>, base: &Path, rolling: Option<&RollingDraft>) -> ReleaseDraft {
     section.need("version", "version = \"1.0.0\"");
-    section.need("upstreams", "upstreams = [\"127.0.0.1:9101\"]");
+    match rolling {
+        None => section.need("upstreams", "upstreams = [\"127.0.0.1:9101\"]"),
+        Some(_) => no_upstreams(&section),
+    }
     let version = section.text("version", "write text: \"1.0.0\"", version);
     if let Some(at) = &version {
         // Named by its tier and its version, whatever its place in the list.
@@ -303,7 +320,8 @@ fn release(mut section: Section<'_>, base: &Path) -> ReleaseDraft {
         Ok(text.to_owned())
     });
     let upstreams = upstreams.unwrap_or_default();
-    let https = upstreams.iter().any(|at| at.value.is_tls());
+    let instances = rolling.into_iter().flat_map(RollingDraft::addresses);
+    let https = upstreams.iter().map(|at| &at.value).chain(instances).any(Address::is_tls);
     let help = "write https:// before their addresses: \"https://10.0.0.7:8443\"";
     let tls = tls::client(&mut section, (https, help), base);
     let unnamed = tls.as_ref().is_some_and(|tls| tls.name.is_none() && tls.trust != Trust::Anybody);

@@ -93,6 +93,7 @@ pub fn without_file(
         tier: Arc::new(tier),
         stable: releases[0].version.clone(),
         releases,
+        instances: Vec::new(),
         canary_down: super::tier::CANARY_DOWN,
         stages: None,
         analysis,

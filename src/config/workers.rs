@@ -1,32 +1,15 @@
 //! Reads `[[worker]]`: tiers without HTTP, whose instances are moved one at a time by commands.
 
-use std::time::Duration;
-
 use super::cache::{CacheDraft, not_observed};
-use super::diagnostic::{Code, Level};
+use super::fleet::{Moving, instance_name, misfit};
 use super::keys;
-use super::program::BAKE_MAX;
-use super::reader::Reader;
-use super::runbook::{RunbookDraft, command, no_such_tier};
+use super::runbook::{RunbookDraft, no_such_tier};
 use super::section::{At, Section};
 use super::tier::Draft;
 use super::values::{Mistake, quoted};
 use super::{ProxyConfig, TIERS_MAX};
-use crate::rollout::runbook::{OnFailure, StepName};
 use crate::rollout::{INSTANCES_MAX, JobsSettings, Workers};
 use crate::traffic::TierName;
-
-/// Jobs under way that take longer than a day are not waited for.
-const DRAIN: (Duration, Duration) = (Duration::from_mins(5), Duration::from_hours(24));
-
-/// An instance that needs longer than an hour to be well is not.
-const READY: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
-
-/// How long one command may take, and at most.
-const TIMEOUT: (Duration, Duration) = (Duration::from_mins(2), Duration::from_hours(1));
-
-/// How long an instance must be well before the next one is moved.
-const BAKE: Duration = Duration::from_mins(1);
 
 /// Jobs of the new version before the next instance is moved: a version that fails them all is found
 /// by less, whatever the old one did.
@@ -47,7 +30,7 @@ pub(super) fn workers(
     let mut read: Vec<Workers> = Vec::new();
     for section in root.tables("worker", TIERS_MAX, &keys::WORKER) {
         let taken: Vec<&TierName> =
-            tiers.iter().copied().chain(read.iter().map(|workers| &workers.name)).collect();
+            tiers.iter().copied().chain(read.iter().map(Workers::name)).collect();
         let around = (proxy.environment.as_ref(), caches);
         let workers = one(section, &tiers, &taken, runbook, around);
         read.extend(workers);
@@ -64,7 +47,6 @@ fn one(
 ) -> Option<Workers> {
     section.need("name", "name = \"worker\"");
     section.need("instances", "instances = [\"work-1\", \"work-2\"]");
-    section.need("switch", "switch = [\"ssh\", \"{instance}\", \"deploy\", \"{version}\"]");
     if tiers.len() > 1 {
         section.need("follows", "follows = \"web\", the tier whose versions they run");
     }
@@ -83,49 +65,20 @@ fn one(
         section.conflict("follows", at.span.clone(), mistake, Vec::new());
     }
     let instances = instances(&mut section);
-    let mut run = |key| command(&mut section, key, false);
-    let (quiet, busy, switch) = (run("quiet"), run("busy"), run("switch"));
-    let (health, reports) = (run("health"), run("reports"));
-    let mut within = |key, range: (Duration, Duration), least| {
-        let mut value = range.0;
-        section.duration(key, least..=range.1, &mut value);
-        value
-    };
-    let second = Duration::from_secs(1);
-    let drain = within("drain", DRAIN, Duration::ZERO);
-    let ready = within("ready", READY, Duration::ZERO);
-    let timeout = within("timeout", TIMEOUT, second);
-    let bake = within("bake", (BAKE, BAKE_MAX), Duration::ZERO);
-    let mut on_failure = OnFailure::Rollback;
-    let words = [("rollback", OnFailure::Rollback), ("hold", OnFailure::Hold)];
-    section.word("on_failure", &words, &mut on_failure);
+    let moving = Moving::read(&mut section);
     let jobs = jobs(&mut section, caches, &instances);
     let only = tiers.first().copied().cloned();
-    let workers = name.zip(switch).and_then(|(name, switch)| {
+    let workers = name.and_then(|name| {
         let follows = follows.map_or(only, |at| Some(at.value))?;
-        let environment = environment.cloned();
         let values = instances.iter().map(|at| at.value.clone()).collect();
-        Some(Workers {
-            name: name.value,
-            follows,
-            instances: values,
-            quiet,
-            busy,
-            switch,
-            health,
-            reports,
-            drain,
-            ready,
-            timeout,
-            bake,
-            on_failure,
-            jobs,
-            environment,
-        })
+        let fleet = moving.fleet(name.value, values, environment.cloned())?;
+        Some(Workers { fleet, follows, jobs })
     });
     if let Some(workers) = &workers {
         for at in &instances {
-            fits(&section, workers, at, runbook);
+            if let Some(mistake) = misfit(&workers.fleet, &at.value, runbook) {
+                section.conflict("instances", at.span.clone(), mistake, Vec::new());
+            }
         }
     }
     section.finish();
@@ -163,12 +116,7 @@ fn tier_name(text: &str) -> Result<TierName, Mistake> {
 
 fn instances(section: &mut Section<'_>) -> Vec<At<String>> {
     let example = "[\"work-1\", \"work-2\"]";
-    let read = section.list("instances", INSTANCES_MAX, example, |text| {
-        let help = "use a name of letters, digits and ._-";
-        text.parse::<StepName>()
-            .map(|_| text.to_owned())
-            .map_err(|_| Mistake::new(format!("{} is no instance", quoted(text)), help))
-    });
+    let read = section.list("instances", INSTANCES_MAX, example, instance_name);
     if section.is_empty_list("instances")
         && let Some(span) = section.key_span("instances")
     {
@@ -185,36 +133,4 @@ fn instances(section: &mut Section<'_>) -> Vec<At<String>> {
         }
     }
     read
-}
-
-/// Whether the steps of an instance have names, and names of their own.
-fn fits(section: &Section<'_>, workers: &Workers, at: &At<String>, runbook: &RunbookDraft) {
-    let mistake = match workers.names(&at.value) {
-        Err(_) => {
-            let message = format!("{} and {} are too long together", workers.name, at.value);
-            Mistake::new(message, "their steps are called worker-work-1-switch: shorten one")
-        }
-        Ok(names) => match names.iter().find(|name| runbook.has(name)) {
-            None => return,
-            Some(name) => {
-                let message = format!("a [[step]] is called {name}, as a step of this instance is");
-                Mistake::new(message, "give the [[step]] another name")
-            }
-        },
-    };
-    section.conflict("instances", at.span.clone(), mistake, Vec::new());
-}
-
-/// Workers have no weight, so they move together with nobody.
-pub(super) fn alone(reader: &Reader, workers: &[Workers], order: &At<Vec<Vec<TierName>>>) {
-    let is_worker = |name: &&TierName| workers.iter().any(|workers| workers.name == **name);
-    for group in order.value.iter().filter(|group| group.len() > 1) {
-        if let Some(name) = group.iter().find(is_worker) {
-            let message = format!("{name} has no weight and cannot move together with others");
-            let help = "let it be an entry of its own: order = [\"web\", \"worker\"]";
-            let place = ("rollout.order".to_owned(), order.span.clone());
-            let mistake = Mistake::new(message, help);
-            reader.note((Level::Error, Code::Conflict), place, mistake, Vec::new());
-        }
-    }
 }

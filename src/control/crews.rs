@@ -80,7 +80,7 @@ impl Crew {
         let Scene { workers, state, register, settings } = scene;
         let upgrade = state.open_upgrade();
         let standing =
-            upgrade.and_then(|upgrade| Some((upgrade.id, upgrade.trial(&workers.name)?)));
+            upgrade.and_then(|upgrade| Some((upgrade.id, upgrade.trial(workers.name())?)));
         self.follow(standing.as_ref().map(|(id, standing)| (*id, standing)), settings);
         let span = self.since.elapsed();
         let versions = match &standing {
@@ -108,7 +108,7 @@ impl Crew {
         let until = judge.now() + span.as_secs_f64();
         judge.observe(until, &Window { stable, canary, cold: false });
         let report = judge.report();
-        let (workers, done) = (workers.name.clone(), report.stage_canary.requests);
+        let (workers, done) = (workers.name().clone(), report.stage_canary.requests);
         Some(Input::Jobs { workers, rollout, verdict: report.of_jobs(), done })
     }
 
@@ -174,7 +174,7 @@ impl Control {
         let mut said = Vec::new();
         let judged = |name: &TierName| {
             let mut file = self.settings.upgrade.workers.iter();
-            file.any(|workers| workers.name == *name && workers.jobs.is_some())
+            file.any(|workers| workers.name() == name && workers.jobs.is_some())
         };
         self.crews.retain(|name, _| judged(name));
         for workers in self.settings.upgrade.workers.iter().filter(|w| w.jobs.is_some()) {
@@ -193,7 +193,7 @@ impl Control {
                     ..file.analysis.clone()
                 },
             };
-            let crew = self.crews.entry(workers.name.clone()).or_default();
+            let crew = self.crews.entry(workers.name().clone()).or_default();
             said.extend(crew.look(&scene, minute));
         }
         for input in said {

@@ -56,10 +56,15 @@ impl super::Control {
         if upgrade.undoes() && self.leftovers.in_the_way().is_some() {
             return;
         }
-        let mut scene = self.views.borrow().scene(&self.settings.outline);
-        scene.closed = self.settings.upgrade.calendar.closed(clock::wall());
+        let (views, outline) = (self.views.subscribe(), self.settings.outline.clone());
+        let calendar = self.settings.upgrade.calendar.clone();
+        let look = move || {
+            let mut scene = views.borrow().scene(&outline);
+            scene.closed = calendar.closed(clock::wall());
+            scene
+        };
         let occasion = self.occasion(upgrade);
-        let running = self.hooks().start(step.clone(), occasion, scene);
+        let running = self.hooks().start(step.clone(), occasion, look);
         let (rollout, on_rollback, step) = (upgrade.id, step.on_rollback, step.name.clone());
         self.errand = Some(Errand { rollout, step, on_rollback, running, lines: VecDeque::new() });
     }
@@ -122,7 +127,8 @@ impl super::Control {
     fn occasion(&self, upgrade: &Upgrade) -> Occasion {
         let (tier, stage) = place(upgrade);
         // Workers get what the tier gets that they follow.
-        let workers = self.settings.upgrade.workers.iter().find(|w| Some(&w.name) == tier.as_ref());
+        let workers =
+            self.settings.upgrade.workers.iter().find(|w| Some(w.name()) == tier.as_ref());
         let of = workers.map(|workers| workers.follows.clone()).or_else(|| tier.clone());
         let of = of.or_else(|| upgrade.targets.keys().next().cloned());
         let new = of.as_ref().and_then(|tier| upgrade.targets.get(tier)).map(|t| t.version.clone());
@@ -174,7 +180,7 @@ fn place(upgrade: &Upgrade) -> (Option<TierName>, Option<Weight>) {
         let weight = match item {
             Item::Everybody { .. } => Weight::ALL,
             Item::Stage { stage, .. } => stage.weight,
-            Item::Step(_) | Item::Trial(_) => return None,
+            Item::Home { .. } | Item::Shift(_) | Item::Step(_) | Item::Trial(_) => return None,
         };
         Some((item.tiers().first().cloned(), Some(weight)))
     };

@@ -12,10 +12,17 @@ impl super::Control {
         let tier = |file: &TierSettings| {
             let name = &file.tier.name;
             let rate = self.watched.get(name).and_then(super::Watched::rate);
-            let release = |release: &super::ReleaseSettings| ReleaseFacts {
-                version: release.version.clone(),
-                addresses: release.upstreams.clone(),
-                healthy: self.is_healthy(file, &release.version, &release.upstreams),
+            let release = |release: &super::ReleaseSettings| {
+                let version = &release.version;
+                let rolling = !file.instances.is_empty();
+                let runs_at = self.state.tiers.get(name).filter(|_| rolling);
+                let runs_at = runs_at.map(|tier| publish::addresses(version, tier, file).0);
+                let runs_at = runs_at.unwrap_or_else(|| release.upstreams.clone());
+                ReleaseFacts {
+                    version: version.clone(),
+                    addresses: if rolling { file.places() } else { release.upstreams.clone() },
+                    healthy: self.is_healthy(file, version, &runs_at),
+                }
             };
             TierFacts {
                 name: name.clone(),

@@ -43,8 +43,8 @@ pub use handle::{ANSWER_MAX, Answer, Handle, OrderError};
 pub use settings::{Feeds, ReleaseSettings, Settings, Signal, TierSettings};
 pub use succession::{Heir, Lowered};
 pub use view::{
-    ClosedView, CrewView, Hop, ItemView, ReleaseView, RolloutView, SignalView, TierView,
-    UpgradeView, UpstreamView, View,
+    ClosedView, CrewView, Hop, InstanceView, ItemView, ReleaseView, RolloutView, SignalView,
+    TierView, UpgradeView, UpstreamView, View,
 };
 
 use closing::Closing;
@@ -482,6 +482,9 @@ impl Control {
         self.sample();
         for event in events {
             tracing::info!(tier = %event.place(), by = %event.by, "{}", event.sentence());
+            if matches!(event.change, Change::StepBegan { .. }) {
+                self.forget_health();
+            }
             let Some(name) = &event.tier else { continue };
             let Some(tier) = self.state.tiers.get(name) else { continue };
             let watched = self.watched.entry(name.clone()).or_default();
@@ -489,6 +492,20 @@ impl Control {
             watched.forget_open_window();
             if let (Change::Started { .. }, Some(tape)) = (&event.change, &mut self.tape) {
                 tape.calibration(name, watched.history());
+            }
+        }
+    }
+
+    /// What was known of the health of an instance before it was moved says nothing of it now.
+    fn forget_health(&self) {
+        for file in &self.settings.tiers {
+            let name = &file.tier.name;
+            let Some((instance, version)) = publish::looked_at(&self.state, name) else { continue };
+            let mut known = file.instances.iter();
+            if let Some(instance) = known.find(|known| known.name == instance) {
+                let release = self.register.release(name, version);
+                let slot = self.register.upstream(release, &instance.address);
+                self.register.upstream_cells(slot).begin_anew();
             }
         }
     }

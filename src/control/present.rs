@@ -9,15 +9,15 @@ use super::closing::Turned;
 use super::handle::Answer;
 use super::settings::{ReleaseSettings, TierSettings};
 use super::view::{
-    ClosedView, CrewView, Hop, ItemView, ReleaseView, RolloutView, SignalView, TierView,
-    UpgradeView, UpstreamView, View,
+    ClosedView, CrewView, Hop, InstanceView, ItemView, ReleaseView, RolloutView, SignalView,
+    TierView, UpgradeView, UpstreamView, View,
 };
 use super::{Control, Crew, Watched, publish};
 use crate::clock;
 use crate::metrics::{HealthState, SignalEntry, WarmUp};
 use crate::rollout::{
-    Closure, Event, Item, Order, Purpose, Receding, Standing, Tier, Trial, Upgrade, Wait, Workers,
-    climbed, waits_for,
+    Closure, Event, Instance, Item, Order, Purpose, Receding, Standing, Tier, Trial, Upgrade, Wait,
+    Workers, climbed, waits_for,
 };
 use crate::time::{Timestamp, in_words};
 use crate::traffic::{Address, TierName, Version, Weight};
@@ -108,9 +108,9 @@ impl Control {
     fn crew_views(&self) -> Vec<CrewView> {
         let judged = self.settings.upgrade.workers.iter().filter(|file| file.jobs.is_some());
         let view = |file: &Workers| {
-            let report = self.crews.get(&file.name).and_then(Crew::report);
+            let report = self.crews.get(file.name()).and_then(Crew::report);
             let upgrade = self.state.open_upgrade();
-            let standing = upgrade.and_then(|upgrade| upgrade.trial(&file.name));
+            let standing = upgrade.and_then(|upgrade| upgrade.trial(file.name()));
             let explanation = match (&report, standing) {
                 (Some(report), Some(Standing { trial, .. })) => {
                     let Trial { instance, version, moved, of, .. } = trial;
@@ -121,7 +121,7 @@ impl Control {
                 }
                 (Some(_) | None, _) => "no instance is on trial; no jobs are judged\n".into(),
             };
-            CrewView { name: file.name.clone(), report, explanation }
+            CrewView { name: file.name().clone(), report, explanation }
         };
         judged.map(view).collect()
     }
@@ -240,6 +240,7 @@ impl Control {
             key_share,
             closed: self.closed(name),
             drift: self.drift(tier, file),
+            instances: self.instance_views(tier, file),
             signals: self.signal_views(file),
             remarks: self.remarks(tier, file, key_share),
         }
@@ -306,6 +307,28 @@ impl Control {
             errors: totals.errors,
             slot,
         }
+    }
+
+    fn instance_views(&self, tier: &Tier, file: &TierSettings) -> Vec<InstanceView> {
+        let name = &file.tier.name;
+        let view = |instance: &Instance| {
+            let version = tier.version_of(&instance.name);
+            let looked_at = publish::looked_at(&self.state, name);
+            let looked_at = looked_at.filter(|(moved, _)| *moved == instance.name);
+            let of = version.or(looked_at.map(|(_, version)| version)).unwrap_or(&tier.stable);
+            let release = self.register.release(name, of);
+            let UpstreamView { address, health, error, .. } =
+                self.upstream_view(release, &instance.address);
+            InstanceView {
+                name: instance.name.clone(),
+                address,
+                version: version.cloned(),
+                health: health.to_owned(),
+                error,
+                connections: self.register.in_use(name, &instance.address),
+            }
+        };
+        file.instances.iter().map(view).collect()
     }
 
     fn upstream_view(&self, release: usize, address: &Address) -> UpstreamView {
@@ -557,6 +580,8 @@ fn clock_time(at: Timestamp) -> String {
 fn item_view(item: &Item) -> ItemView {
     let (kind, stage) = match item {
         Item::Everybody { .. } => ("everybody", None),
+        Item::Home { .. } => ("home", None),
+        Item::Shift(_) => ("shift", None),
         Item::Stage { stage, .. } => ("stage", Some(stage)),
         Item::Step(_) => ("step", None),
         Item::Trial(_) => ("trial", None),
@@ -567,7 +592,7 @@ fn item_view(item: &Item) -> ItemView {
         tiers: item.tiers().to_vec(),
         weight: stage.map(|stage| stage.weight),
         bake_seconds: match item {
-            Item::Everybody { .. } | Item::Step(_) => None,
+            Item::Everybody { .. } | Item::Home { .. } | Item::Shift(_) | Item::Step(_) => None,
             Item::Stage { stage, .. } => Some(stage.bake.as_secs()),
             Item::Trial(trial) => Some(trial.bake.as_secs()),
         },

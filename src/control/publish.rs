@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::settings::{ReleaseSettings, Settings, TierSettings};
 use crate::metrics::{Register, WarmUp};
-use crate::rollout::{Closure, Purpose, RolloutId, State, Tier};
+use crate::rollout::runbook::{Action, Check};
+use crate::rollout::{Closure, Instance, Purpose, RolloutId, State, Tier};
 use crate::time::Timestamp;
 use crate::traffic::{
     Access, Address, Left, Release, Salt, Table, TableTier, TierName, Upstream, Version, Weight,
@@ -23,6 +24,7 @@ pub(super) fn table(
     let tiers = settings.tiers.iter().filter_map(|file| {
         let tier = state.tiers.get(&file.tier.name)?;
         let mut table = table_tier(tier, file, register, now);
+        table.joining = joining(state, tier, file, register);
         if tier.receding().is_some() {
             // Whoever went back does not come again, whatever the clock says; and none does after a
             // start, when nothing was published before.
@@ -53,8 +55,10 @@ fn table_tier(tier: &Tier, file: &TierSettings, register: &Register, now: Timest
     // All of the file: what is not here is not asked for its health, and `start` goes by that.
     let others = file.releases.iter().map(|release| &release.version);
     let others = others.filter(|version| !tier.serves(version));
+    let others = others.map(|version| release(name, version, tier, file, register));
     let warming = warming(tier, file, register, now);
     // A canary without an address would be an empty table: nobody goes there.
+    let canary = canary.filter(|canary| !canary.upstreams.is_empty());
     let has_users = canary.is_some() && warming.is_none();
     TableTier {
         tier: Arc::clone(&file.tier),
@@ -63,7 +67,8 @@ fn table_tier(tier: &Tier, file: &TierSettings, register: &Register, now: Timest
         salt: tier.rollout.as_ref().map_or(Salt::new([0; 16]), |rollout| rollout.salt),
         stable,
         canary,
-        others: others.map(|version| release(name, version, tier, file, register)).collect(),
+        joining: None,
+        others: others.filter(|release| !release.upstreams.is_empty()).collect(),
         close_over: if tier.close_now { Duration::ZERO } else { file.tier.timeouts.drain },
         judged: tier.rollout.is_some(),
         access: Access::Open,
@@ -97,19 +102,55 @@ pub(super) fn warm_up(tier: &TierName, register: &Register) -> WarmUp {
     cells.warm_up.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Addresses come from the file; where it has lost the line, from the journal.
+/// The instance of `tier` that is looked at whether it is well, and the version that it is to join.
+pub(super) fn looked_at<'a>(state: &'a State, name: &TierName) -> Option<(&'a str, &'a Version)> {
+    match &state.open_upgrade()?.step()?.action {
+        Action::Check(Check::Well { tier, instance, version }) if tier == name => {
+            Some((instance, version))
+        }
+        Action::Check(_) | Action::Confirm | Action::Http(_) | Action::Run(_) => None,
+    }
+}
+
+fn joining(
+    state: &State,
+    tier: &Tier,
+    file: &TierSettings,
+    register: &Register,
+) -> Option<Arc<Release>> {
+    let name = &file.tier.name;
+    let (instance, version) = looked_at(state, name)?;
+    let instance = file.instances.iter().find(|known| known.name == instance)?;
+    let joined = Arc::unwrap_or_clone(release(name, version, tier, file, register));
+    let slot = register.upstream(joined.slot, &instance.address);
+    let upstreams = vec![Upstream { address: instance.address.clone(), slot }];
+    Some(Arc::new(Release { upstreams, ..joined }))
+}
+
+/// Addresses come from the file; where it has lost the line, from the journal. Where instances are
+/// moved they are those that have the version.
 pub(super) fn addresses<'a>(
     version: &Version,
-    tier: &'a Tier,
+    tier: &Tier,
     file: &'a TierSettings,
-) -> (&'a [Address], Option<&'a ReleaseSettings>) {
+) -> (Vec<Address>, Option<&'a ReleaseSettings>) {
     let line = file.release(version);
+    if !file.instances.is_empty() {
+        let has = |instance: &&Instance| tier.version_of(&instance.name) == Some(version);
+        let here = file.instances.iter().filter(has);
+        let mut here: Vec<Address> = here.map(|instance| instance.address.clone()).collect();
+        if here.is_empty() && tier.stable == *version {
+            // The file was edited while they were moved: better any of them than none.
+            here = file.places();
+        }
+        return (here, line);
+    }
     let known = tier.addresses.get(version);
     match (line, known) {
-        (_, Some(known)) if !known.listed => (&known.addresses, line),
-        (Some(line), _) => (&line.upstreams, Some(line)),
-        (None, Some(known)) => (&known.addresses, None),
-        (None, None) => (&[], None),
+        (_, Some(known)) if !known.listed => (known.addresses.clone(), line),
+        (Some(line), _) => (line.upstreams.clone(), Some(line)),
+        (None, Some(known)) => (known.addresses.clone(), None),
+        (None, None) => (Vec::new(), None),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::analysis;
 use crate::hooks::{self, Scene};
-use crate::rollout::{CacheFacts, Stages, UpgradeFacts};
+use crate::rollout::{CacheFacts, Instance, Stages, UpgradeFacts};
 use crate::traffic::{Address, ClientTls, Listen, Tier, TierName, Version};
 
 /// What the control wing needs of the file.
@@ -47,6 +47,9 @@ pub struct TierSettings {
     pub releases: Vec<ReleaseSettings>,
     /// The stages of its rollouts.
     pub stages: Stages,
+    /// Its instances, which are moved from version to version; empty: each release has upstreams of
+    /// its own.
+    pub instances: Vec<Instance>,
     /// No healthy upstream of the canary for this long rolls back.
     pub canary_down: Duration,
     /// What the judge tolerates.
@@ -84,7 +87,7 @@ pub enum Feeds {
 pub struct ReleaseSettings {
     /// Its version.
     pub version: Version,
-    /// Where it runs; never empty.
+    /// Where it runs; empty where the tier has instances.
     pub upstreams: Vec<Address>,
     /// The Host to send instead of the client's.
     pub host: Option<String>,
@@ -102,6 +105,11 @@ impl Settings {
 }
 
 impl TierSettings {
+    /// Where its instances listen.
+    pub(super) fn places(&self) -> Vec<Address> {
+        self.instances.iter().map(|instance| instance.address.clone()).collect()
+    }
+
     /// The release of `version`, if the file has it.
     pub fn release(&self, version: &Version) -> Option<&ReleaseSettings> {
         self.releases.iter().find(|release| release.version == *version)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::analysis::Report;
-use crate::hooks::Scene;
+use crate::hooks::{InstanceScene, Scene, UpstreamScene};
 use crate::journal::Record;
 use crate::rollout::{Fate, Plan, Purpose, RolloutId};
 use crate::time::Timestamp;
@@ -86,7 +86,8 @@ pub struct UpgradeView {
 /// One thing of a rollout over tiers.
 #[derive(Clone, Debug, Serialize)]
 pub struct ItemView {
-    /// What it is: `stage`, `everybody`, `step` or `trial`: of workers, whose jobs are looked at.
+    /// What it is: `stage`, `everybody`, `step`, `trial` (workers whose jobs are looked at), `shift` (an
+    /// instance taken out or in) or `home` (everybody goes back in a tier).
     pub kind: &'static str,
     /// It in a line.
     pub text: String,
@@ -140,6 +141,9 @@ pub struct TierView {
     pub closed: Option<ClosedView>,
     /// Where the file, the journal and what the proxy does differ: each a sentence.
     pub drift: Vec<String>,
+    /// Its instances, in the order in which they are moved; empty: each release has upstreams of its
+    /// own.
+    pub instances: Vec<InstanceView>,
     /// What is heard of it from outside, of each version in use.
     pub signals: Vec<SignalView>,
     /// What an operator should know: each a sentence.
@@ -242,6 +246,24 @@ pub struct ReleaseView {
     pub slot: usize,
 }
 
+/// One instance at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceView {
+    /// What it is called.
+    pub name: String,
+    /// Where it listens.
+    pub address: String,
+    /// The version whose requests it gets; none: it is being moved, and gets none.
+    #[schema(value_type = Option<String>)]
+    pub version: Option<Version>,
+    /// `unknown`, `healthy`, `unhealthy` or `ejected`.
+    pub health: String,
+    /// What was last wrong with it.
+    pub error: Option<String>,
+    /// Connections to it that are open, and requests that wait for one.
+    pub connections: usize,
+}
+
 /// One upstream at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct UpstreamView {
@@ -258,6 +280,28 @@ pub struct UpstreamView {
     pub slot: usize,
 }
 
+impl InstanceView {
+    fn scene(&self) -> InstanceScene {
+        InstanceScene {
+            name: self.name.clone(),
+            connections: self.connections,
+            is_healthy: self.health == "healthy",
+            error: self.error.clone(),
+        }
+    }
+}
+
+impl ReleaseView {
+    /// The instances that have it.
+    fn scene(&self) -> Vec<UpstreamScene> {
+        let upstream = |upstream: &UpstreamView| {
+            let is_healthy = Some(upstream.health == "healthy");
+            Some(UpstreamScene { address: upstream.address.parse().ok()?, is_healthy })
+        };
+        self.upstreams.iter().filter_map(upstream).collect()
+    }
+}
+
 impl View {
     /// What the program knows for checks: `outline` of the file, and what was seen.
     pub fn scene(&self, outline: &Scene) -> Scene {
@@ -269,8 +313,13 @@ impl View {
             // Before a minute is over nothing is known; later nothing means that nobody came.
             let is_known = seen.calibration_minutes > 0 || up >= RATE_KNOWN_AFTER;
             tier.rate = is_known.then_some(seen.rate);
+            tier.instances = seen.instances.iter().map(InstanceView::scene).collect();
             for release in &mut tier.releases {
                 let seen = seen.releases.iter().find(|seen| seen.version == release.version);
+                if !tier.instances.is_empty() {
+                    release.upstreams = seen.map(ReleaseView::scene).unwrap_or_default();
+                    continue;
+                }
                 for upstream in &mut release.upstreams {
                     let address = upstream.address.to_string();
                     let mut seen = seen.into_iter().flat_map(|seen| &seen.upstreams);

@@ -211,6 +211,7 @@ impl Watched {
             | Change::Refused { .. }
             | Change::Rerouted { .. }
             | Change::Resumed
+            | Change::Shifted { .. }
             | Change::StepBegan { .. }
             | Change::StepEnded { .. }
             | Change::StepSkipped { .. }

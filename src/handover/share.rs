@@ -72,6 +72,7 @@ pub(super) fn follow(table: &Table, shares: &[Share], generations: Generations) 
             salt: share.map_or(tier.salt, |share| share.salt),
             others: tier.releases().filter(|release| !in_use(release)).cloned().collect(),
             warming: None,
+            joining: None,
             close_over: share
                 .map_or(tier.close_over, |share| Duration::from_millis(share.close_over)),
             judged: false,
@@ -123,6 +124,7 @@ releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
                 canary: canary.map(release),
                 others: vec![release("3")],
                 warming: None,
+                joining: None,
                 close_over: Duration::from_secs(3),
                 judged: true,
                 access: Access::Open,

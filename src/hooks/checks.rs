@@ -9,7 +9,7 @@ use rustix::fs::statvfs;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::scene::{ReleaseScene, Scene, TierScene};
+use super::scene::{InstanceScene, ReleaseScene, Scene, TierScene};
 use super::web::{self, Answer, Peer, Question};
 use super::{Mark, Occasion, Settings};
 use crate::clock;
@@ -17,7 +17,7 @@ use crate::rollout::runbook::{Check, Reach, bytes};
 use crate::time::{Timestamp, in_words};
 use crate::tls::Keyring;
 use crate::traffic::matching::Pattern;
-use crate::traffic::{Spot, TierName};
+use crate::traffic::{Spot, TierName, Version};
 
 /// How long one upstream may take to say its version.
 const UPSTREAM_MAX: Duration = Duration::from_secs(5);
@@ -61,6 +61,7 @@ pub(super) async fn check(
             None => Ok("the rollout may advance now".to_owned()),
             Some(why) => Err(why.clone()),
         },
+        Check::Idle { tier, instance } => instance_of(tier, instance, scene).and_then(idle),
         Check::Reachable(Reach::Http(url)) => web::answers(url, keyring).await,
         Check::Reachable(Reach::Tcp(address)) => {
             let peer =
@@ -71,10 +72,41 @@ pub(super) async fn check(
         Check::Version { tier, path, pattern } => {
             versions((path, pattern), tier.as_ref(), occasion, scene, keyring).await
         }
+        Check::Well { tier, instance, version } => {
+            instance_of(tier, instance, scene).and_then(|found| well(found, version))
+        }
     };
     match found {
         Ok(why) => (Mark::Passed, why),
         Err(why) => (Mark::Failed, why),
+    }
+}
+
+fn instance_of<'a>(
+    tier: &TierName,
+    name: &str,
+    scene: &'a Scene,
+) -> Result<&'a InstanceScene, String> {
+    let tier = scene.tiers.iter().find(|found| found.name == *tier);
+    let mut instances = tier.into_iter().flat_map(|tier| &tier.instances);
+    instances.find(|found| found.name == name).ok_or_else(|| format!("the file has no {name}"))
+}
+
+fn idle(instance: &InstanceScene) -> Found {
+    let InstanceScene { name, connections, .. } = instance;
+    match connections {
+        0 => Ok(format!("nothing is under way at {name}")),
+        1 => Err(format!("1 connection to {name} is in use")),
+        _ => Err(format!("{connections} connections to {name} are in use")),
+    }
+}
+
+fn well(instance: &InstanceScene, version: &Version) -> Found {
+    let InstanceScene { name, is_healthy, error, .. } = instance;
+    match (is_healthy, error) {
+        (true, _) => Ok(format!("{name} is healthy with {version}")),
+        (false, Some(error)) => Err(format!("{name} is not healthy with {version}: {error}")),
+        (false, None) => Err(format!("{name} is not healthy with {version} yet")),
     }
 }
 
@@ -134,6 +166,10 @@ fn concerned<'a>(
 fn healthy(occasion: &Occasion, scene: &Scene) -> Found {
     let (mut well, mut ill) = (Vec::new(), Vec::new());
     for (tier, release) in concerned(None, occasion, scene) {
+        if !tier.instances.is_empty() && release.upstreams.is_empty() {
+            // No instance has it yet, or any more.
+            continue;
+        }
         let name = format!("{} {}", tier.name, release.version);
         let healthy = release.upstreams.iter().filter(|one| one.is_healthy == Some(true)).count();
         if healthy > 0 {

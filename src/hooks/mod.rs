@@ -28,7 +28,7 @@ use crate::tls::Keyring;
 pub use ledger::{Interrupted, Standing};
 pub use masking::Secrets;
 pub use occasion::Occasion;
-pub use scene::{CacheScene, ReleaseScene, Scene, TierScene, UpstreamScene};
+pub use scene::{CacheScene, InstanceScene, ReleaseScene, Scene, TierScene, UpstreamScene};
 
 use ledger::Ledger;
 
@@ -130,15 +130,21 @@ impl Hooks {
         Self { settings: Arc::new(settings), ledger }
     }
 
-    /// Begins `step` on a task of its own. `scene` is what the program knows, for checks.
-    pub fn start(&self, step: Step, occasion: Occasion, scene: Scene) -> Running {
-        let occasion = Occasion { caches: scene.variables(occasion.new.as_ref()), ..occasion };
+    /// Begins `step` on a task of its own. `look` is what the program knows, for checks: each try
+    /// looks anew.
+    pub fn start(
+        &self,
+        step: Step,
+        occasion: Occasion,
+        look: impl Fn() -> Scene + Send + 'static,
+    ) -> Running {
+        let occasion = Occasion { caches: look().variables(occasion.new.as_ref()), ..occasion };
         let (hear, lines) = mpsc::channel(LINES_MAX);
         let (tell, outcome) = oneshot::channel();
         let (cancel, cancelled) = watch::channel(false);
         let hooks = self.clone();
         tokio::spawn(async move {
-            let outcome = hooks.perform(&step, &occasion, &scene, &hear, cancelled).await;
+            let outcome = hooks.perform(&step, &occasion, look, &hear, cancelled).await;
             let _ = tell.send(outcome);
         });
         Running { lines, outcome, cancel }
@@ -274,7 +280,7 @@ impl Hooks {
         &self,
         step: &Step,
         occasion: &Occasion,
-        scene: &Scene,
+        look: impl Fn() -> Scene,
         hear: &mpsc::Sender<String>,
         mut cancelled: watch::Receiver<bool>,
     ) -> Outcome {
@@ -283,7 +289,7 @@ impl Hooks {
         loop {
             tries += 1;
             let occasion = Occasion { attempt: tries, ..occasion.clone() };
-            let done = self.once(step, &occasion, scene, hear, &mut cancelled).await;
+            let done = self.once(step, &occasion, &look(), hear, &mut cancelled).await;
             let again = matches!(done.ending, Ending::Failed | Ending::TimedOut);
             if !again || tries > step.retries || pause(step.retry_after, &mut cancelled).await {
                 let ending =

@@ -37,6 +37,21 @@ pub struct TierScene {
     pub rate: Option<f64>,
     /// Its releases.
     pub releases: Vec<ReleaseScene>,
+    /// Its instances, where they are moved one at a time; empty where the program does not run.
+    pub instances: Vec<InstanceScene>,
+}
+
+/// An instance that is moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceScene {
+    /// What it is called.
+    pub name: String,
+    /// Connections to it on which something is under way, or may come.
+    pub connections: usize,
+    /// Whether it is healthy.
+    pub is_healthy: bool,
+    /// What was last wrong with it.
+    pub error: Option<String>,
 }
 
 /// A release.

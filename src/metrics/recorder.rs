@@ -511,6 +511,17 @@ impl Register {
         Sketch::heaviest(&sketches)
     }
 
+    /// Connections to `address` that are open in whatever release of `tier`, and requests that wait
+    /// for one.
+    pub fn in_use(&self, tier: &TierName, address: &Address) -> usize {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let here = slots.upstreams.iter().filter(|(release, at, _)| {
+            let release = slots.releases.get(*release);
+            at == address && release.is_some_and(|release| release.tier == *tier)
+        });
+        here.map(|(.., cells)| cells.in_use()).sum()
+    }
+
     /// How an upstream is doing.
     ///
     /// # Panics

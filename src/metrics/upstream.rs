@@ -144,6 +144,17 @@ impl UpstreamCells {
         self.story().0 = now;
     }
 
+    /// What the checks have said counts no more: something else is about to run there.
+    pub fn begin_anew(&self) {
+        self.checked.store(HealthState::Unknown as u8, Ordering::Release);
+        self.story().1 = None;
+    }
+
+    /// Connections that are open, and requests that wait for one.
+    pub(super) fn in_use(&self) -> usize {
+        self.connections.load(Ordering::SeqCst) + self.pending.load(Ordering::SeqCst)
+    }
+
     /// Whether the checks have said nothing of it so far.
     pub fn is_unknown(&self) -> bool {
         self.checked.load(Ordering::Acquire) == HealthState::Unknown as u8

@@ -410,7 +410,10 @@ impl<'a> Passage<'a> {
             exchange.tally.says(response.headers());
         }
         exchange.enters(Stage::Answering, now);
-        exchange.is_stream.set(seen.has(Field::EventStream) || seen.has(Field::Grpc));
+        if seen.has(Field::EventStream) || seen.has(Field::Grpc) {
+            exchange.is_stream.set(true);
+            *exchange.streams_by.borrow_mut() = Some(Rc::clone(&lease.busy.upstream.pool));
+        }
         let marked = asked.marked && seen.has(Field::Page);
         Self::dress(response.headers_mut(), place, exchange, plan, marked);
         self.log(asked, exchange, status, Some(place));

@@ -53,7 +53,7 @@ impl Checks {
     ) {
         let mut wanted = BTreeMap::new();
         for tier in &table.tiers {
-            for release in tier.releases() {
+            for release in tier.releases().chain(&tier.joining) {
                 let tls = release.tls.as_ref().map(|tls| Tls::new(tls, keyring));
                 for upstream in &release.upstreams {
                     let check = Check {

@@ -32,6 +32,8 @@ pub struct Pool {
     opening: Cell<usize>,
     /// Whether the one that was opened last carries many requests at once.
     shares: Cell<bool>,
+    /// Whether its upstream has left the table: nothing is kept any more.
+    left: Cell<bool>,
 }
 
 /// An open connection, or a hold on a shared one.
@@ -266,6 +268,18 @@ impl Pool {
         Rc::new(Self { worker, shares: Cell::new(shares), ..Self::default() })
     }
 
+    /// Its upstream has left the table: what is idle is closed, what is in use once it is not.
+    pub fn leave(&self) {
+        self.left.set(true);
+        self.idle.borrow_mut().clear();
+        self.shared.borrow_mut().clear();
+    }
+
+    /// Whether its upstream has left the table.
+    pub const fn has_left(&self) -> bool {
+        self.left.get()
+    }
+
     /// Connections that are open.
     pub const fn open(&self) -> usize {
         self.open.get()
@@ -327,7 +341,7 @@ impl Pool {
     pub fn opened(&self, link: &Link, now: Instant) {
         let shared = link.share();
         self.shares.set(shared.is_some());
-        if let Some(link) = shared {
+        if let Some(link) = shared.filter(|_| !self.left.get()) {
             self.shared.borrow_mut().push(Kept { link, since: now });
         }
     }
@@ -335,7 +349,7 @@ impl Pool {
     /// Keeps `link` for the next request, unless there are `most` already, or another worker needs
     /// its seat more.
     pub fn keep(&self, link: Link, now: Instant, most: usize) {
-        if link.connection.is_spent() {
+        if link.connection.is_spent() || self.left.get() {
             return;
         }
         if link.connection.is_shared() {

@@ -20,7 +20,7 @@ use super::ending::Ending;
 use super::io::{Io, Socket};
 use super::line::Line;
 use super::place::Place;
-use super::pool::{Busy, Seat};
+use super::pool::{Busy, Pool, Seat};
 use super::view::View;
 use super::worker::Worker;
 use crate::traffic::TierName;
@@ -46,6 +46,8 @@ const REPLY_MAX: Duration = Duration::from_secs(10);
 pub struct Tunnel {
     tier: TierName,
     release: usize,
+    /// The connections among which it began.
+    pool: Rc<Pool>,
     preview: bool,
     insider: bool,
     line: Rc<Line>,
@@ -69,7 +71,8 @@ enum Stage {
 }
 
 impl Tunnel {
-    /// Gives it an end if its release has lost by the table of `view`, or if its tier is closed and
+    /// Gives it an end if its release has lost by the table of `view`, if its upstream has left it, or
+    /// if its tier is closed and
     /// nothing shall stay open.
     pub fn follow(&self, view: &View, now: Instant) {
         let over = match view.tier(&self.tier) {
@@ -77,6 +80,7 @@ impl Tunnel {
             Some(tier) if tier.table.access.closes() && !self.insider => {
                 tier.table.tier.timeouts.drain
             }
+            Some(tier) if self.pool.has_left() => tier.table.close_over,
             Some(tier) if tier.serves(self.release) => return,
             Some(tier)
                 if self.preview
@@ -142,6 +146,7 @@ pub fn start(
     let tunnel = Rc::new(Tunnel {
         tier: place.tier.table.tier.name.clone(),
         release: place.release.release.slot,
+        pool: Rc::clone(&held.0.upstream.pool),
         preview: place.preview,
         insider: place.insider,
         line: Rc::clone(line),

@@ -198,6 +198,8 @@ impl View {
                 table: tier.clone(),
             }));
         }
+        let gone = before.upstreams.iter().filter(|(slot, _)| !kept.upstreams.contains_key(slot));
+        gone.for_each(|(_, upstream)| upstream.pool.leave());
         let mut listeners: Vec<Rc<ListenerView>> = Vec::new();
         for tier in &tiers {
             kept.sketches.insert(tier.table.tier.name.clone(), Rc::clone(&tier.sketch));

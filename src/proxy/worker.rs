@@ -299,8 +299,8 @@ impl Worker {
         self.draining.get()
     }
 
-    /// Gives tunnels and event streams an end, on releases that serve no more and where nothing shall
-    /// stay open.
+    /// Gives tunnels and event streams an end, on releases that serve no more, on upstreams that have
+    /// left, and where nothing shall stay open.
     fn part(&self, now: Instant) {
         let view = Rc::clone(&self.view.borrow());
         for tunnel in self.tunnels.borrow().iter() {
@@ -313,7 +313,9 @@ impl Worker {
                 let closes = tier.table.access.closes() && !exchange.insider;
                 let over = if closes {
                     tier.table.tier.timeouts.drain
-                } else if !tier.serves(slot) && !exchange.tally.is_preview() {
+                } else if (!tier.serves(slot) && !exchange.tally.is_preview())
+                    || exchange.streams_by.borrow().as_ref().is_some_and(|pool| pool.has_left())
+                {
                     tier.table.close_over
                 } else {
                     continue;

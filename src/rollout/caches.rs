@@ -159,6 +159,7 @@ fn enters(event: &Event, version: &Version) -> bool {
         | Change::Replanned { .. }
         | Change::Rerouted { .. }
         | Change::Resumed
+        | Change::Shifted { .. }
         | Change::StepBegan { .. }
         | Change::StepEnded { .. }
         | Change::StepSkipped { .. }

@@ -243,6 +243,28 @@ pub enum Refusal {
         /// The canary.
         release: Version,
     },
+    /// `start --upstream` of a tier whose instances are moved.
+    #[error(
+        "{tier}: its instances take every version where they are, and {address} is not needed; leave \
+         --upstream out"
+    )]
+    Instances {
+        /// Where.
+        tier: TierName,
+        /// What was named.
+        address: Address,
+    },
+    /// `rollback` to a version that no instance has any more.
+    #[error(
+        "{tier}: no instance has {version} any more; `weir start {tier} {version} --again` moves them \
+         there one at a time, users with them"
+    )]
+    NoInstance {
+        /// Where.
+        tier: TierName,
+        /// The version before.
+        version: Version,
+    },
     /// `start` while a rollout is open.
     #[error(
         "{tier}: a rollout of {release} is open already (rollout {rollout}); end it with \

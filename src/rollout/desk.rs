@@ -60,7 +60,9 @@ impl Desk<'_> {
                 match self.roll_back_upgrade(tier.as_ref(), *now, *past_no_return)? {
                     Some(events) => Ok(events),
                     None => match self.roll_back(tier.as_ref(), *now, *over) {
-                        Err(Refusal::NobodyBefore { .. }) if self.is_back(tier.as_ref()) => {
+                        Err(Refusal::NobodyBefore { .. } | Refusal::NoInstance { .. })
+                            if self.is_back(tier.as_ref()) =>
+                        {
                             Ok(vec![])
                         }
                         decided => decided,
@@ -262,6 +264,11 @@ impl Desk<'_> {
     /// Why nobody can go back, unless somebody went back already.
     fn nobody_before(&self, name: &TierName, tier: &Tier) -> Option<Refusal> {
         let went_back = tier.went_back();
+        let gone = tier.previous.as_ref().filter(|(previous, _)| !tier.runs(previous));
+        if let Some((version, _)) = gone {
+            let (tier, version) = (name.clone(), version.clone());
+            return Some(Refusal::NoInstance { tier, version });
+        }
         place_taken(name, tier, self.facts).or_else(|| {
             let (tier, stable) = (name.clone(), tier.stable.clone());
             (!went_back).then_some(Refusal::NobodyBefore { tier, stable })
@@ -281,7 +288,9 @@ impl Desk<'_> {
         }
         let (from, to, id) = match (&tier.rollout, &tier.previous) {
             (Some(rollout), _) => (&rollout.release, &tier.stable, rollout.id),
-            (None, Some((previous, id))) if place_taken(name, tier, self.facts).is_none() => {
+            (None, Some((previous, id)))
+                if place_taken(name, tier, self.facts).is_none() && tier.runs(previous) =>
+            {
                 (&tier.stable, previous, *id)
             }
             (None, None) if now && tier.went_back() && !tier.close_now => {
@@ -358,6 +367,11 @@ impl Desk<'_> {
         }
         let facts = self.facts.tier(name).ok_or_else(|| self.unknown_tier(name))?;
         may_raise(name, tier, self.facts)?;
+        let is_rolling = self.facts.upgrade.rolling(name).is_some();
+        if let (true, Some(address)) = (is_rolling, upstreams.first()) {
+            let (tier, address) = (name.clone(), address.clone());
+            return Err(Refusal::Instances { tier, address });
+        }
         let release = chosen(name, tier, facts, version, upstreams)?;
         if release == tier.stable {
             return Err(Refusal::AlreadyStable {

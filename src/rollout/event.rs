@@ -201,6 +201,14 @@ pub enum Change {
         #[serde(default)]
         now: bool,
     },
+    /// An instance was taken out of the version it had, or into one.
+    Shifted {
+        /// Which.
+        instance: String,
+        /// Into which; none: out, and it gets no requests.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Version>,
+    },
     /// A rollout was opened.
     Started {
         /// The canary.
@@ -395,6 +403,7 @@ impl Change {
             Self::Rerouted { .. } => "rerouted",
             Self::Resumed => "resumed",
             Self::RolledBack { .. } => "rolled_back",
+            Self::Shifted { .. } => "shifted",
             Self::Started { .. } => "started",
             Self::StepBegan { .. } => "step_began",
             Self::StepEnded { .. } => "step_ended",
@@ -441,6 +450,7 @@ impl Change {
             | Self::Replanned { .. }
             | Self::Rerouted { .. }
             | Self::Resumed
+            | Self::Shifted { .. }
             | Self::Started { .. }
             | Self::StepBegan { .. }
             | Self::Tried { .. }

@@ -255,7 +255,7 @@ impl Seer<'_> {
                 weight: match item {
                     Item::Everybody { .. } => Some(Weight::ALL),
                     Item::Stage { stage, .. } => Some(stage.weight),
-                    Item::Step(_) | Item::Trial(_) => None,
+                    Item::Home { .. } | Item::Shift(_) | Item::Step(_) | Item::Trial(_) => None,
                 },
                 begins: begins.map(|at| self.said(at)),
                 hours: waits.map(|at| self.calendar().zone.say(at)),
@@ -270,17 +270,34 @@ impl Seer<'_> {
     /// How long the item at `at` takes at least, and likely, and what is to be known of it.
     fn takes(&self, items: &[Item], at: usize) -> (Duration, Option<Duration>, String) {
         match &items[at] {
-            Item::Everybody { .. } => (Duration::ZERO, Some(Duration::ZERO), String::new()),
+            Item::Everybody { tiers } => {
+                let note = carried(items, at, tiers).unwrap_or_default();
+                (Duration::ZERO, Some(Duration::ZERO), note)
+            }
+            Item::Home { .. } | Item::Shift(_) => {
+                (Duration::ZERO, Some(Duration::ZERO), String::new())
+            }
             Item::Stage { tiers, stage } => {
                 let of_them =
                     |item: &&Item| matches!(item, Item::Stage { tiers: t, .. } if t == tiers);
                 let next = items.iter().skip(at + 1).find(of_them);
                 let next = match next {
                     Some(Item::Stage { stage, .. }) => stage.weight.share(),
-                    Some(Item::Everybody { .. } | Item::Step(_) | Item::Trial(_)) | None => 1.0,
+                    Some(
+                        Item::Everybody { .. }
+                        | Item::Home { .. }
+                        | Item::Shift(_)
+                        | Item::Step(_)
+                        | Item::Trial(_),
+                    )
+                    | None => 1.0,
                 };
                 let is_first = !items.iter().take(at).any(|item| of_them(&item));
-                self.stage(tiers, *stage, next, is_first)
+                let (least, likely, note) = self.stage(tiers, *stage, next, is_first);
+                let carried = carried(items, at, tiers);
+                let note = [Some(note), carried].into_iter().flatten();
+                let note: Vec<String> = note.filter(|note| !note.is_empty()).collect();
+                (least, likely, note.join("; "))
             }
             Item::Step(step) => {
                 // How long people and commands take nobody knows: they count nothing.
@@ -363,7 +380,8 @@ impl Seer<'_> {
         let mut remarks = Vec::new();
         for (name, version, _) in targets {
             let Some(tier) = self.facts.tier(name) else { continue };
-            if tier.release(version).is_some_and(|release| !release.healthy) {
+            let is_rolling = self.facts.upgrade.rolling(name).is_some();
+            if tier.release(version).is_some_and(|release| !release.healthy && !is_rolling) {
                 remarks.push(format!("no upstream of {version} in {name} is healthy yet"));
             }
             if tier.rate.is_none() {
@@ -392,6 +410,21 @@ fn items(tier: &TierName, plan: &Plan) -> Vec<Item> {
     let stage = |stage: &Stage| Item::Stage { tiers: tiers.clone(), stage: *stage };
     let everybody = Item::Everybody { tiers: tiers.clone() };
     plan.stages().iter().map(stage).chain([everybody]).collect()
+}
+
+/// How many instances of a tier with traffic have everybody where it goes back from the item at
+/// `at`.
+fn carried(items: &[Item], at: usize, tiers: &[TierName]) -> Option<String> {
+    let [tier] = tiers else { return None };
+    let begun = |items: &[Item]| {
+        let out = |item: &&Item| {
+            let Item::Shift(shift) = item else { return false };
+            shift.tier == *tier && shift.to.is_none()
+        };
+        items.iter().filter(out).count()
+    };
+    let (moved, of) = (begun(&items[..at]), begun(items));
+    (of > 0).then(|| format!("{} of {of} instances carry everybody if it goes back", of - moved))
 }
 
 /// How long a step lasts that is nothing but a pause.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::closure::{Opening, Purpose};
 use super::command::Actor;
 use super::event::{Adoption, Blame, Cause, Change, Emptying, Event};
-use super::runbook::{StepName, When};
+use super::runbook::StepName;
+use super::trial::is_undoing;
 use super::upgrade::{Agreed, Ending, Item, Target};
 use crate::analysis::WhenUnproven;
 use crate::time::in_words;
@@ -98,6 +99,7 @@ impl Event {
                     ground(cause, self)
                 )
             }
+            Change::Shifted { instance, to } => shifted(instance, to.as_ref()),
             Change::Started { release, attempt, plan, .. } => {
                 let again =
                     if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
@@ -109,10 +111,7 @@ impl Event {
             Change::StepEnded { step, outcome } => outcome.sentence(step),
             Change::StepSkipped { step } => format!("step {step} counts as done, says {by}"),
             Change::Tried { workers, instance, cause } => tried(workers, instance, cause, by),
-            Change::TurnedBack { cause, items } => {
-                let (why, left) = (ground(cause, self), steps(items));
-                format!("goes back, users first: {why}; still to do: {left}")
-            }
+            Change::TurnedBack { cause, items } => turned_back(items, &ground(cause, self)),
             Change::UpgradeEnded { ending } => ended(ending),
             Change::UpgradeStarted { agreed } => started(agreed, self),
             Change::WouldHaveRolledBack { cause } => {
@@ -178,6 +177,13 @@ fn passed(weight: Weight, cause: &Cause, by: &Actor) -> String {
     }
 }
 
+fn shifted(instance: &str, to: Option<&Version>) -> String {
+    match to {
+        None => format!("{instance} gets no more requests and is moved"),
+        Some(version) => format!("{instance} gets those of {version}"),
+    }
+}
+
 fn tried(workers: &TierName, instance: &str, cause: &Cause, by: &Actor) -> String {
     match cause {
         Cause::Order => format!("{workers}: the jobs of {instance} are enough, says {by}"),
@@ -187,11 +193,20 @@ fn tried(workers: &TierName, instance: &str, cause: &Cause, by: &Actor) -> Strin
     }
 }
 
-/// Which workers go back alone, from item `at` on.
+/// Which instances go back alone, from item `at` on.
 fn recalled(at: usize, items: &[Item], why: &str) -> String {
-    let is_back = |item: &&Item| matches!(item, Item::Step(step) if step.when == When::OnRollback);
+    let is_back = |item: &&Item| is_undoing(item);
     let back: Vec<Item> = items.iter().skip(at).take_while(is_back).cloned().collect();
-    format!("ALARM: workers go back and the rest waits: {why}; still to do: {}", steps(&back))
+    let has_traffic = back.iter().any(|item| matches!(item, Item::Shift(_)));
+    let who = if has_traffic { "an instance goes" } else { "workers go" };
+    format!("ALARM: {who} back and the rest waits: {why}; still to do: {}", steps(&back))
+}
+
+fn turned_back(items: &[Item], why: &str) -> String {
+    let waits = items.iter().any(|item| matches!(item, Item::Home { .. }));
+    let who =
+        if waits { "an instance first, since none has the version before" } else { "users first" };
+    format!("goes back, {who}: {why}; still to do: {}", steps(items))
 }
 
 fn ended(ending: &Ending) -> String {
@@ -270,11 +285,12 @@ fn emptied(release: &Version, caches: &[String], why: &Emptying) -> String {
     }
 }
 
-/// The names of the steps among `items`.
+/// The names of the steps among `items`, and where users follow later.
 fn steps(items: &[Item]) -> String {
     let name = |item: &Item| match item {
+        Item::Home { tier } => Some(format!("the users of {tier}")),
         Item::Step(step) => Some(step.name.to_string()),
-        Item::Everybody { .. } | Item::Stage { .. } | Item::Trial(_) => None,
+        Item::Everybody { .. } | Item::Shift(_) | Item::Stage { .. } | Item::Trial(_) => None,
     };
     let names: Vec<String> = items.iter().filter_map(name).collect();
     if names.is_empty() { "nothing".into() } else { names.join(", ") }

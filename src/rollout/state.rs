@@ -9,7 +9,7 @@ use super::closure::Closures;
 use super::command::Actor;
 use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
 use super::plan::{Plan, Stage};
-use super::upgrade::Upgrade;
+use super::upgrade::{Item, Shift, Upgrade};
 use crate::analysis::Settings;
 use crate::time::Timestamp;
 use crate::traffic::{Address, Generations, Salt, Sticky, TierName, Version, Weight};
@@ -53,6 +53,10 @@ pub struct Tier {
     pub unconfirmed: Option<String>,
     /// Whether the last roll back closes upgraded connections at once.
     pub close_now: bool,
+    /// Which version the instances have that the last rollout over tiers moves; none: they are
+    /// being moved. Empty where the tier has no instances, or none was ever moved.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub instances: BTreeMap<String, Option<Version>>,
 }
 
 /// An open rollout.
@@ -177,13 +181,23 @@ impl State {
             for name in agreed.targets.keys() {
                 if let Some(tier) = self.tiers.get_mut(name) {
                     tier.previous = None;
+                    tier.instances.clear();
                 }
             }
+            self.settle_in(&agreed.items);
             self.upgrade = Some(Upgrade::new(id, agreed, event.at));
         } else if let Some(upgrade) = &mut self.upgrade
             && event.rollout == Some(upgrade.id)
         {
             upgrade.apply(event);
+        } else if let (Change::Started { .. }, Some(name)) = (&event.change, &event.tier)
+            && let Some(tier) = self.tiers.get_mut(name)
+        {
+            // It is not moved by its instances any more.
+            tier.instances.clear();
+        }
+        if let Change::Rerouted { items } = &event.change {
+            self.settle_in(items);
         }
         if let Change::Adopted { stable, addresses, why } = &event.change {
             self.adopt(event, stable, addresses, why);
@@ -195,6 +209,18 @@ impl State {
             self.closures.apply(event);
         } else if let Some(tier) = event.tier.as_ref().and_then(|name| self.tiers.get_mut(name)) {
             tier.apply(event);
+        }
+    }
+
+    /// Before they are moved, instances have what serves.
+    fn settle_in(&mut self, items: &[Item]) {
+        for item in items {
+            if let Item::Shift(Shift { tier, instance, .. }) = item
+                && let Some(tier) = self.tiers.get_mut(tier)
+            {
+                let stable = Some(tier.stable.clone());
+                tier.instances.entry(instance.clone()).or_insert(stable);
+            }
         }
     }
 
@@ -210,7 +236,9 @@ impl State {
             addresses: BTreeMap::new(),
             unconfirmed: None,
             close_now: false,
+            instances: BTreeMap::new(),
         });
+        tier.instances.clear();
         tier.unconfirmed = match why {
             Adoption::Recovered { what } => Some(what.clone()),
             Adoption::FirstStart | Adoption::Order => None,
@@ -267,6 +295,22 @@ impl Tier {
     /// The release on the canary track, if a rollout is open.
     pub fn canary(&self) -> Option<&Version> {
         self.rollout.as_ref().map(|rollout| &rollout.release)
+    }
+
+    /// The version that `instance` has; none: it is being moved.
+    pub fn version_of(&self, instance: &str) -> Option<&Version> {
+        self.instances.get(instance).map_or(Some(&self.stable), Option::as_ref)
+    }
+
+    /// Whether an instance has `version`, where the tier is one of instances.
+    pub fn runs(&self, version: &Version) -> bool {
+        self.instances.is_empty()
+            || self.instances.values().any(|has| has.as_ref() == Some(version))
+    }
+
+    /// Whether an instance is being moved.
+    pub(super) fn is_moving(&self) -> bool {
+        self.instances.values().any(Option::is_none)
     }
 
     /// Whether `version` has clients: it is stable, or the canary.
@@ -330,6 +374,9 @@ impl Tier {
             | Change::TurnedBack { .. }
             | Change::UpgradeEnded { .. }
             | Change::UpgradeStarted { .. } => {}
+            Change::Shifted { instance, to } => {
+                self.instances.insert(instance.clone(), to.clone());
+            }
             Change::Moved { version, addresses } => {
                 if let Some(known) = self.addresses.get_mut(version) {
                     known.addresses.clone_from(addresses);

@@ -13,8 +13,9 @@ use super::plan::{Plan, Stages};
 use super::state::{Receding, Rollout, State, Tier};
 use super::stepping::{interrupted, step_ended};
 use super::trial::jobs_seen;
+use super::turning::failed;
 use super::upgrade::Target;
-use super::upgrading::{failed, of_upgrade, passed, rerouted, ticked};
+use super::upgrading::{of_upgrade, passed, rerouted, ticked};
 use crate::analysis::{Verdict, Why};
 use crate::time::Timestamp;
 use crate::traffic::{Salt, TierName, Version};
@@ -332,6 +333,10 @@ pub(super) fn opening(
 /// The version that served before, if it left the file and another release has its address
 /// now: whoever went back to it would land on that other release.
 pub(super) fn place_taken(name: &TierName, tier: &Tier, facts: &Facts) -> Option<Refusal> {
+    if facts.upgrade.rolling(name).is_some() {
+        // An instance stays where it is, whatever it runs.
+        return None;
+    }
     let (previous, _) = tier.previous.as_ref().filter(|_| tier.rollout.is_none())?;
     let file = facts.tier(name).filter(|file| file.release(previous).is_none())?;
     let known = tier.addresses.get(previous)?;

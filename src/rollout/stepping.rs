@@ -5,8 +5,9 @@ use super::facts::Facts;
 use super::runbook::{self, OnFailure, OnInterrupt, Outcome, Output, Step, StepName, When};
 use super::state::State;
 use super::trial::withdrawn;
+use super::turning::turn_back;
 use super::upgrade::Upgrade;
-use super::upgrading::{turn_back, whole};
+use super::upgrading::whole;
 use crate::time::Timestamp;
 
 /// A run of a step has ended.

@@ -9,8 +9,9 @@ use super::event::{Blame, Cause, Change, Event, RolloutId};
 use super::facts::Facts;
 use super::runbook::{Action, OnFailure, QUESTION_CHARS_MAX, Step, When};
 use super::state::State;
+use super::turning::turn_back;
 use super::upgrade::{Item, Turn, Upgrade};
-use super::upgrading::{turn_back, whole};
+use super::upgrading::whole;
 use crate::analysis::{Verdict, Why};
 use crate::time::{Timestamp, as_millis, in_words};
 use crate::traffic::{TierName, Version};
@@ -113,7 +114,12 @@ impl Upgrade {
         }
         begun.iter().enumerate().skip(from).rev().find_map(|(at, item)| match item {
             Item::Trial(trial) if trial.workers == *workers => Some(Standing { from, at, trial }),
-            Item::Everybody { .. } | Item::Stage { .. } | Item::Step(_) | Item::Trial(_) => None,
+            Item::Everybody { .. }
+            | Item::Home { .. }
+            | Item::Shift(_)
+            | Item::Stage { .. }
+            | Item::Step(_)
+            | Item::Trial(_) => None,
         })
     }
 
@@ -124,13 +130,21 @@ impl Upgrade {
         begun.iter().rposition(|item| item == first)
     }
 
-    /// Whether what the step at `index` did was taken back since.
+    /// Whether what the item at `index` did was taken back since.
     fn is_back(&self, index: usize) -> bool {
-        let Some(Item::Step(step)) = self.items.get(index) else { return false };
-        step.undo.last().is_some_and(|last| {
-            let done = self.items.get(index..self.at).unwrap_or_default();
-            done.iter().any(|item| matches!(item, Item::Step(step) if step.name == last.name))
-        })
+        let done = self.items.get(index..self.at).unwrap_or_default();
+        match self.items.get(index) {
+            Some(Item::Shift(shift)) => {
+                shift.undo.last().is_some_and(|last| done.iter().any(|item| item == last))
+            }
+            Some(Item::Step(step)) => step.undo.last().is_some_and(|last| {
+                done.iter().any(|item| matches!(item, Item::Step(step) if step.name == last.name))
+            }),
+            Some(
+                Item::Everybody { .. } | Item::Home { .. } | Item::Stage { .. } | Item::Trial(_),
+            )
+            | None => false,
+        }
     }
 
     /// Whether it goes onward and some instances were taken back before.
@@ -156,18 +170,16 @@ impl Upgrade {
         }
     }
 
-    /// What takes back what its steps have begun, the last one first.
-    pub(super) fn undoing(&self) -> Vec<Step> {
+    /// What takes back what was begun of it, the last one first: by instances, each with its tier.
+    pub(super) fn undoing(&self) -> Vec<(TierName, Vec<Item>)> {
         self.undoing_from(0)
     }
 
-    /// The same for the steps from item `from` on. What was taken back already is left out.
-    fn undoing_from(&self, from: usize) -> Vec<Step> {
-        let undo = |index: usize| {
-            let Some(Item::Step(step)) = self.items.get(index) else { return vec![] };
-            if self.is_back(index) { vec![] } else { step.undo.clone() }
-        };
-        (from..self.begun().min(self.items.len())).rev().flat_map(undo).collect()
+    /// The same for the items from `from` on. What was taken back already is left out.
+    fn undoing_from(&self, from: usize) -> Vec<(TierName, Vec<Item>)> {
+        let indices = (from..self.begun().min(self.items.len())).rev();
+        let left = indices.filter(|index| !self.is_back(*index));
+        left.filter_map(|index| undo(self.items.get(index)?)).collect()
     }
 
     /// The last item before `end` with which an instance of `workers` begins to be moved.
@@ -176,10 +188,29 @@ impl Upgrade {
     }
 }
 
-/// Whether with `item` an instance of `workers` begins to be moved.
-fn is_move(item: &Item, workers: &TierName) -> bool {
-    matches!(item, Item::Step(step)
-        if !step.undo.is_empty() && step.when == When::InTier(workers.clone()))
+/// What takes back the instance that begins to be moved with `item`, and its tier.
+fn undo(item: &Item) -> Option<(TierName, Vec<Item>)> {
+    match item {
+        Item::Shift(shift) if !shift.undo.is_empty() => {
+            Some((shift.tier.clone(), shift.undo.clone()))
+        }
+        Item::Step(step) if !step.undo.is_empty() => {
+            let When::InTier(tier) = &step.when else { return None };
+            let steps = step.undo.iter().cloned().map(|step| Item::Step(Box::new(step)));
+            Some((tier.clone(), steps.collect()))
+        }
+        Item::Everybody { .. }
+        | Item::Home { .. }
+        | Item::Shift(_)
+        | Item::Stage { .. }
+        | Item::Step(_)
+        | Item::Trial(_) => None,
+    }
+}
+
+/// Whether with `item` an instance of `tier` begins to be moved.
+fn is_move(item: &Item, tier: &TierName) -> bool {
+    undo(item).is_some_and(|(of, _)| of == *tier)
 }
 
 /// Each of `items` once, but for what took instances back, and the question what then.
@@ -198,8 +229,13 @@ fn once(items: &[Item]) -> Vec<Item> {
 }
 
 /// Whether `item` takes an instance back while the rollout goes onward, or everything goes back.
-fn is_undoing(item: &Item) -> bool {
-    matches!(item, Item::Step(step) if step.when == When::OnRollback)
+pub(super) fn is_undoing(item: &Item) -> bool {
+    match item {
+        Item::Home { .. } => true,
+        Item::Shift(shift) => shift.back,
+        Item::Step(step) => step.when == When::OnRollback,
+        Item::Everybody { .. } | Item::Stage { .. } | Item::Trial(_) => false,
+    }
 }
 
 /// What was seen of the jobs of `workers`: of the new version `done` in this trial.
@@ -258,17 +294,17 @@ pub(super) fn tried(upgrade: &Upgrade, trial: &Trial, cause: Cause, now: Timesta
     whole(upgrade.id, Change::Tried { workers, instance, cause }, now)
 }
 
-/// A step of `workers` has failed, and what was moved last goes back alone. None: nothing has.
+/// A step of `tier` has failed, and what was moved last goes back alone. None: nothing has.
 pub(super) fn withdrawn(
     upgrade: &Upgrade,
-    workers: &TierName,
+    tier: &TierName,
     cause: &Blame,
     now: Timestamp,
 ) -> Option<Event> {
-    recalled(upgrade, upgrade.first_of_move(workers, upgrade.begun()), cause, now)
+    recalled(upgrade, upgrade.first_of_move(tier, upgrade.begun()), cause, now)
 }
 
-/// The instances of workers that were moved from item `first` on go back, the last one first; then a
+/// The instances of a tier that were moved from item `first` on go back, the last one first; then a
 /// person is asked whether they are moved again.
 fn recalled(
     upgrade: &Upgrade,
@@ -277,9 +313,19 @@ fn recalled(
     now: Timestamp,
 ) -> Option<Event> {
     let first = first?;
-    let back = upgrade.undoing_from(first);
-    let Some(Item::Step(step)) = upgrade.items.get(first) else { return None };
-    let workers = step.name.as_str().rsplit_once('-').map(|(workers, _)| workers)?;
+    let back: Vec<Item> =
+        upgrade.undoing_from(first).into_iter().flat_map(|(_, items)| items).collect();
+    let (moved, tier) = match upgrade.items.get(first)? {
+        Item::Shift(shift) => (format!("{}-{}", shift.tier, shift.instance), &shift.tier),
+        Item::Step(step) => {
+            let When::InTier(tier) = &step.when else { return None };
+            (step.name.as_str().rsplit_once('-').map(|(moved, _)| moved.to_owned())?, tier)
+        }
+        Item::Everybody { .. } | Item::Home { .. } | Item::Stage { .. } | Item::Trial(_) => {
+            return None;
+        }
+    };
+    let when = When::InTier(tier.clone());
     let fault = match cause {
         Blame::Step { step, reason } => format!("step {step} failed: {reason}"),
         Blame::Together { reason, .. }
@@ -289,15 +335,15 @@ fn recalled(
     };
     let fault: String = fault.chars().take(SEEN_CHARS_MAX).collect();
     let again = Step {
-        confirm: Some(format!("what was moved is back ({fault}); go on with {workers} once more?")),
-        ..Step::new(format!("{workers}-again").parse().ok()?, step.when.clone(), Action::Confirm)
+        confirm: Some(format!("what was moved is back ({fault}); go on with {moved} once more?")),
+        ..Step::new(format!("{moved}-again").parse().ok()?, when.clone(), Action::Confirm)
     };
     if back.is_empty() {
         return None;
     }
     let at = upgrade.begun();
     let done = upgrade.items.iter().take(at).cloned();
-    let again = back.into_iter().chain([again]).map(|step| Item::Step(Box::new(step)));
+    let again = back.into_iter().chain([Item::Step(Box::new(again))]);
     // Each is done once more, also what went back before.
     let rest = once(upgrade.items.get(first..).unwrap_or_default());
     let items = done.chain(again).chain(rest).collect();

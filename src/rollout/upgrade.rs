@@ -121,10 +121,36 @@ pub enum Item {
         /// To which weight, and for how long at least.
         stage: Stage,
     },
+    /// On the way back: everybody goes back in a tier of which an instance has the version before
+    /// again.
+    Home {
+        /// Where.
+        tier: TierName,
+    },
+    /// An instance is taken out of a version, or into one.
+    Shift(Shift),
     /// A step of the runbook.
     Step(Box<Step>),
     /// Workers that were moved do jobs, which are judged.
     Trial(Trial),
+}
+
+/// An instance of a tier with traffic is taken out of the version it has, or into one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shift {
+    /// The tier.
+    pub tier: TierName,
+    /// What the instance is called.
+    pub instance: String,
+    /// Into which version; none: out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Version>,
+    /// Whether it belongs to the way back of this instance.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub back: bool,
+    /// What is done, in order, where this was done and the instance goes back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo: Vec<Item>,
 }
 
 /// How it stands with a step whose turn has come.
@@ -247,7 +273,11 @@ impl Upgrade {
     pub fn step(&self) -> Option<&Step> {
         match self.item()? {
             Item::Step(step) => Some(step),
-            Item::Everybody { .. } | Item::Stage { .. } | Item::Trial(_) => None,
+            Item::Everybody { .. }
+            | Item::Home { .. }
+            | Item::Shift(_)
+            | Item::Stage { .. }
+            | Item::Trial(_) => None,
         }
     }
 
@@ -331,10 +361,12 @@ impl Upgrade {
             Change::Promoted { .. } => self.given(event),
             Change::Recalled { at, items, .. } => self.recall(*at, items, event),
             Change::Rerouted { items } => self.items.clone_from(items),
+            Change::RolledBack { .. } => self.home(event),
             Change::Resumed => {
                 self.paused = false;
                 self.held = None;
             }
+            Change::Shifted { instance, to } => self.shifted(instance, to.as_ref(), event),
             Change::StepBegan { step, run } => {
                 self.reach_step(step, event);
                 self.turn = Turn::Running { run: *run };
@@ -357,7 +389,6 @@ impl Upgrade {
             | Change::Opened { .. }
             | Change::Refused { .. }
             | Change::Replanned { .. }
-            | Change::RolledBack { .. }
             | Change::UpgradeStarted { .. }
             | Change::WouldHaveRolledBack { .. } => {}
             Change::UpgradeEnded { ending } => self.ended = Some((ending.clone(), event.at)),
@@ -406,12 +437,36 @@ impl Upgrade {
         }
     }
 
+    /// Everybody is back in a tier that waited for an instance.
+    fn home(&mut self, event: &Event) {
+        let of =
+            |item: &Item| matches!(item, Item::Home { tier } if event.tier.as_ref() == Some(tier));
+        if self.item().is_some_and(of) {
+            self.reach(self.at + 1, event);
+        }
+    }
+
+    /// An instance was taken out or in.
+    fn shifted(&mut self, instance: &str, to: Option<&Version>, event: &Event) {
+        let of = |item: &Item| {
+            matches!(item, Item::Shift(shift) if event.tier.as_ref() == Some(&shift.tier)
+                && shift.instance == instance && shift.to.as_ref() == to)
+        };
+        if let Some(index) = self.find(of) {
+            self.reach(index + 1, event);
+        }
+    }
+
     /// A tier has risen: it has come to the highest stage that is not above it.
     fn risen(&mut self, weight: Weight, event: &Event) {
         let Some(tier) = &event.tier else { return };
         let reached = (self.at..self.items.len()).rev().find(|index| match &self.items[*index] {
             Item::Stage { tiers, stage } => tiers.contains(tier) && stage.weight <= weight,
-            Item::Everybody { .. } | Item::Step(_) | Item::Trial(_) => false,
+            Item::Everybody { .. }
+            | Item::Home { .. }
+            | Item::Shift(_)
+            | Item::Step(_)
+            | Item::Trial(_) => false,
         });
         // Who rises has left behind what it had passed, also where a step has led to the stage before.
         let is_new = |index: &usize| *index != self.at || self.passed.contains_key(tier);
@@ -463,12 +518,19 @@ impl Upgrade {
     }
 }
 
+impl Shift {
+    /// What happens when its turn has come.
+    pub(super) fn change(&self) -> Change {
+        Change::Shifted { instance: self.instance.clone(), to: self.to.clone() }
+    }
+}
+
 impl Item {
     /// The tiers that it raises.
     pub fn tiers(&self) -> &[TierName] {
         match self {
             Self::Everybody { tiers } | Self::Stage { tiers, .. } => tiers,
-            Self::Step(_) | Self::Trial(_) => &[],
+            Self::Home { .. } | Self::Shift(_) | Self::Step(_) | Self::Trial(_) => &[],
         }
     }
 }
@@ -481,8 +543,21 @@ impl fmt::Display for Item {
             Self::Stage { tiers, stage } => {
                 write!(out, "{}: {} for {}", and(tiers), stage.weight, in_words(stage.bake))
             }
+            Self::Home { tier } => write!(out, "{tier}: everybody goes back"),
+            Self::Shift(shift) => shift.fmt(out),
             Self::Step(step) => step.fmt(out),
             Self::Trial(trial) => trial.fmt(out),
+        }
+    }
+}
+
+/// Writes `api: api-1 gets no more requests`, `api: api-1 gets those of 4.2`.
+impl fmt::Display for Shift {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tier, instance, to, .. } = self;
+        match to {
+            None => write!(out, "{tier}: {instance} gets no more requests"),
+            Some(version) => write!(out, "{tier}: {instance} gets those of {version}"),
         }
     }
 }

@@ -10,8 +10,9 @@ use super::runbook::{Step, StepName};
 use super::state::{Outcome, State, Tier};
 use super::step::{may_raise, opening, promoted};
 use super::trial::tried;
+use super::turning::{stop, turn_back};
 use super::upgrade::{Ending, Item, Target, Turn, Upgrade};
-use super::upgrading::{began, of_upgrade, onward, plan_in, step_before, stop, turn_back};
+use super::upgrading::{began, of_upgrade, onward, plan_in, step_before};
 use super::wait::Wait;
 use crate::traffic::{Address, TierName, Version, Weight};
 
@@ -216,7 +217,7 @@ impl Desk<'_> {
                 let beyond = |item: &Item| match item {
                     Item::Stage { stage, .. } => stage.weight > to,
                     Item::Everybody { .. } => true,
-                    Item::Step(_) | Item::Trial(_) => false,
+                    Item::Home { .. } | Item::Shift(_) | Item::Step(_) | Item::Trial(_) => false,
                 };
                 if let Some(step) = step_before(upgrade, beyond)
                     && next_stage(upgrade).is_some_and(|next| next <= to)
@@ -228,8 +229,15 @@ impl Desk<'_> {
             (None, _) if weight < stage.weight => stage.weight,
             (None, tier) => match upgrade.items.get(upgrade.at + 1) {
                 Some(Item::Stage { stage, .. }) => stage.weight,
-                Some(Item::Step(step)) => return Ok(self.enough(upgrade, tiers, step)),
-                Some(Item::Everybody { .. } | Item::Trial(_)) | None => {
+                Some(Item::Shift(shift)) => {
+                    let next = self.event(&shift.tier, Some(upgrade.id), shift.change());
+                    return Ok(self.enough(upgrade, tiers, next));
+                }
+                Some(Item::Step(step)) => {
+                    let next = self.whole(upgrade.id, began(step));
+                    return Ok(self.enough(upgrade, tiers, next));
+                }
+                Some(Item::Everybody { .. } | Item::Home { .. } | Item::Trial(_)) | None => {
                     let Some(tier) = tier else { return Ok(vec![]) };
                     let target = upgrade.targets.get(&tier);
                     let release = target.map(|target| target.version.clone());
@@ -259,14 +267,14 @@ impl Desk<'_> {
 
     /// The stage is enough without a proof; what comes next goes on by itself. Where it was enough
     /// already, and what comes next waits for hours, nobody waits any more.
-    fn enough(&self, upgrade: &Upgrade, tiers: &[TierName], next: &Step) -> Vec<Event> {
+    fn enough(&self, upgrade: &Upgrade, tiers: &[TierName], next: Event) -> Vec<Event> {
         let left = tiers.iter().filter(|tier| !upgrade.passed.contains_key(*tier));
         let enough = |tier: &TierName| {
             let change = Change::Passed { weight: self.state.weight(tier), cause: Cause::Order };
             self.event(tier, Some(upgrade.id), change)
         };
         let events: Vec<Event> = left.map(enough).collect();
-        if events.is_empty() { vec![self.whole(upgrade.id, began(next))] } else { events }
+        if events.is_empty() { vec![next] } else { events }
     }
 
     pub(super) fn promote_upgrade(&self, upgrade: &Upgrade) -> Result<Vec<Event>, Refusal> {
@@ -366,7 +374,12 @@ impl Desk<'_> {
             Some(name) => stop(upgrade, name, &Blame::Order, state, facts, self.now),
             None => turn_back(upgrade, state, facts, &Blame::Order, None, self.now),
         };
-        let fell = |event: &Event| matches!(event.change, Change::RolledBack { .. });
+        let fell = |event: &Event| {
+            if let Change::TurnedBack { items, .. } = &event.change {
+                return items.iter().any(|item| matches!(item, Item::Home { .. }));
+            }
+            matches!(event.change, Change::RolledBack { .. })
+        };
         if upgrade.ended.is_some() && !events.iter().any(fell) {
             return Ok(None);
         }
@@ -425,9 +438,8 @@ fn first_comes(upgrade: &Upgrade) -> Refusal {
     match upgrade.item() {
         Some(Item::Step(step)) => Refusal::StepBetween { step: step.name.clone() },
         Some(Item::Trial(trial)) => Refusal::JobsBetween { workers: trial.workers.clone() },
-        Some(Item::Everybody { .. } | Item::Stage { .. }) | None => {
-            Refusal::NoneOpen(String::new())
-        }
+        Some(Item::Everybody { .. } | Item::Home { .. } | Item::Shift(_) | Item::Stage { .. })
+        | None => Refusal::NoneOpen(String::new()),
     }
 }
 
@@ -453,6 +465,10 @@ fn target(change: &Change) -> Option<Target> {
 fn next_stage(upgrade: &Upgrade) -> Option<Weight> {
     upgrade.items.iter().skip(upgrade.at + 1).find_map(|item| match item {
         Item::Stage { stage, .. } => Some(stage.weight),
-        Item::Everybody { .. } | Item::Step(_) | Item::Trial(_) => None,
+        Item::Everybody { .. }
+        | Item::Home { .. }
+        | Item::Shift(_)
+        | Item::Step(_)
+        | Item::Trial(_) => None,
     })
 }

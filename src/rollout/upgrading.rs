@@ -1,4 +1,4 @@
-//! What a rollout over tiers does next, and what it waits for; the way back.
+//! What a rollout over tiers does next, and what it waits for.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,20 @@ use super::calendar::{Calendar, DecisionTime};
 use super::command::{Actor, Refusal};
 use super::event::{Blame, Cause, Change, Event, RolloutId};
 use super::facts::{Facts, TierFacts};
+use super::fleet::Fleet;
 use super::plan::{Plan, Stage, Stages};
 use super::runbook::{Step, StepName, When};
 use super::state::{State, Tier};
-use super::step::{may_raise, opening, place_taken};
+use super::step::{may_raise, opening};
 use super::trial::{Trial, tried};
-use super::upgrade::{Agreed, Ending, Item, PastDecision, Scope, Target, Turn, Upgrade};
+use super::turning::{Fall, falls, turn_back};
+use super::upgrade::{
+    Agreed, Course, Ending, Item, PastDecision, Scope, Shift, Target, Turn, Upgrade,
+};
 use super::wait::{Wait, WayBack};
 use super::workers::Workers;
 use crate::time::Timestamp;
-use crate::traffic::{Salt, TierName, Version};
+use crate::traffic::{Salt, TierName, Version, Weight};
 
 /// What the file says of a rollout over tiers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,6 +32,8 @@ pub struct UpgradeFacts {
     pub steps: Vec<Step>,
     /// The tiers of workers, whose names are no other tier's.
     pub workers: Vec<Workers>,
+    /// The tiers with traffic whose instances are moved one at a time.
+    pub rolling: Vec<Fleet>,
     /// How much goes back where one tier fails.
     pub on_failure: Scope,
     /// When it must be decided.
@@ -46,9 +52,15 @@ impl UpgradeFacts {
     /// Whether the file asks for more than tiers that go each its own way.
     pub fn is_wanted(&self) -> bool {
         let calendar = !self.calendar.hours.is_empty() || !self.calendar.freeze.is_empty();
-        let runbook = !self.steps.is_empty() || !self.workers.is_empty();
+        let moved = !self.workers.is_empty() || !self.rolling.is_empty();
+        let runbook = !self.steps.is_empty() || moved;
         let agreed = self.name.is_some() || self.decide_by.is_some() || !self.hops.is_empty();
         !self.order.is_empty() || runbook || agreed || calendar
+    }
+
+    /// How the instances of `tier` are moved, if it is one with traffic that has some.
+    pub fn rolling(&self, tier: &TierName) -> Option<&Fleet> {
+        self.rolling.iter().find(|fleet| fleet.name == *tier)
     }
 
     /// The order of `tiers`, those that it does not name at its end.
@@ -63,6 +75,25 @@ impl UpgradeFacts {
         order
     }
 
+    /// The steps after the stage of `stage` in one of `tiers`, which move together.
+    fn after_stage(&self, stage: Weight, tiers: &[TierName]) -> impl Iterator<Item = Item> {
+        let is_meant = move |when: &When| match when {
+            When::AfterStage { weight, tier } => {
+                *weight == stage && tier.as_ref().is_none_or(|tier| tiers.contains(tier))
+            }
+            When::AfterHop(_)
+            | When::AfterRollout
+            | When::AfterTier(_)
+            | When::BeforeHop(_)
+            | When::BeforeRollout
+            | When::BeforeTier(_)
+            | When::InTier(_)
+            | When::OnRollback => false,
+        };
+        let meant = self.steps.iter().filter(move |step| is_meant(&step.when));
+        meant.map(|step| Item::Step(Box::new(step.clone())))
+    }
+
     /// What is done to bring `targets` to everybody, tiers that move together by one `plan`.
     fn items(
         &self,
@@ -72,7 +103,7 @@ impl UpgradeFacts {
     ) -> Vec<Item> {
         let workers = self.workers.iter().filter(|workers| targets.contains_key(&workers.follows));
         let names: Vec<TierName> =
-            targets.keys().chain(workers.map(|workers| &workers.name)).cloned().collect();
+            targets.keys().chain(workers.map(Workers::name)).cloned().collect();
         let mut hops: Vec<&Version> = targets.values().map(|target| &target.version).collect();
         hops.sort();
         hops.dedup();
@@ -87,28 +118,39 @@ impl UpgradeFacts {
         }
         add(&mut items, &When::BeforeRollout);
         for group in self.order_of(&names) {
-            let (tiers, workers): (Vec<TierName>, Vec<TierName>) =
-                group.into_iter().partition(|name| targets.contains_key(name));
+            let is_split =
+                |name: &TierName| targets.contains_key(name) && self.rolling(name).is_none();
+            let (tiers, fleets): (Vec<TierName>, Vec<TierName>) =
+                group.into_iter().partition(is_split);
             for tier in &tiers {
                 add(&mut items, &When::BeforeTier(tier.clone()));
             }
             if !tiers.is_empty() {
                 for stage in plan(&tiers).stages() {
                     items.push(Item::Stage { tiers: tiers.clone(), stage: *stage });
-                    add_where(&mut items, &|when| {
-                        matches!(when, When::AfterStage { weight, tier }
-                            if *weight == stage.weight
-                                && tier.as_ref().is_none_or(|tier| tiers.contains(tier)))
-                    });
+                    items.extend(self.after_stage(stage.weight, &tiers));
                 }
                 items.push(Item::Everybody { tiers: tiers.clone() });
             }
             for tier in tiers {
                 add(&mut items, &When::AfterTier(tier));
             }
-            for name in workers {
+            for name in fleets {
                 add(&mut items, &When::BeforeTier(name.clone()));
-                items.extend(self.moves(&name, targets, state));
+                for item in self.moves(&name, targets, state) {
+                    let weight = match &item {
+                        Item::Stage { stage, .. } => Some(stage.weight),
+                        Item::Everybody { .. }
+                        | Item::Home { .. }
+                        | Item::Shift(_)
+                        | Item::Step(_)
+                        | Item::Trial(_) => None,
+                    };
+                    items.push(item);
+                    if let Some(weight) = weight {
+                        items.extend(self.after_stage(weight, std::slice::from_ref(&name)));
+                    }
+                }
                 add(&mut items, &When::AfterTier(name));
             }
         }
@@ -119,14 +161,18 @@ impl UpgradeFacts {
         items
     }
 
-    /// What brings the workers of `name` to the version of the tier that they follow.
+    /// What brings the instances of `name` to the version that it gets, or the tier that they follow.
     fn moves(
         &self,
         name: &TierName,
         targets: &BTreeMap<TierName, Target>,
         state: &State,
     ) -> Vec<Item> {
-        let workers = self.workers.iter().find(|workers| workers.name == *name);
+        if let (Some(fleet), Some(target)) = (self.rolling(name), targets.get(name)) {
+            let old = replaced(state, name, &target.version);
+            return old.map(|old| fleet.rolled(old, &target.version)).unwrap_or_default();
+        }
+        let workers = self.workers.iter().find(|workers| workers.name() == name);
         let moves = workers.and_then(|workers| {
             let new = &targets.get(&workers.follows)?.version;
             Some(workers.moves(replaced(state, &workers.follows, new), new))
@@ -226,7 +272,10 @@ impl Road<'_> {
                 self.none_is_paused(&tiers)?;
                 Err(Wait::Proof { tiers })
             }
-            Some(Item::Everybody { .. } | Item::Stage { .. }) | None => self.begin(at),
+            Some(
+                Item::Everybody { .. } | Item::Home { .. } | Item::Shift(_) | Item::Stage { .. },
+            )
+            | None => self.begin(at),
         }
     }
 
@@ -266,6 +315,8 @@ impl Road<'_> {
         self.may_go_on()?;
         self.none_is_paused(item.tiers())?;
         match item {
+            Item::Home { tier } => self.home(tier, index),
+            Item::Shift(shift) => self.shift(shift),
             Item::Everybody { tiers } => {
                 let left = tiers.iter().filter(|tier| !self.upgrade.given.contains(*tier));
                 left.map(|tier| self.promote(tier)).collect()
@@ -279,10 +330,26 @@ impl Road<'_> {
         }
     }
 
+    fn shift(&self, shift: &Shift) -> Result<Vec<Event>, Wait> {
+        if !shift.back {
+            self.none_is_paused(std::slice::from_ref(&shift.tier))?;
+        }
+        Ok(vec![self.of_tier(&shift.tier, shift.change())])
+    }
+
+    /// The users of `name` follow the instance that is back.
+    fn home(&self, name: &TierName, index: usize) -> Result<Vec<Event>, Wait> {
+        let Course::Back { cause } = &self.upgrade.course else { return self.begin(index + 1) };
+        match falls(name, self.upgrade.id, self.state, self.facts, cause) {
+            Fall::AtOnce(change) => Ok(vec![self.of_tier(name, change)]),
+            Fall::Later | Fall::Not => self.begin(index + 1),
+        }
+    }
+
     fn trial(&self, trial: &Trial) -> Result<Vec<Event>, Wait> {
         self.is_free()?;
         let file = &self.facts.upgrade.workers;
-        if !file.iter().any(|one| one.name == trial.workers && one.jobs.is_some()) {
+        if !file.iter().any(|one| *one.name() == trial.workers && one.jobs.is_some()) {
             // After a way back such a file is taken over; nobody would ever look.
             let reason = "the file has them not judged any more".to_owned();
             return Ok(vec![tried(self.upgrade, trial, Cause::Unproven { reason }, self.now)]);
@@ -326,7 +393,9 @@ impl Road<'_> {
         }
         self.is_free()?;
         let calendar = &self.facts.upgrade.calendar;
-        if calendar.is_open(self.now) {
+        // The users of an instance that is out are with the others: that is no state to wait in.
+        let is_between = self.state.tiers.values().any(Tier::is_moving);
+        if is_between || calendar.is_open(self.now) {
             return Ok(());
         }
         let until = calendar.opens_after(self.now);
@@ -385,7 +454,12 @@ impl Road<'_> {
 pub(super) fn plan_in(upgrade: &Upgrade, name: &TierName) -> Plan {
     let stage = |item: &Item| match item {
         Item::Stage { tiers, stage } if tiers.contains(name) => Some(*stage),
-        Item::Everybody { .. } | Item::Stage { .. } | Item::Step(_) | Item::Trial(_) => None,
+        Item::Everybody { .. }
+        | Item::Home { .. }
+        | Item::Shift(_)
+        | Item::Stage { .. }
+        | Item::Step(_)
+        | Item::Trial(_) => None,
     };
     let stages = upgrade.items.iter().filter_map(stage).collect();
     Plan::new(stages).unwrap_or_else(|_| Plan::auto(None))
@@ -431,7 +505,11 @@ pub(super) fn ticked(state: &State, facts: &Facts, now: Timestamp) -> Vec<Event>
 fn is_decided(upgrade: &Upgrade) -> bool {
     let is_after = |item: &Item| match item {
         Item::Step(step) => !matches!(step.when, When::InTier(_) | When::OnRollback),
-        Item::Everybody { .. } | Item::Stage { .. } | Item::Trial(_) => false,
+        Item::Everybody { .. }
+        | Item::Home { .. }
+        | Item::Shift(_)
+        | Item::Stage { .. }
+        | Item::Trial(_) => false,
     };
     !upgrade.goes_back() && upgrade.items.iter().skip(upgrade.at).all(is_after)
 }
@@ -464,127 +542,6 @@ pub(super) fn passed(
 /// Whether `tier` belongs to the open rollout over tiers.
 pub(super) fn of_upgrade<'a>(state: &'a State, tier: &TierName) -> Option<&'a Upgrade> {
     state.open_upgrade().filter(|upgrade| upgrade.targets.contains_key(tier))
-}
-
-/// A tier has failed.
-pub(super) fn failed(
-    upgrade: &Upgrade,
-    name: &TierName,
-    cause: Blame,
-    state: &State,
-    facts: &Facts,
-    now: Timestamp,
-) -> Vec<Event> {
-    if upgrade.past_no_return {
-        let frozen = upgrade.held.is_some();
-        let change = Change::Froze { cause };
-        let event = Event { tier: Some(name.clone()), ..whole(upgrade.id, change, now) };
-        return if frozen { vec![] } else { vec![event] };
-    }
-    match upgrade.on_failure {
-        Scope::Rollout => turn_back(upgrade, state, facts, &cause, Some(name), now),
-        // What workers run goes back with all tiers: it must fit them.
-        Scope::Tier if !upgrade.undoing().is_empty() => {
-            turn_back(upgrade, state, facts, &cause, Some(name), now)
-        }
-        Scope::Tier => stop(upgrade, name, &cause, state, facts, now),
-    }
-}
-
-/// Everybody back, in all tiers that `upgrade` has touched, the last one first; then what is done
-/// on the way back.
-pub(super) fn turn_back(
-    upgrade: &Upgrade,
-    state: &State,
-    facts: &Facts,
-    cause: &Blame,
-    failed: Option<&TierName>,
-    now: Timestamp,
-) -> Vec<Event> {
-    // On the way back the items are steps alone: then any order of the tiers is as good.
-    let mut touched: Vec<&TierName> = Vec::new();
-    let in_order = upgrade.items.iter().flat_map(Item::tiers);
-    in_order.chain(upgrade.targets.keys()).for_each(|tier| {
-        if !touched.contains(&tier) {
-            touched.push(tier);
-        }
-    });
-    let back = |name: &&TierName| {
-        let change = falls(name, upgrade.id, state, facts, &blame(cause, failed, name))?;
-        Some(Event { tier: Some((*name).clone()), ..whole(upgrade.id, change, now) })
-    };
-    let mut events: Vec<Event> = touched.iter().rev().filter_map(back).collect();
-    if upgrade.goes_back() && upgrade.ended.is_none() {
-        return events;
-    }
-    let steps = upgrade.undoing().into_iter().chain(upgrade.way_back.iter().cloned());
-    let items: Vec<Item> = steps.map(|step| Item::Step(Box::new(step))).collect();
-    let runs = upgrade.running().is_some() || upgrade.still_running.is_some();
-    let nothing_left = items.is_empty() && !runs;
-    events.push(whole(upgrade.id, Change::TurnedBack { cause: cause.clone(), items }, now));
-    if nothing_left {
-        events.pop();
-        let ending = Ending::RolledBack;
-        events.push(whole(upgrade.id, Change::UpgradeEnded { ending }, now));
-    }
-    events
-}
-
-/// How `name` goes back, if rollout `id` has brought it anywhere.
-fn falls(
-    name: &TierName,
-    id: RolloutId,
-    state: &State,
-    facts: &Facts,
-    cause: &Blame,
-) -> Option<Change> {
-    let tier = state.tiers.get(name)?;
-    if place_taken(name, tier, facts).is_some() {
-        return None;
-    }
-    let (from, to) = match (&tier.rollout, &tier.previous) {
-        (Some(rollout), _) if rollout.id == id => (&rollout.release, &tier.stable),
-        (None, Some((previous, of))) if *of == id => (&tier.stable, previous),
-        (Some(_) | None, _) => return None,
-    };
-    let (from, to) = (from.clone(), to.clone());
-    Some(Change::RolledBack { from, to, cause: cause.clone(), now: false })
-}
-
-/// The tier that failed goes back for its own reason, the others together with it.
-fn blame(cause: &Blame, failed: Option<&TierName>, name: &TierName) -> Blame {
-    match (cause, failed) {
-        (Blame::Unhealthy { reason } | Blame::Verdict { reason, .. }, Some(failed))
-            if failed != name =>
-        {
-            Blame::Together { tier: failed.clone(), reason: reason.clone() }
-        }
-        _ => cause.clone(),
-    }
-}
-
-/// One tier back; the rollout over tiers ends there, and nothing of it rises any more by itself.
-pub(super) fn stop(
-    upgrade: &Upgrade,
-    name: &TierName,
-    cause: &Blame,
-    state: &State,
-    facts: &Facts,
-    now: Timestamp,
-) -> Vec<Event> {
-    let of_tier = |tier: &TierName, change| Event {
-        tier: Some(tier.clone()),
-        ..whole(upgrade.id, change, now)
-    };
-    let back = falls(name, upgrade.id, state, facts, cause).map(|change| of_tier(name, change));
-    let others = state.open().filter(|(other, _, rollout)| {
-        rollout.id == upgrade.id && *other != name && !rollout.paused
-    });
-    let mut events: Vec<Event> = back.into_iter().collect();
-    events.extend(others.map(|(other, ..)| of_tier(other, Change::Paused)));
-    let ending = Ending::Stopped { tier: name.clone() };
-    events.push(whole(upgrade.id, Change::UpgradeEnded { ending }, now));
-    events
 }
 
 /// What the file says now of what is still to come, where that has changed.
@@ -643,6 +600,10 @@ pub(super) fn step_before(upgrade: &Upgrade, wanted: impl Fn(&Item) -> bool) -> 
     let rest = upgrade.items.iter().skip(upgrade.at);
     rest.skip(1).take_while(|item| !wanted(item)).find_map(|item| match item {
         Item::Step(step) => Some(step.name.clone()),
-        Item::Everybody { .. } | Item::Stage { .. } | Item::Trial(_) => None,
+        Item::Everybody { .. }
+        | Item::Home { .. }
+        | Item::Shift(_)
+        | Item::Stage { .. }
+        | Item::Trial(_) => None,
     })
 }

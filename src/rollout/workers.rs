@@ -1,57 +1,19 @@
 //! Workers: instances that no weight splits, moved one at a time by commands.
 
-use std::time::Duration;
-
-use super::runbook::{Action, OnFailure, OnInterrupt, Run, Step, StepName, When};
+use super::fleet::{Fleet, Move, Seen};
 use super::trial::Trial;
 use super::upgrade::Item;
-use crate::namespace::Namespace;
 use crate::traffic::{TierName, Version};
 
-/// Instances of one tier of workers: each is some steps of a rollout, which must fit the journal.
-pub const INSTANCES_MAX: usize = 32;
-
-/// How often it is asked whether jobs are under way, and whether an instance is well.
-const ASK_EVERY: Duration = Duration::from_secs(2);
-
-/// What is left for a pause to end in after its time.
-const LATE: Duration = Duration::from_mins(1);
-
-/// What the file says of a tier of workers. In the words of the commands `{instance}`, `{version}`
-/// and `{namespace}` stand for those of the move. All may be done twice: after an interruption
-/// they are.
+/// What the file says of a tier of workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workers {
-    /// What the tier is called.
-    pub name: TierName,
+    /// Its instances, and how they are moved.
+    pub fleet: Fleet,
     /// The tier whose versions they run: they move in its rollouts.
     pub follows: TierName,
-    /// What is moved, one after the other.
-    pub instances: Vec<String>,
-    /// Has an instance take no more jobs.
-    pub quiet: Option<Run>,
-    /// Succeeds once nothing is under way in an instance.
-    pub busy: Option<Run>,
-    /// Brings an instance to a version.
-    pub switch: Run,
-    /// Succeeds once an instance is well.
-    pub health: Option<Run>,
-    /// Prints the version that an instance runs.
-    pub reports: Option<Run>,
-    /// How long `busy` is waited for.
-    pub drain: Duration,
-    /// How long `health` and `reports` are waited for.
-    pub ready: Duration,
-    /// How long one command may take.
-    pub timeout: Duration,
-    /// How long an instance must be well before the next one is moved.
-    pub bake: Duration,
-    /// What follows where an instance cannot be moved, or its jobs fail.
-    pub on_failure: OnFailure,
     /// Where their jobs are seen, and how many must be; none: they are not judged.
     pub jobs: Option<JobsSettings>,
-    /// What stands before the version in namespaces.
-    pub environment: Option<String>,
 }
 
 /// How the jobs of workers are judged.
@@ -63,27 +25,22 @@ pub struct JobsSettings {
     pub least: u64,
 }
 
-/// One instance on its way to a version.
-struct Move<'a> {
-    workers: &'a Workers,
-    instance: &'a str,
-    version: &'a Version,
-    /// Whether it is the way back.
-    back: bool,
-    /// Whether its jobs are looked at, instead of a pause.
-    trial: bool,
-}
-
 impl Workers {
+    /// What the tier is called.
+    pub const fn name(&self) -> &TierName {
+        &self.fleet.name
+    }
+
     /// Every instance to `new`, in order. What takes one back to `old` belongs to its first step.
     pub(super) fn moves(&self, old: Option<&Version>, new: &Version) -> Vec<Item> {
         let moved = |(place, instance): (usize, &String)| {
             let trial = self.trial(place, old, new);
-            let onward =
-                Move { workers: self, instance, version: new, back: false, trial: trial.is_some() };
+            let seen = if trial.is_some() { Seen::ByJobs } else { Seen::Not };
+            let onward = Move { fleet: &self.fleet, instance, version: new, back: false, seen };
             let mut steps = onward.steps();
             if let (Some(first), Some(version)) = (steps.first_mut(), old) {
-                first.undo = Move { version, back: true, ..onward }.steps();
+                let back = Move { version, back: true, ..onward };
+                first.undo = back.steps();
             }
             // It is at work while its jobs are looked at, and must still be well then.
             let still = steps.pop_if(|step| step.name.as_str().ends_with("-still"));
@@ -91,7 +48,7 @@ impl Workers {
                 .map(|steps| steps.into_iter().map(|step| Item::Step(Box::new(step))));
             before.chain(trial.map(Item::Trial)).chain(after).collect::<Vec<Item>>()
         };
-        self.instances.iter().enumerate().flat_map(moved).collect()
+        self.fleet.instances.iter().enumerate().flat_map(moved).collect()
     }
 
     /// How the jobs are judged once the instance at `place` was moved; not where there is nothing
@@ -99,101 +56,26 @@ impl Workers {
     fn trial(&self, place: usize, old: Option<&Version>, new: &Version) -> Option<Trial> {
         let (jobs, before) = (self.jobs.as_ref()?, old?.clone());
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let Fleet { name, instances, bake, on_failure, .. } = &self.fleet;
         Some(Trial {
-            workers: self.name.clone(),
-            instance: self.instances.get(place)?.clone(),
+            workers: name.clone(),
+            instance: instances.get(place)?.clone(),
             version: new.clone(),
             before,
             moved: count(place + 1),
-            of: count(self.instances.len()),
-            bake: self.bake,
+            of: count(instances.len()),
+            bake: *bake,
             least: jobs.least,
-            on_failure: self.on_failure,
+            on_failure: *on_failure,
         })
-    }
-
-    /// What the steps of `instance` are called, on the way and on the way back, by what they do.
-    ///
-    /// # Errors
-    /// They do not fit the name of a step.
-    pub fn names(&self, instance: &str) -> Result<Vec<StepName>, super::runbook::StepNameError> {
-        let ways = [false, true].map(|back| move |verb| (verb, back));
-        let verbs = ["quiet", "drain", "switch", "health", "reports", "bake", "still", "again"];
-        let all = ways.iter().flat_map(|way| verbs.into_iter().map(way));
-        all.map(|(verb, back)| step_name(&self.name, instance, verb, back).parse()).collect()
-    }
-}
-
-fn step_name(tier: &TierName, instance: &str, verb: &str, back: bool) -> String {
-    format!("{tier}-{instance}-{}{verb}", if back { "back-" } else { "" })
-}
-
-impl Move<'_> {
-    fn steps(&self) -> Vec<Step> {
-        let Workers { quiet, busy, switch, health, reports, drain, ready, bake, .. } = self.workers;
-        let reports = reports.as_ref().map(|run| self.filled(run)).map(|run| {
-            let expect = Some(self.version.to_string());
-            Run { expect, ..run }
-        });
-        let well = health.as_ref().map(|run| self.filled(run));
-        let pause = (!self.back && !self.trial && !bake.is_zero()).then(|| Run {
-            command: vec!["sleep".into(), bake.as_secs_f64().to_string()],
-            shell: false,
-            expect: None,
-        });
-        let still = well.clone().filter(|_| pause.is_some() || (self.trial && !self.back));
-        let once = Duration::ZERO;
-        let steps = [
-            ("quiet", quiet.as_ref().map(|run| self.filled(run)), once),
-            ("drain", busy.as_ref().map(|run| self.filled(run)), *drain),
-            ("switch", Some(self.filled(switch)), once),
-            ("health", well, *ready),
-            ("reports", reports, *ready),
-            ("bake", pause, once),
-            ("still", still, once),
-        ];
-        steps.into_iter().filter_map(|(verb, run, within)| self.step(verb, run?, within)).collect()
-    }
-
-    /// A step that is tried until `within` is over.
-    fn step(&self, verb: &str, run: Run, within: Duration) -> Option<Step> {
-        let workers = self.workers;
-        // The file was refused where its names do not fit.
-        let name = step_name(&workers.name, self.instance, verb, self.back).parse().ok()?;
-        let when = if self.back { When::OnRollback } else { When::InTier(workers.name.clone()) };
-        let retries = within.as_secs() / ASK_EVERY.as_secs();
-        let on_failure = match verb {
-            // Jobs that do not end are no reason to leave an instance where it fails.
-            "quiet" | "drain" if self.back => OnFailure::Continue,
-            _ if self.back => OnFailure::Hold,
-            _ => workers.on_failure,
-        };
-        Some(Step {
-            timeout: if verb == "bake" { workers.bake + LATE } else { workers.timeout },
-            retries: u32::try_from(retries).unwrap_or(u32::MAX),
-            retry_after: ASK_EVERY,
-            on_interrupt: OnInterrupt::Retry,
-            on_failure,
-            ..Step::new(name, when, Action::Run(run))
-        })
-    }
-
-    fn filled(&self, run: &Run) -> Run {
-        let version = self.version.as_str();
-        // A version that makes no namespace has none, nor does its app see one elsewhere.
-        let namespace = Namespace::of(self.workers.environment.as_deref(), version);
-        let namespace = namespace.map(|namespace| namespace.to_string()).unwrap_or_default();
-        let fill = |word: &String| {
-            word.replace("{instance}", self.instance)
-                .replace("{version}", version)
-                .replace("{namespace}", &namespace)
-        };
-        Run { command: run.command.iter().map(fill).collect(), ..run.clone() }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::runbook::{OnFailure, Run, Step};
     use super::*;
 
     fn run(words: &str) -> Run {
@@ -201,10 +83,9 @@ mod tests {
         Run { command, shell: false, expect: None }
     }
 
-    fn workers() -> Workers {
-        Workers {
+    fn fleet() -> Fleet {
+        Fleet {
             name: "worker".parse().unwrap(),
-            follows: "web".parse().unwrap(),
             instances: vec!["work-1".into(), "work-2".into()],
             quiet: Some(run("ssh {instance} kill -TSTP")),
             busy: Some(run("idle {instance}")),
@@ -216,9 +97,12 @@ mod tests {
             timeout: Duration::from_secs(30),
             bake: Duration::from_mins(2),
             on_failure: OnFailure::Rollback,
-            jobs: None,
             environment: Some("blue".into()),
         }
+    }
+
+    fn workers() -> Workers {
+        Workers { fleet: fleet(), follows: "web".parse().unwrap(), jobs: None }
     }
 
     fn steps(workers: &Workers, old: &Version, new: &Version) -> Vec<Step> {
@@ -267,14 +151,15 @@ mod tests {
     #[test]
     fn what_the_file_does_not_say_is_not_done() {
         let (old, new) = versions();
-        let bare = Workers {
+        let bare = Fleet {
             quiet: None,
             busy: None,
             health: None,
             reports: None,
             bake: Duration::ZERO,
-            ..workers()
+            ..fleet()
         };
+        let bare = Workers { fleet: bare, ..workers() };
         let steps = steps(&bare, &old, &new);
         let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
         assert_eq!(names, ["worker-work-1-switch", "worker-work-2-switch"]);
@@ -298,7 +183,7 @@ mod tests {
 
     #[test]
     fn names_that_are_too_long_for_steps_are_known() {
-        assert!(workers().names("work-1").is_ok());
-        assert!(workers().names(&"x".repeat(60)).is_err());
+        assert!(fleet().names("work-1").is_ok());
+        assert!(fleet().names(&"x".repeat(60)).is_err());
     }
 }

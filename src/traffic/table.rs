@@ -31,6 +31,9 @@ pub struct TableTier {
     pub stable: Arc<Release>,
     /// The release of the open rollout.
     pub canary: Option<Arc<Release>>,
+    /// The release that an instance is about to join, with that instance alone: its health is
+    /// asked, and it gets no requests.
+    pub joining: Option<Arc<Release>>,
     /// Further releases, which can be reached by preview and are asked for their health.
     pub others: Vec<Arc<Release>>,
     /// The rollout whose canary is to be warmed; its weight is none meanwhile.

@@ -240,6 +240,8 @@ fn the_defaults_that_are_written_are_the_defaults() {
             "[[tier.releases]]",
             "[tier.releases.tls]",
             "[tier.warm]",
+            "[tier.rolling]",
+            "[[tier.rolling.instances]]",
             "[[worker]]",
             "[[step]]",
             "[step.http]",

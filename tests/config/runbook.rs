@@ -134,10 +134,10 @@ fn workers_follow_the_only_tier_and_have_a_place_in_the_order() {
     let [workers] = config.rollout.upgrade.workers.as_slice() else {
         panic!("one tier of workers")
     };
-    assert_eq!((workers.name.as_str(), workers.follows.as_str()), ("worker", "web"));
-    assert_eq!(workers.instances, ["work-1", "work-2"]);
-    assert_eq!((&workers.quiet, &workers.health), (&None, &None));
-    assert_eq!(workers.on_failure, OnFailure::Rollback);
+    assert_eq!((workers.name().as_str(), workers.follows.as_str()), ("worker", "web"));
+    assert_eq!(workers.fleet.instances, ["work-1", "work-2"]);
+    assert_eq!((&workers.fleet.quiet, &workers.fleet.health), (&None, &None));
+    assert_eq!(workers.fleet.on_failure, OnFailure::Rollback);
     let described = config.describe();
     for (key, said) in [("drain", "5m"), ("ready", "1m"), ("timeout", "2m"), ("bake", "1m")] {
         assert_eq!(described.get(&format!("worker.worker.{key}")).unwrap(), said, "{key}");
@@ -165,7 +165,7 @@ fn what_is_wrong_with_workers_is_said() {
     assert!(text.contains("or [\"sh\", \"-c\", \"...\"]"), "{text}");
     let with = |more: &str| refused(&format!("{WORKER}{more}"));
     let together = with("[rollout]\norder = [['web', 'worker']]");
-    assert!(together.contains("worker has no weight"), "{together}");
+    assert!(together.contains("worker moves one instance at a time"), "{together}");
     let unseen = changed("instances", "jobs = \"pages\"\ninstances");
     assert!(unseen.contains("no jobs are seen in a cache \"pages\""), "{unseen}");
     let least = changed("instances", "jobs_least = 5\ninstances");
@@ -215,4 +215,72 @@ fn no_secret_of_the_file_is_shown() {
     {
         assert_eq!(secrets.masked(&format!("told {secret}.")), "told ***.");
     }
+}
+
+const ROLLING: &str = r#"
+[[tier]]
+name = "api"
+listen = "127.0.0.1:8080"
+stable = "3.2"
+releases = [{ version = "3.2" }, { version = "4.2", host = "api.example.org" }]
+[tier.rolling]
+instances = [
+  { name = "api-1", address = "10.0.0.11:3000" },
+  { name = "api-2", address = "10.0.0.12:3000" },
+]
+switch = ["ssh", "{instance}", "deploy", "{version}"]
+"#;
+
+#[test]
+fn instances_of_a_tier_with_traffic_are_moved_instead_of_upstreams() {
+    let config = good(ROLLING);
+    let tier = &config.tiers[0];
+    assert_eq!(tier.instances.len(), 2);
+    assert!(tier.releases.iter().all(|release| release.upstreams.is_empty()));
+    let fleet = config.rollout.upgrade.rolling(&tier.tier.name).unwrap();
+    assert_eq!((fleet.instances[1].as_str(), fleet.bake.as_secs()), ("api-2", 60));
+    assert!(config.rollout.upgrade.is_wanted(), "its rollout is one over tiers");
+    let described = config.describe();
+    let said = described.get("tier.api.rolling.instances.api-1.address").unwrap();
+    assert_eq!(said, "10.0.0.11:3000");
+    assert_eq!(described.get("tier.api.rolling.drain").unwrap(), "5m");
+    // Without a journal they have what is stable.
+    let scene = config.scene();
+    let upstreams = scene.tiers[0].releases.iter().map(|release| release.upstreams.len());
+    assert_eq!(upstreams.collect::<Vec<_>>(), [2, 0]);
+}
+
+#[test]
+fn what_cannot_be_moved_is_said() {
+    let changed = |from: &str, to: &str| {
+        assert!(ROLLING.contains(from), "{from}");
+        refused(&ROLLING.replacen(from, to, 1))
+    };
+    let second = "  { name = \"api-2\", address = \"10.0.0.12:3000\" },\n";
+    let own = "{ version = \"3.2\", upstreams = [\"10.0.0.11:3000\"] }";
+    for (from, to, said) in [
+        (second, "", "`instances` has 1, and the others serve while one is moved"),
+        ("api-2", "api-1", "two instances are called api-1"),
+        ("10.0.0.12:3000", "10.0.0.11:3000", "10.0.0.11:3000 is in two instances"),
+        ("10.0.0.12:3000", "127.0.0.1:8080", "127.0.0.1:8080 leads back to Weir"),
+        ("api-2", "a b", "\"a b\" is no instance"),
+        (
+            "stable = \"3.2\"",
+            "stable = \"3.2\"\nstages = [{ weight = \"5%\" }]",
+            "the weight follows from how many instances were moved",
+        ),
+        ("{ version = \"3.2\" }", own, "the tier has instances, and a release no `upstreams`"),
+        ("switch = [\"ssh\"", "swich = [\"ssh\"", "did you mean `switch`?"),
+    ] {
+        let picture = changed(from, to);
+        assert!(picture.contains(said), "{said}: {picture}");
+    }
+    let with = |more: &str| refused(&format!("{ROLLING}{more}"));
+    let taken =
+        with("[[step]]\nname = \"api-api-1-well\"\nwhen = \"before rollout\"\nrun = [\"true\"]");
+    assert!(taken.contains("a [[step]] is called api-api-1-well"), "{taken}");
+    let web = "[[tier]]\nname = 'web'\nlisten = '127.0.0.1:8081'\nstable = '1'\nreleases = [{ version = \
+               '1', upstreams = ['127.0.0.1:9'] }]\n";
+    let together = with(&format!("{web}[rollout]\norder = [['web', 'api']]"));
+    assert!(together.contains("api moves one instance at a time"), "{together}");
 }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use weir::analysis::{Settings, WhenUnproven};
 use weir::rollout::runbook::{Action, OnFailure, OnInterrupt, Run, Step, StepName, When};
 use weir::rollout::{
-    CacheFacts, Calendar, Facts, JobsSettings, OnRollback, PastDecision, Plan, ReleaseFacts, Scope,
-    Stage, Stages, TierFacts, UpgradeFacts, Workers, Zone,
+    CacheFacts, Calendar, Facts, Fleet, JobsSettings, OnRollback, PastDecision, Plan, ReleaseFacts,
+    Scope, Stage, Stages, TierFacts, UpgradeFacts, Workers, Zone,
 };
 use weir::traffic::{Listen, Salt, Sticky, TierName, Version};
 
@@ -51,12 +51,25 @@ struct Tier {
     /// Its own stages.
     stages: Option<Vec<Rung>>,
     releases: Vec<Release>,
+    rolling: Option<RollingLine>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollingLine {
+    instances: Vec<String>,
+    quiet: Option<Vec<String>>,
+    switch: Vec<String>,
+    health: Option<Vec<String>>,
+    #[serde(default)]
+    on_failure: OnFailure,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Release {
     version: String,
+    #[serde(default)]
     upstreams: Vec<String>,
 }
 
@@ -170,6 +183,7 @@ impl File {
             order: order.collect(),
             steps: self.step.iter().map(step).collect(),
             workers: self.worker.iter().map(workers).collect(),
+            rolling: self.tier.iter().filter_map(rolling).collect(),
             on_failure: rollout.on_failure,
             decide_by: rollout.decide_by.as_ref().map(|text| text.parse().unwrap()),
             past_decision: rollout.past_decision,
@@ -236,21 +250,42 @@ fn run(command: &[String]) -> Run {
 }
 
 fn workers(line: &WorkerLine) -> Workers {
+    let (quiet, health) = (line.quiet.as_deref(), line.health.as_deref());
+    let commands = [quiet, Some(&line.switch), health];
     Workers {
-        name: line.name.clone(),
+        fleet: fleet(&line.name, &line.instances, commands, line.on_failure),
         follows: line.follows.clone(),
-        instances: line.instances.clone(),
-        quiet: line.quiet.as_deref().map(run),
+        jobs: line.jobs.clone().map(|cache| JobsSettings { cache, least: 20 }),
+    }
+}
+
+fn rolling(tier: &Tier) -> Option<Fleet> {
+    let line = tier.rolling.as_ref()?;
+    let (quiet, health) = (line.quiet.as_deref(), line.health.as_deref());
+    let commands = [quiet, Some(&line.switch), health];
+    let fleet = fleet(&tier.name.parse().unwrap(), &line.instances, commands, line.on_failure);
+    Some(Fleet { bake: span("1m"), ..fleet })
+}
+
+fn fleet(
+    name: &TierName,
+    instances: &[String],
+    [quiet, switch, health]: [Option<&[String]>; 3],
+    on_failure: OnFailure,
+) -> Fleet {
+    Fleet {
+        name: name.clone(),
+        instances: instances.to_vec(),
+        quiet: quiet.map(run),
         busy: None,
-        switch: run(&line.switch),
-        health: line.health.as_deref().map(run),
+        switch: run(switch.unwrap()),
+        health: health.map(run),
         reports: None,
         drain: Duration::ZERO,
         ready: Duration::ZERO,
         timeout: span("10m"),
         bake: Duration::ZERO,
-        on_failure: line.on_failure,
-        jobs: line.jobs.clone().map(|cache| JobsSettings { cache, least: 20 }),
+        on_failure,
         environment: None,
     }
 }

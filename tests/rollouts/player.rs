@@ -55,6 +55,7 @@ impl Player {
                 return vec![];
             }
             ["log"] => return self.log(),
+            ["go"] => return self.go(),
             ["plan", ref of @ ..] => return self.plan(of),
             ["kill"] => {
                 self.state = State::default();
@@ -138,6 +139,28 @@ impl Player {
             state.apply(&record.event);
         }
         state
+    }
+
+    /// Time passes and steps succeed, until something else is waited for: what happened meanwhile,
+    /// and how things stand then.
+    fn go(&mut self) -> Vec<String> {
+        let (mut happened, mut lines) = (Vec::new(), self.play("tick"));
+        loop {
+            let said = lines.iter().filter(|line| !line.starts_with("= "));
+            happened.extend(said.cloned());
+            let upgrade = self.state.open_upgrade();
+            let Some(running) = upgrade.and_then(|upgrade| upgrade.running()) else {
+                if happened.last().is_none_or(|line| line == "nothing changes") {
+                    happened.pop();
+                    let standing = lines.into_iter().filter(|line| line.starts_with("= "));
+                    return happened.into_iter().chain(standing).collect();
+                }
+                lines = self.play("tick");
+                continue;
+            };
+            let name = running.0.name.to_string();
+            lines = self.play(&format!("step succeeds {name}"));
+        }
     }
 
     /// The journal as the work log that it is.
@@ -242,7 +265,17 @@ fn standing(name: &TierName, tier: &Tier, closure: Option<&Closure>, now: Timest
         tier.previous.as_ref().map_or("-".to_owned(), |(version, _)| version.to_string());
     let doubt = if tier.unconfirmed.is_some() { " unconfirmed" } else { "" };
     let closed = closure.map_or(String::new(), |closure| format!(" {}", closure.purpose.name()));
-    format!("= {name}: stable {}{doubt} canary {canary} previous {previous}{closed}", tier.stable)
+    let has = |(instance, version): (&String, &Option<Version>)| {
+        let version = version.as_ref().map_or("-".to_owned(), ToString::to_string);
+        format!("{instance} {version}")
+    };
+    let instances: Vec<String> = tier.instances.iter().map(has).collect();
+    let instances =
+        if instances.is_empty() { String::new() } else { format!(" [{}]", instances.join(", ")) };
+    format!(
+        "= {name}: stable {}{doubt} canary {canary} previous {previous}{closed}{instances}",
+        tier.stable
+    )
 }
 
 /// The words of a line; what stands in quotes is one word.

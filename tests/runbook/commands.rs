@@ -24,7 +24,7 @@ async fn a_command_is_told_for_what_it_is_run() {
     };
     let text = "set -u; echo $WEIR_ROLLOUT $WEIR_TIER $WEIR_STAGE $WEIR_VERSION_OLD $WEIR_VERSION \
                 $WEIR_STEP $WEIR_ATTEMPT $WEIR_REASON; pwd; cat; echo ${NOTIFY_SOCKET-none}";
-    let running = hooks(place.path(), "").start(shell(text), occasion, Scene::default());
+    let running = hooks(place.path(), "").start(shell(text), occasion, Scene::default);
     let (outcome, lines) = ended(running).await;
     assert_eq!(outcome.ending, Ending::Succeeded, "{outcome:?}");
     let folder = place.path().canonicalize().unwrap().display().to_string();
@@ -40,7 +40,7 @@ async fn a_file_that_is_named_without_its_folder_lies_in_this_one() {
     let (folder, ledger) = (PathBuf::new(), place.path().join("weir.steps"));
     let place = Place { folder, ledger, secrets: Secrets::default() };
     let hooks = Hooks::new(Settings { place, keyring: keyring() });
-    let running = hooks.start(shell("pwd"), Occasion::default(), Scene::default());
+    let running = hooks.start(shell("pwd"), Occasion::default(), Scene::default);
     let (outcome, lines) = ended(running).await;
     assert!(outcome.succeeded(), "{outcome:?}");
     assert_eq!(lines, [std::env::current_dir().unwrap().display().to_string()]);
@@ -99,7 +99,7 @@ async fn a_command_that_does_not_heed_is_killed_after_a_grace() {
     // The child heeds nothing either, and its parent is gone by then.
     let text = "(trap '' TERM; echo $$ > shell; sleep 1000 & echo $! > child; wait) & \
                 echo $! > group; exec sleep 1000";
-    let running = hooks(place.path(), "").start(shell(text), Occasion::default(), Scene::default());
+    let running = hooks(place.path(), "").start(shell(text), Occasion::default(), Scene::default);
     number(place.path(), "child");
     let group = number(place.path(), "group");
     let since = Instant::now();
@@ -116,7 +116,7 @@ async fn a_step_can_be_broken_off_between_two_tries() {
     let place = tempfile::tempdir().unwrap();
     let mut flaky = shell("touch tried; exit 1");
     (flaky.retries, flaky.retry_after) = (9, Duration::from_hours(1));
-    let running = hooks(place.path(), "").start(flaky, Occasion::default(), Scene::default());
+    let running = hooks(place.path(), "").start(flaky, Occasion::default(), Scene::default);
     until("try", || place.path().join("tried").exists().then_some(()));
     running.cancel();
     let (outcome, _) = ended(running).await;
@@ -159,7 +159,7 @@ async fn another_process_that_is_killed() {
                 done; seq 1 100000; echo whole; touch done; until test -e end; do sleep 0.05; done";
     let occasion = Occasion { rollout: Some("7".into()), ..Occasion::default() };
     let folder = std::path::Path::new(&folder);
-    let running = hooks(folder, "hunter2-hunter2").start(shell(text), occasion, Scene::default());
+    let running = hooks(folder, "hunter2-hunter2").start(shell(text), occasion, Scene::default);
     ended(running).await;
 }
 
@@ -190,7 +190,7 @@ async fn a_command_outlives_weir_and_the_next_start_knows_of_it() {
     assert!(lost.output.to_string().contains("\nwhole"), "{}", lost.output);
     assert!(!lost.output.to_string().contains("hunter2"));
     // The same step does not run beside itself.
-    let again = next.start(shell("touch twice"), Occasion::default(), Scene::default());
+    let again = next.start(shell("touch twice"), Occasion::default(), Scene::default);
     let (outcome, _) = ended(again).await;
     assert_eq!(outcome.ending, Ending::Failed);
     assert!(outcome.why.contains(&format!("process {process} ")), "{}", outcome.why);

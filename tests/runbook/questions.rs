@@ -18,7 +18,8 @@ fn http(url: &str) -> Http {
 /// What comes of `step` where `scene` is known.
 async fn known(step: Step, scene: &Scene) -> Outcome {
     let place = tempfile::tempdir().unwrap();
-    let running = hooks(place.path(), "").start(step, Occasion::default(), scene.clone());
+    let scene = scene.clone();
+    let running = hooks(place.path(), "").start(step, Occasion::default(), move || scene.clone());
     ended(running).await.0
 }
 
@@ -67,7 +68,7 @@ async fn who_does_not_answer_is_not_waited_for_longer_than_the_step_says() {
     let (outcome, _) = done(place.path(), hanging.clone()).await;
     assert_eq!(outcome.ending, Ending::TimedOut);
     hanging.timeout = Duration::from_hours(1);
-    let running = hooks(place.path(), "").start(hanging, Occasion::default(), Scene::default());
+    let running = hooks(place.path(), "").start(hanging, Occasion::default(), Scene::default);
     running.cancel();
     assert_eq!(ended(running).await.0.ending, Ending::Cancelled);
 }
@@ -91,7 +92,8 @@ fn scene(version: &str, address: std::net::SocketAddr) -> Scene {
         caches: Vec::new(),
     };
     let (name, stable) = ("web".parse().unwrap(), version.parse().unwrap());
-    let tier = TierScene { name, stable, rate: Some(7.0), releases: vec![release] };
+    let tier =
+        TierScene { name, stable, rate: Some(7.0), releases: vec![release], instances: vec![] };
     Scene { is_live: true, tiers: vec![tier], ..Scene::default() }
 }
 

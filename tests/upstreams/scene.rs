@@ -71,6 +71,7 @@ impl Scene {
                 canary: (!canary.is_empty()).then(|| release("1.1", canary)),
                 others: vec![],
                 warming: None,
+                joining: None,
                 close_over: Duration::ZERO,
                 judged: true,
                 access: Access::Open,

@@ -319,6 +319,7 @@ fn kind(change: &Change) -> Option<&'static str> {
         Change::Receding { .. } => "lowered",
         Change::Resumed => "resumed",
         Change::RolledBack { .. } => "rolled_back",
+        Change::Shifted { .. } => "shifted",
         Change::Started { .. } => "started",
         Change::StepBegan { .. } => "step_began",
         Change::StepEnded { .. } => "step_ended",

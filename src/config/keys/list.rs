@@ -8,7 +8,7 @@ use super::rollouts::{ANALYSIS, ERRORS, IGNORE, ROLLOUT, SLOW, STAGE, WATCH};
 use super::runbook::{PREFLIGHT, STEP, STEP_CHECK, STEP_HTTP};
 use super::signals::{SIGNAL, STATSD};
 use super::tls::{ACME, CERTIFICATE, LISTENER_TLS, RELEASE_TLS};
-use super::workers::WORKER;
+use super::workers::{INSTANCE, ROLLING, WORKER};
 use super::{Key, Keys};
 use crate::config::difference::Class::{self, Live, Open, RefusedWhileOpen, Restart};
 
@@ -37,6 +37,8 @@ pub const SECTIONS: &[&Keys] = &[
     &ROUTE,
     &RELEASE,
     &RELEASE_TLS,
+    &ROLLING,
+    &INSTANCE,
     &STICKY,
     &HEALTH,
     &WARM,
@@ -285,6 +287,13 @@ pub const TIER: Keys = Keys {
             "The versions that exist and where they run; required.",
         ),
         key(
+            "rolling",
+            "table",
+            "",
+            Open,
+            "Instances that are moved from version to version one at a time, instead of upstreams of each.",
+        ),
+        key(
             "sticky",
             "table or word",
             "\"cookie\"",
@@ -419,7 +428,7 @@ pub const RELEASE: Keys = Keys {
             "list of addresses",
             "",
             Live,
-            "Where it runs: `host:port`, `[::1]:3000` or `unix:/run/app.sock`, with `h2c://` before it for HTTP/2 without TLS, `https://` for TLS with HTTP/2 or HTTP/1.1; required.",
+            "Where it runs: `host:port`, `[::1]:3000` or `unix:/run/app.sock`, with `h2c://` before it for HTTP/2 without TLS, `https://` for TLS with HTTP/2 or HTTP/1.1; required, unless the tier has `rolling`.",
         ),
         key("host", "host name", "", Live, "The Host sent to it; without it the client's."),
         key(

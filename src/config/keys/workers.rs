@@ -1,4 +1,4 @@
-//! The section of workers.
+//! The sections of instances that are moved one at a time.
 
 use super::Keys;
 use super::list::key;
@@ -99,6 +99,103 @@ pub const WORKER: Keys = Keys {
             "20",
             Open,
             "So many jobs the new version must have done before the next instance is moved.",
+        ),
+    ],
+};
+
+pub const ROLLING: Keys = Keys {
+    title: "[tier.rolling]",
+    keys: &[
+        key(
+            "instances",
+            "list of 2 to 32 tables",
+            "",
+            Open,
+            "What is moved, one after the other, from version to version; its releases have no `upstreams`; required.",
+        ),
+        key(
+            "quiet",
+            "list of texts",
+            "",
+            Open,
+            "A command that prepares the instance for its end, when it gets no more requests.",
+        ),
+        key(
+            "busy",
+            "list of texts",
+            "",
+            Open,
+            "A command that exits with 0 once nothing is under way in it that did not come through Weir; tried every 2 s.",
+        ),
+        key(
+            "switch",
+            "list of texts",
+            "",
+            Open,
+            "The command that brings the instance to `{version}`, and back; `{instance}` is its name, `{namespace}` that of the version in caches; required.",
+        ),
+        key(
+            "health",
+            "list of texts",
+            "",
+            Open,
+            "A command that exits with 0 once the instance is well, beside the health checks of the tier; tried every 2 s.",
+        ),
+        key(
+            "reports",
+            "list of texts",
+            "",
+            Open,
+            "A command that prints the version that the instance runs; tried every 2 s until it is the one that it should be.",
+        ),
+        key(
+            "drain",
+            "duration, 0s to 24h",
+            "\"5m\"",
+            Open,
+            "How long requests under way may go on at an instance that is moved, and `busy` is tried.",
+        ),
+        key(
+            "ready",
+            "duration, 0s to 1h",
+            "\"1m\"",
+            Open,
+            "How long `health`, `reports` and the health checks of the tier are waited for, each.",
+        ),
+        key("timeout", "duration, 1s to 1h", "\"2m\"", Open, "How long each command may take."),
+        key(
+            "bake",
+            "duration, 0s to 30d",
+            "\"1m\"",
+            Open,
+            "Least time between an instance and the next; the judge decides whether it is enough.",
+        ),
+        key(
+            "on_failure",
+            "`\"rollback\"` or `\"hold\"`",
+            "\"rollback\"",
+            Open,
+            "What follows where an instance cannot be moved: everything goes back; or it alone does, and a person decides whether it is moved again.",
+        ),
+    ],
+};
+
+pub const INSTANCE: Keys = Keys {
+    title: "[[tier.rolling.instances]]",
+    keys: &[
+        key(
+            "name",
+            "name",
+            "",
+            Open,
+            "Name in orders, and what stands for `{instance}`; required.",
+        ),
+        key(
+            "address",
+            "address",
+            "",
+            Open,
+            "Where it listens, whatever version it has, as an upstream is written; required.",
         ),
     ],
 };

@@ -17,6 +17,7 @@ use crate::proxy::http2::Stream;
 use crate::proxy::interim;
 use crate::proxy::io::Pulse;
 use crate::proxy::overlay::Asked;
+use crate::proxy::pool::Pool;
 use crate::proxy::tally::Tally;
 use crate::proxy::traced::{Found, Traced};
 use crate::proxy::upgrade::Wish;
@@ -94,6 +95,8 @@ pub struct Exchange {
     pub cookies: RefCell<Option<Asked>>,
     /// Whether the answer may go on for ever: an event stream, or a call of gRPC.
     pub is_stream: Cell<bool>,
+    /// The connections among which that of such an answer is.
+    pub streams_by: RefCell<Option<Rc<Pool>>>,
     /// Whether it is a call of gRPC.
     pub is_grpc: Cell<bool>,
     /// What the client did wrong.
@@ -154,6 +157,7 @@ impl Exchange {
             host: RefCell::default(),
             cookies: RefCell::default(),
             is_stream: Cell::new(false),
+            streams_by: RefCell::default(),
             is_grpc: Cell::new(false),
             fault: Cell::new(None),
             ending: Ending::default(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::url::Url;
 use crate::time::{as_millis, in_words};
-use crate::traffic::{Address, TierName};
+use crate::traffic::{Address, TierName, Version};
 
 /// A check of the world; it changes nothing, so that it can be made at any time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,13 @@ pub enum Check {
     Healthy,
     /// Advances are allowed now: the `hours` of the rollout.
     Hours,
+    /// Nothing that came through here is under way at an instance, which gets no more.
+    Idle {
+        /// Its tier.
+        tier: TierName,
+        /// What it is called.
+        instance: String,
+    },
     /// Something takes connections, or answers.
     Reachable(Reach),
     /// A tier, or each, has less traffic than this.
@@ -65,6 +72,15 @@ pub enum Check {
         /// What the answer has in it, with `{version}` where the version stands.
         pattern: String,
     },
+    /// An instance passes the health checks of its tier, those since this is looked at.
+    Well {
+        /// Its tier.
+        tier: TierName,
+        /// What it is called.
+        instance: String,
+        /// The version that it is about to serve.
+        version: Version,
+    },
 }
 
 /// What must take connections, or answer.
@@ -81,7 +97,11 @@ impl Check {
     /// Whether only the running program can make it: it asks for what the program has seen.
     pub const fn needs_program(&self) -> bool {
         match self {
-            Self::Healthy | Self::Hours | Self::Traffic { .. } => true,
+            Self::Healthy
+            | Self::Hours
+            | Self::Idle { .. }
+            | Self::Traffic { .. }
+            | Self::Well { .. } => true,
             Self::Caches
             | Self::Clock { .. }
             | Self::Disk { .. }
@@ -112,6 +132,9 @@ impl fmt::Display for Check {
             }
             Self::Healthy => out.write_str("that every release has a healthy upstream"),
             Self::Hours => out.write_str("that it is an allowed hour"),
+            Self::Idle { instance, .. } => {
+                write!(out, "that nothing is under way at {instance}")
+            }
             Self::Reachable(Reach::Http(url)) => write!(out, "that {url} answers"),
             Self::Reachable(Reach::Tcp(address)) => {
                 write!(out, "that {address} takes connections")
@@ -121,6 +144,9 @@ impl fmt::Display for Check {
             }
             Self::Version { tier, path, .. } => {
                 write!(out, "the version that upstreams{} report at {path}", of(tier))
+            }
+            Self::Well { instance, version, .. } => {
+                write!(out, "that {instance} is healthy with {version}")
             }
         }
     }

@@ -8,7 +8,7 @@ use rand::seq::{IndexedMutRandom, IndexedRandom, SliceRandom};
 use weir::analysis::Settings;
 use weir::rollout::runbook::{Action, OnFailure, OnInterrupt, Run, Step, When};
 use weir::rollout::{
-    Calendar, Facts, JobsSettings, PastDecision, Plan, ReleaseFacts, Scope, Stage, Stages,
+    Calendar, Facts, Fleet, JobsSettings, PastDecision, Plan, ReleaseFacts, Scope, Stage, Stages,
     TierFacts, UpgradeFacts, Workers, Zone,
 };
 use weir::traffic::{Salt, Sticky, TierName, Version, Weight};
@@ -52,6 +52,7 @@ pub fn random(chance: &mut StdRng) -> Facts {
         hops: if chance.random_bool(0.3) { (1..VERSIONS).map(version).collect() } else { vec![] },
         steps,
         workers,
+        rolling: vec![],
     };
     let salt = Salt::new([7; 16]);
     Facts { tiers, own: vec![], salt, observe: false, caches: vec![], upgrade }
@@ -89,9 +90,8 @@ fn a_crew(number: usize, names: &[TierName], chance: &mut StdRng) -> Workers {
     let (quiet, busy) = (maybe(chance), maybe(chance));
     let (health, reports) = (maybe(chance), maybe(chance));
     let bake = Duration::from_secs(chance.random_range(0..2) * 10);
-    Workers {
+    let fleet = Fleet {
         name: format!("crew-{number}").parse().unwrap(),
-        follows: names.choose(chance).expect("a tier").clone(),
         instances: (0..chance.random_range(1..=3)).map(|n| format!("i{n}")).collect(),
         quiet,
         busy,
@@ -103,8 +103,12 @@ fn a_crew(number: usize, names: &[TierName], chance: &mut StdRng) -> Workers {
         timeout: Duration::from_mins(1),
         bake,
         on_failure: *[OnFailure::Hold, OnFailure::Rollback].choose(chance).expect("one"),
-        jobs: chance.random_bool(0.6).then(|| JobsSettings { cache: "jobs".into(), least: 20 }),
         environment: None,
+    };
+    Workers {
+        fleet,
+        follows: names.choose(chance).expect("a tier").clone(),
+        jobs: chance.random_bool(0.6).then(|| JobsSettings { cache: "jobs".into(), least: 20 }),
     }
 }
 
@@ -125,7 +129,7 @@ fn order(names: &[TierName], workers: &[Workers], chance: &mut StdRng) -> Vec<Ve
             continue;
         }
         let at = chance.random_range(0..=order.len());
-        order.insert(at, vec![crew.name.clone()]);
+        order.insert(at, vec![crew.name().clone()]);
     }
     order
 }
@@ -177,8 +181,8 @@ pub fn edit(facts: &mut Facts, chance: &mut StdRng) {
         0 => facts.upgrade.order = order(&names, &facts.upgrade.workers, chance),
         9 => {
             let Some(crew) = facts.upgrade.workers.choose_mut(chance) else { return };
-            let number = crew.instances.len();
-            crew.instances.push(format!("i{number}"));
+            let number = crew.fleet.instances.len();
+            crew.fleet.instances.push(format!("i{number}"));
         }
         10 => {
             let Some(crew) = facts.upgrade.workers.choose_mut(chance) else { return };
@@ -187,7 +191,7 @@ pub fn edit(facts: &mut Facts, chance: &mut StdRng) {
         }
         11 => {
             let Some(crew) = facts.upgrade.workers.choose_mut(chance) else { return };
-            crew.on_failure = match crew.on_failure {
+            crew.fleet.on_failure = match crew.fleet.on_failure {
                 OnFailure::Rollback => OnFailure::Hold,
                 OnFailure::Continue | OnFailure::Hold => OnFailure::Rollback,
             };

@@ -142,7 +142,11 @@ impl Told {
             // Where all have the new version nothing is left to decide, and the steps go on.
             let moves = |item: &Item| match item {
                 Item::Step(step) => matches!(step.when, When::InTier(_)),
-                Item::Everybody { .. } | Item::Stage { .. } | Item::Trial(_) => true,
+                Item::Everybody { .. }
+                | Item::Home { .. }
+                | Item::Shift(_)
+                | Item::Stage { .. }
+                | Item::Trial(_) => true,
             };
             let is_open = upgrade.items[index..].iter().any(moves);
             let is_late = upgrade.decide_by.is_some_and(|by| now >= by);
@@ -179,7 +183,7 @@ impl Told {
                         trial.workers
                     );
                 }
-                Item::Stage { .. } => {}
+                Item::Home { .. } | Item::Shift(_) | Item::Stage { .. } => {}
             }
         }
     }
