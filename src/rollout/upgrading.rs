@@ -19,7 +19,7 @@ use super::upgrade::{
 use super::wait::{Wait, WayBack};
 use super::workers::Workers;
 use crate::time::Timestamp;
-use crate::traffic::{Salt, TierName, Version, Weight};
+use crate::traffic::{Salt, TierName, Version};
 
 /// What the file says of a rollout over tiers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,23 +75,21 @@ impl UpgradeFacts {
         order
     }
 
-    /// The steps after the stage of `stage` in one of `tiers`, which move together.
-    fn after_stage(&self, stage: Weight, tiers: &[TierName]) -> impl Iterator<Item = Item> {
-        let is_meant = move |when: &When| match when {
-            When::AfterStage { weight, tier } => {
-                *weight == stage && tier.as_ref().is_none_or(|tier| tiers.contains(tier))
-            }
-            When::AfterHop(_)
-            | When::AfterRollout
-            | When::AfterTier(_)
-            | When::BeforeHop(_)
-            | When::BeforeRollout
-            | When::BeforeTier(_)
-            | When::InTier(_)
-            | When::OnRollback => false,
-        };
+    /// The steps of the runbook whose place `is_meant` means.
+    fn steps_where(&self, is_meant: impl Fn(&When) -> bool) -> impl Iterator<Item = Item> {
         let meant = self.steps.iter().filter(move |step| is_meant(&step.when));
         meant.map(|step| Item::Step(Box::new(step.clone())))
+    }
+
+    /// `item`, and what stands after it where it is a stage.
+    fn with_steps(&self, item: Item) -> Vec<Item> {
+        let Item::Stage { tiers, stage } = &item else { return vec![item] };
+        let is_after = |when: &When| {
+            matches!(when, When::AfterStage { weight, tier }
+                if *weight == stage.weight && tier.as_ref().is_none_or(|tier| tiers.contains(tier)))
+        };
+        let after: Vec<Item> = self.steps_where(is_after).collect();
+        [item].into_iter().chain(after).collect()
     }
 
     /// What is done to bring `targets` to everybody, tiers that move together by one `plan`.
@@ -108,11 +106,9 @@ impl UpgradeFacts {
         hops.sort();
         hops.dedup();
         let mut items = Vec::new();
-        let add_where = |items: &mut Vec<Item>, is_meant: &dyn Fn(&When) -> bool| {
-            let meant = self.steps.iter().filter(|step| is_meant(&step.when));
-            items.extend(meant.map(|step| Item::Step(Box::new(step.clone()))));
+        let add = |items: &mut Vec<Item>, when: &When| {
+            items.extend(self.steps_where(|place| place == when));
         };
-        let add = |items: &mut Vec<Item>, when: &When| add_where(items, &|it| it == when);
         for hop in &hops {
             add(&mut items, &When::BeforeHop((*hop).clone()));
         }
@@ -126,10 +122,10 @@ impl UpgradeFacts {
                 add(&mut items, &When::BeforeTier(tier.clone()));
             }
             if !tiers.is_empty() {
-                for stage in plan(&tiers).stages() {
-                    items.push(Item::Stage { tiers: tiers.clone(), stage: *stage });
-                    items.extend(self.after_stage(stage.weight, &tiers));
-                }
+                let plan = plan(&tiers);
+                let stage = |stage: &Stage| Item::Stage { tiers: tiers.clone(), stage: *stage };
+                let stages = plan.stages().iter().map(stage);
+                items.extend(stages.flat_map(|stage| self.with_steps(stage)));
                 items.push(Item::Everybody { tiers: tiers.clone() });
             }
             for tier in tiers {
@@ -137,20 +133,8 @@ impl UpgradeFacts {
             }
             for name in fleets {
                 add(&mut items, &When::BeforeTier(name.clone()));
-                for item in self.moves(&name, targets, state) {
-                    let weight = match &item {
-                        Item::Stage { stage, .. } => Some(stage.weight),
-                        Item::Everybody { .. }
-                        | Item::Home { .. }
-                        | Item::Shift(_)
-                        | Item::Step(_)
-                        | Item::Trial(_) => None,
-                    };
-                    items.push(item);
-                    if let Some(weight) = weight {
-                        items.extend(self.after_stage(weight, std::slice::from_ref(&name)));
-                    }
-                }
+                let moves = self.moves(&name, targets, state).into_iter();
+                items.extend(moves.flat_map(|item| self.with_steps(item)));
                 add(&mut items, &When::AfterTier(name));
             }
         }
