@@ -254,6 +254,15 @@ pub enum Refusal {
         /// What was named.
         address: Address,
     },
+    /// `advance --to`, or `promote` before all instances but the last have the new version.
+    #[error(
+        "{tier}: its weight follows from how many of its instances were moved; `weir advance` moves \
+         the next one without a proof"
+    )]
+    ByInstances {
+        /// Where.
+        tier: TierName,
+    },
     /// `rollback` to a version that no instance has any more.
     #[error(
         "{tier}: no instance has {version} any more; `weir start {tier} {version} --again` moves them \

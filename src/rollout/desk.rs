@@ -10,6 +10,7 @@ use super::plan::{Plan, Stages};
 use super::state::{Outcome, Rollout, State, Tier};
 use super::step::{ROLLBACK_OVER_MAX, may_raise, opening, place_taken, promoted};
 use super::upgrade::Target;
+use super::upgrading::of_upgrade;
 use crate::time::Timestamp;
 use crate::traffic::{Address, TierName, Version, Weight};
 
@@ -197,6 +198,12 @@ impl Desk<'_> {
         let tier = self.known(name)?;
         if let Some(rollout) = &tier.rollout {
             let (tier, release) = (name.clone(), rollout.release.clone());
+            return Err(Refusal::AdoptWhileOpen { tier, release });
+        }
+        let moved = of_upgrade(self.state, name).filter(|upgrade| upgrade.shifts(name));
+        if let Some(target) = moved.and_then(|upgrade| upgrade.targets.get(name)) {
+            // An instance may be out, and what takes the others back knows the version before.
+            let (tier, release) = (name.clone(), target.version.clone());
             return Err(Refusal::AdoptWhileOpen { tier, release });
         }
         let facts = self.facts.tier(name);

@@ -204,7 +204,7 @@ fn may_reload(state: &State, facts: &Facts) -> Result<(), Refusal> {
             return Err(refusal);
         }
         if let (Some(file), Some(rollout)) = (file, &tier.rollout)
-            && changes_passed_stages(file, rollout)
+            && changes_passed_stages(file, rollout, facts)
         {
             return Err(Refusal::PassedStages { tier: name.clone(), weight: rollout.weight });
         }
@@ -218,9 +218,10 @@ fn may_reload(state: &State, facts: &Facts) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn changes_passed_stages(file: &TierFacts, rollout: &Rollout) -> bool {
+fn changes_passed_stages(file: &TierFacts, rollout: &Rollout, facts: &Facts) -> bool {
     let Stages::Listed(plan) = &file.stages else { return false };
-    !plan.agrees_up_to(rollout.weight, &rollout.plan)
+    // The stages of a tier whose instances are moved follow from those.
+    facts.upgrade.rolling(&file.name).is_none() && !plan.agrees_up_to(rollout.weight, &rollout.plan)
 }
 
 /// Takes over what the file says: new tiers, moved releases, later stages, patience. At a start
@@ -243,7 +244,7 @@ fn read_file(
         };
         events.extend(moved(file, tier, now));
         if let Some(rollout) = &tier.rollout {
-            events.extend(replanned(file, rollout, now));
+            events.extend(replanned(file, rollout, facts, now));
         }
     }
     events
@@ -266,11 +267,12 @@ fn moved(file: &TierFacts, tier: &Tier, now: Timestamp) -> Vec<Event> {
     changes.map(|change| by_weir(&file.name, id, change, now)).collect()
 }
 
-fn replanned(file: &TierFacts, rollout: &Rollout, now: Timestamp) -> Vec<Event> {
+fn replanned(file: &TierFacts, rollout: &Rollout, facts: &Facts, now: Timestamp) -> Vec<Event> {
     let mut changes = Vec::new();
     if let Stages::Listed(plan) = &file.stages
         && *plan != rollout.plan
-        && !changes_passed_stages(file, rollout)
+        && facts.upgrade.rolling(&file.name).is_none()
+        && !changes_passed_stages(file, rollout, facts)
     {
         changes.push(Change::Replanned { plan: plan.clone() });
     }

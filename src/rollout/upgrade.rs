@@ -301,6 +301,11 @@ impl Upgrade {
         }
     }
 
+    /// Whether it moves the instances of `tier`, from which the weight follows.
+    pub(super) fn shifts(&self, tier: &TierName) -> bool {
+        self.items.iter().any(|item| matches!(item, Item::Shift(shift) if shift.tier == *tier))
+    }
+
     /// Whether it has been taken back.
     pub fn goes_back(&self) -> bool {
         matches!(self.course, Course::Back { .. })

@@ -11,7 +11,7 @@ use super::state::{Outcome, State, Tier};
 use super::step::{may_raise, opening, promoted};
 use super::trial::tried;
 use super::turning::{stop, turn_back};
-use super::upgrade::{Ending, Item, Target, Turn, Upgrade};
+use super::upgrade::{Ending, Item, Shift, Target, Turn, Upgrade};
 use super::upgrading::{began, of_upgrade, onward, plan_in, step_before};
 use super::wait::Wait;
 use crate::traffic::{Address, TierName, Version, Weight};
@@ -199,9 +199,16 @@ impl Desk<'_> {
         if is_alarmed && upgrade.step().is_some() {
             return Ok(vec![self.whole(upgrade.id, Change::Resumed)]);
         }
+        if let (Some(Item::Shift(shift)), None, None) = (upgrade.item(), to, &upgrade.still_running)
+        {
+            return Ok(vec![self.shifts(upgrade, shift)]);
+        }
         let Some(Item::Stage { tiers, stage }) = upgrade.item() else {
             return Err(first_comes(upgrade));
         };
+        if let Some(tier) = tiers.iter().find(|tier| to.is_some() && upgrade.shifts(tier)) {
+            return Err(Refusal::ByInstances { tier: tier.clone() });
+        }
         let weights = tiers.iter().map(|tier| self.state.weight(tier));
         let weight = weights.min().unwrap_or(Weight::NONE);
         let tier = tiers.first().cloned();
@@ -230,7 +237,7 @@ impl Desk<'_> {
             (None, tier) => match upgrade.items.get(upgrade.at + 1) {
                 Some(Item::Stage { stage, .. }) => stage.weight,
                 Some(Item::Shift(shift)) => {
-                    let next = self.event(&shift.tier, Some(upgrade.id), shift.change());
+                    let next = self.shifts(upgrade, shift);
                     return Ok(self.enough(upgrade, tiers, next));
                 }
                 Some(Item::Step(step)) => {
@@ -265,6 +272,10 @@ impl Desk<'_> {
         Ok(self.event(name, Some(upgrade.id), change))
     }
 
+    fn shifts(&self, upgrade: &Upgrade, shift: &Shift) -> Event {
+        self.event(&shift.tier, Some(upgrade.id), shift.change())
+    }
+
     /// The stage is enough without a proof; what comes next goes on by itself. Where it was enough
     /// already, and what comes next waits for hours, nobody waits any more.
     fn enough(&self, upgrade: &Upgrade, tiers: &[TierName], next: Event) -> Vec<Event> {
@@ -282,6 +293,10 @@ impl Desk<'_> {
             return Err(first_comes(upgrade));
         };
         let everybody = |item: &Item| matches!(item, Item::Everybody { .. });
+        let mut between = upgrade.items.iter().skip(upgrade.at).take_while(|item| !everybody(item));
+        if let Some(Item::Shift(shift)) = between.find(|item| matches!(item, Item::Shift(_))) {
+            return Err(Refusal::ByInstances { tier: shift.tier.clone() });
+        }
         if let Some(step) = step_before(upgrade, everybody) {
             return Err(Refusal::StepBetween { step });
         }
@@ -435,11 +450,16 @@ pub fn climbed(state: &State, facts: &Facts, name: Option<&TierName>) -> Option<
 
 /// What stands before anything may rise by an order.
 fn first_comes(upgrade: &Upgrade) -> Refusal {
+    if let Some(step) = upgrade.still_running.clone() {
+        return Refusal::StepBetween { step };
+    }
     match upgrade.item() {
         Some(Item::Step(step)) => Refusal::StepBetween { step: step.name.clone() },
         Some(Item::Trial(trial)) => Refusal::JobsBetween { workers: trial.workers.clone() },
-        Some(Item::Everybody { .. } | Item::Home { .. } | Item::Shift(_) | Item::Stage { .. })
-        | None => Refusal::NoneOpen(String::new()),
+        Some(Item::Shift(shift)) => Refusal::ByInstances { tier: shift.tier.clone() },
+        Some(Item::Everybody { .. } | Item::Home { .. } | Item::Stage { .. }) | None => {
+            Refusal::NoneOpen(String::new())
+        }
     }
 }
 

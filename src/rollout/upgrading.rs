@@ -271,7 +271,7 @@ impl Road<'_> {
         let name = step.name.clone();
         match &self.upgrade.turn {
             Turn::Approved => {
-                self.may_go_on()?;
+                self.may_go_on(self.upgrade.at)?;
                 Ok(vec![self.event(Change::StepBegan { step: name, run: 1 })])
             }
             Turn::Asked => {
@@ -296,7 +296,7 @@ impl Road<'_> {
             let ending = if back { Ending::RolledBack } else { Ending::Promoted };
             return Ok(vec![self.event(Change::UpgradeEnded { ending })]);
         };
-        self.may_go_on()?;
+        self.may_go_on(index)?;
         self.none_is_paused(item.tiers())?;
         match item {
             Item::Home { tier } => self.home(tier, index),
@@ -366,9 +366,19 @@ impl Road<'_> {
         if paused { Err(Wait::Paused) } else { Ok(()) }
     }
 
-    /// Whether anything may go on by itself now. On the way back nothing is waited for, also where
+    /// Whether an instance is out, or has a version that nobody is sent to it for, until the item at
+    /// `index` is done. Its users are with the others: that is no state to wait in.
+    fn is_between(&self, index: usize) -> bool {
+        let item = |index: usize| self.upgrade.items.get(index);
+        let before = index.checked_sub(1).and_then(item);
+        self.state.tiers.values().any(Tier::is_moving)
+            || matches!((before, item(index)), (Some(Item::Shift(_)), Some(Item::Stage { .. })))
+            || matches!((before, item(index)), (Some(Item::Everybody { .. }), Some(Item::Shift(_))))
+    }
+
+    /// Whether the item at `index` may begin by itself now. On the way back nothing is waited for, also where
     /// some instances go back alone.
-    fn may_go_on(&self) -> Result<(), Wait> {
+    fn may_go_on(&self, index: usize) -> Result<(), Wait> {
         if self.upgrade.undoes() {
             return Ok(());
         }
@@ -377,9 +387,7 @@ impl Road<'_> {
         }
         self.is_free()?;
         let calendar = &self.facts.upgrade.calendar;
-        // The users of an instance that is out are with the others: that is no state to wait in.
-        let is_between = self.state.tiers.values().any(Tier::is_moving);
-        if is_between || calendar.is_open(self.now) {
+        if self.is_between(index) || calendar.is_open(self.now) {
             return Ok(());
         }
         let until = calendar.opens_after(self.now);

@@ -4,6 +4,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a law looks at the few events it is about")]
 
 mod file;
+mod instances;
 mod laws;
 
 use std::collections::BTreeMap;
@@ -27,8 +28,7 @@ const MOMENTS: usize = 250;
 pub type Seen = BTreeMap<&'static str, u64>;
 
 /// What must have happened in some night, or nothing was tested of it.
-/// The alarm of jobs past the point of no return is rare here: the script `upgrade_jobs_no_return` plays it.
-const EVERYTHING: [&str; 27] = [
+const EVERYTHING: [&str; 31] = [
     "Advanced",
     "Approved",
     "Asked",
@@ -42,15 +42,19 @@ const EVERYTHING: [&str; 27] = [
     "Rerouted",
     "Resumed",
     "RolledBack",
+    "Shifted",
     "Started",
     "StepBegan",
     "StepEnded",
     "StepSkipped",
     "Tried",
     "TurnedBack",
+    "alarm of jobs",
+    "back by an instance first",
     "ended promoted",
     "ended rolled back",
     "ended stopped",
+    "instance back alone",
     "killed",
     "lost",
     "refused",
@@ -103,9 +107,9 @@ impl Night {
                 0..25 => self.decide(&Input::Tick),
                 25..43 => self.judge(),
                 43..48 => self.jobs_are_seen(),
-                48..70 => self.step_ends(),
-                70..88 => self.somebody_orders(),
-                88..90 => {
+                48..71 => self.step_ends(),
+                71..89 => self.somebody_orders(),
+                89 => {
                     let tier = self.any_tier();
                     self.decide(&Input::Unhealthy { tier, reason: "none answers".into() });
                 }
@@ -157,10 +161,18 @@ impl Night {
     /// What the jobs of some workers say, also while nobody asks.
     fn jobs_are_seen(&mut self) {
         let workers: Vec<_> = self.facts.upgrade.workers.iter().map(|w| w.name().clone()).collect();
-        let Some(workers) = workers.choose(&mut self.chance).cloned() else { return };
+        let upgrade = self.memory.open_upgrade();
+        let on_trial = |name: &&TierName| upgrade.is_some_and(|u| u.trial(name).is_some());
+        // Mostly those who are asked.
+        let asked: Vec<_> = workers.iter().filter(on_trial).cloned().collect();
+        let past = upgrade.is_some_and(|upgrade| upgrade.past_no_return);
+        let of = if asked.is_empty() || self.chance.random_bool(0.2) { workers } else { asked };
+        let Some(workers) = of.choose(&mut self.chance).cloned() else { return };
         let reason = || "so they went".to_owned();
         let held = |why| Verdict::Inconclusive { why, metric: None, reason: reason() };
         let verdict = match self.chance.random_range(0..12) {
+            // What is an alarm and nothing more may come often.
+            8..10 if past => Verdict::Fail { metric: "jobs".into(), reason: reason() },
             0 => Verdict::Fail { metric: "jobs".into(), reason: reason() },
             1 => held(Why::Suspicious),
             2 => held(Why::NoStable),
@@ -274,6 +286,8 @@ impl Night {
             self.count("lost");
             self.journal.truncate(self.journal.len() - self.unwritten);
         }
+        // What was read back is on the disk.
+        self.unwritten = 0;
         let events: Vec<Event> =
             self.journal.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
         self.memory = State::default();
@@ -351,7 +365,7 @@ fn is_crew(name: &TierName) -> bool {
 }
 
 fn kind(event: &Event) -> &'static str {
-    use weir::rollout::{Change, Ending};
+    use weir::rollout::{Change, Ending, Item};
     match &event.change {
         Change::Advanced { .. } => "Advanced",
         Change::Approved { .. } => "Approved",
@@ -363,15 +377,24 @@ fn kind(event: &Event) -> &'static str {
         Change::Passed { .. } => "Passed",
         Change::Paused => "Paused",
         Change::Promoted { .. } => "Promoted",
+        Change::Recalled { at, items, .. } if matches!(items.get(*at), Some(Item::Shift(_))) => {
+            "instance back alone"
+        }
         Change::Recalled { .. } => "Recalled",
         Change::Rerouted { .. } => "Rerouted",
         Change::Resumed => "Resumed",
         Change::RolledBack { .. } => "RolledBack",
+        Change::Shifted { .. } => "Shifted",
         Change::Started { .. } => "Started",
         Change::StepBegan { .. } => "StepBegan",
         Change::StepEnded { .. } => "StepEnded",
         Change::StepSkipped { .. } => "StepSkipped",
         Change::Tried { .. } => "Tried",
+        Change::TurnedBack { items, .. }
+            if items.iter().any(|item| matches!(item, Item::Home { .. })) =>
+        {
+            "back by an instance first"
+        }
         Change::TurnedBack { .. } => "TurnedBack",
         Change::UpgradeEnded { ending: Ending::Promoted } => "ended promoted",
         Change::UpgradeEnded { ending: Ending::RolledBack } => "ended rolled back",

@@ -35,24 +35,39 @@ pub fn random(chance: &mut StdRng) -> Facts {
         rate: None,
         named_upstreams_healthy: true,
     };
-    let tiers: Vec<TierFacts> = names.iter().enumerate().map(tier).collect();
+    let mut tiers: Vec<TierFacts> = names.iter().enumerate().map(tier).collect();
     let names: Vec<TierName> = tiers.iter().map(|tier| tier.name.clone()).collect();
-    let steps = steps(&names, &plan, chance);
+    let mut steps = steps(&names, &plan, chance);
     let workers = workers(&names, chance);
+    let rolling = rolling(&names, chance);
+    for tier in tiers.iter_mut().filter(|tier| rolling.iter().any(|fleet| fleet.name == tier.name))
+    {
+        // Instances stay where they are, whatever they run.
+        let addresses = tier.releases[0].addresses.clone();
+        tier.releases.iter_mut().for_each(|release| release.addresses.clone_from(&addresses));
+    }
+    let is_judged = workers.iter().any(|crew| crew.jobs.is_some());
     let onward: Vec<&Step> = steps.iter().filter(|step| step.when != When::OnRollback).collect();
     let no_return = onward.choose(chance).filter(|_| chance.random_bool(0.4));
+    let mut no_return = no_return.map(|step| step.name.clone());
+    if is_judged && chance.random_bool(0.3) {
+        // Then all workers are moved where nothing goes back by itself.
+        let early = Step::new("early".parse().unwrap(), When::BeforeRollout, Action::Run(run()));
+        no_return = Some(early.name.clone());
+        steps.push(early);
+    }
     let upgrade = UpgradeFacts {
         name: Some("rails-4.2".into()),
-        order: order(&names, &workers, chance),
+        order: order(&names, (&workers, &rolling), chance),
         on_failure: if chance.random_bool(0.7) { Scope::Rollout } else { Scope::Tier },
         decide_by: chance.random_bool(0.3).then(|| "04:30".parse().unwrap()),
         past_decision: if chance.random() { PastDecision::Hold } else { PastDecision::Rollback },
-        no_return: no_return.map(|step| step.name.clone()),
+        no_return,
         calendar: calendar(chance),
         hops: if chance.random_bool(0.3) { (1..VERSIONS).map(version).collect() } else { vec![] },
         steps,
         workers,
-        rolling: vec![],
+        rolling,
     };
     let salt = Salt::new([7; 16]);
     Facts { tiers, own: vec![], salt, observe: false, caches: vec![], upgrade }
@@ -84,43 +99,63 @@ fn workers(names: &[TierName], chance: &mut StdRng) -> Vec<Workers> {
     (0..number).map(|number| a_crew(number, names, chance)).collect()
 }
 
-fn a_crew(number: usize, names: &[TierName], chance: &mut StdRng) -> Workers {
-    let run = || Run { command: vec!["true".into()], shell: false, expect: None };
-    let maybe = |chance: &mut StdRng| chance.random_bool(0.5).then(run);
-    let (quiet, busy) = (maybe(chance), maybe(chance));
-    let (health, reports) = (maybe(chance), maybe(chance));
-    let bake = Duration::from_secs(chance.random_range(0..2) * 10);
-    let fleet = Fleet {
-        name: format!("crew-{number}").parse().unwrap(),
-        instances: (0..chance.random_range(1..=3)).map(|n| format!("i{n}")).collect(),
-        quiet,
-        busy,
+fn run() -> Run {
+    Run { command: vec!["true".into()], shell: false, expect: None }
+}
+
+fn fleet(name: &str, instances: usize, chance: &mut StdRng) -> Fleet {
+    let maybe = |chance: &mut StdRng| chance.random_bool(0.3).then(run);
+    Fleet {
+        name: name.parse().unwrap(),
+        instances: (0..instances).map(|n| format!("i{n}")).collect(),
+        quiet: maybe(chance),
+        busy: maybe(chance),
         switch: run(),
-        health,
-        reports,
+        health: maybe(chance),
+        reports: maybe(chance),
         drain: Duration::from_secs(10),
         ready: Duration::from_secs(10),
         timeout: Duration::from_mins(1),
-        bake,
+        bake: Duration::from_secs(chance.random_range(0..2) * 10),
         on_failure: *[OnFailure::Hold, OnFailure::Rollback].choose(chance).expect("one"),
         environment: None,
-    };
+    }
+}
+
+fn a_crew(number: usize, names: &[TierName], chance: &mut StdRng) -> Workers {
+    let instances = chance.random_range(1..=3);
     Workers {
-        fleet,
+        fleet: fleet(&format!("crew-{number}"), instances, chance),
         follows: names.choose(chance).expect("a tier").clone(),
         jobs: chance.random_bool(0.6).then(|| JobsSettings { cache: "jobs".into(), least: 20 }),
     }
 }
 
-/// Some tiers together, some alone, some not named. Workers have an entry of their own.
-fn order(names: &[TierName], workers: &[Workers], chance: &mut StdRng) -> Vec<Vec<TierName>> {
+/// Tiers with traffic whose instances are moved.
+fn rolling(names: &[TierName], chance: &mut StdRng) -> Vec<Fleet> {
+    let number = [0, 0, 1, 1, 2].choose(chance).copied().expect("a number");
+    let names: Vec<&TierName> = names.sample(chance, number).collect();
+    let a_fleet = |name: &TierName| {
+        let instances = chance.random_range(2..=4);
+        fleet(name.as_str(), instances, chance)
+    };
+    names.into_iter().map(a_fleet).collect()
+}
+
+/// Some tiers together, some alone, some not named. Who is moved has an entry of its own.
+fn order(
+    names: &[TierName],
+    (workers, rolling): (&[Workers], &[Fleet]),
+    chance: &mut StdRng,
+) -> Vec<Vec<TierName>> {
+    let is_rolling = |name: &TierName| rolling.iter().any(|fleet| fleet.name == *name);
     let mut names = names.to_vec();
     names.shuffle(chance);
     let mut order: Vec<Vec<TierName>> = Vec::new();
     for name in names {
         match (order.last_mut(), chance.random_range(0..10)) {
             (_, 0) => {}
-            (Some(last), 1..5) => last.push(name),
+            (Some(last), 1..5) if !is_rolling(&name) && !is_rolling(&last[0]) => last.push(name),
             (_, _) => order.push(vec![name]),
         }
     }
@@ -150,9 +185,8 @@ fn a_step(number: usize, names: &[TierName], plan: &Plan, chance: &mut StdRng) -
         6 => When::AfterRollout,
         _ => When::OnRollback,
     };
-    let run = Run { command: vec!["true".into()], shell: false, expect: None };
     let is_question = chance.random_bool(0.3);
-    let action = if is_question { Action::Confirm } else { Action::Run(run) };
+    let action = if is_question { Action::Confirm } else { Action::Run(run()) };
     let name = format!("step-{number}").parse().unwrap();
     Step {
         confirm: (is_question || chance.random_bool(0.3)).then(|| "is it well?".into()),
@@ -178,11 +212,14 @@ fn calendar(chance: &mut StdRng) -> Calendar {
 pub fn edit(facts: &mut Facts, chance: &mut StdRng) {
     let names: Vec<TierName> = facts.tiers.iter().map(|tier| tier.name.clone()).collect();
     match chance.random_range(0..12) {
-        0 => facts.upgrade.order = order(&names, &facts.upgrade.workers, chance),
+        0 => {
+            let UpgradeFacts { workers, rolling, .. } = &facts.upgrade;
+            facts.upgrade.order = order(&names, (workers, rolling), chance);
+        }
         9 => {
-            let Some(crew) = facts.upgrade.workers.choose_mut(chance) else { return };
-            let number = crew.fleet.instances.len();
-            crew.fleet.instances.push(format!("i{number}"));
+            let Some(fleet) = some_fleet(facts, chance) else { return };
+            let number = fleet.instances.len();
+            fleet.instances.push(format!("i{number}"));
         }
         10 => {
             let Some(crew) = facts.upgrade.workers.choose_mut(chance) else { return };
@@ -190,8 +227,8 @@ pub fn edit(facts: &mut Facts, chance: &mut StdRng) {
             crew.jobs = if crew.jobs.is_none() { Some(jobs) } else { None };
         }
         11 => {
-            let Some(crew) = facts.upgrade.workers.choose_mut(chance) else { return };
-            crew.fleet.on_failure = match crew.fleet.on_failure {
+            let Some(fleet) = some_fleet(facts, chance) else { return };
+            fleet.on_failure = match fleet.on_failure {
                 OnFailure::Rollback => OnFailure::Hold,
                 OnFailure::Continue | OnFailure::Hold => OnFailure::Rollback,
             };
@@ -216,4 +253,12 @@ pub fn edit(facts: &mut Facts, chance: &mut StdRng) {
             }
         }
     }
+}
+
+fn some_fleet<'a>(facts: &'a mut Facts, chance: &mut StdRng) -> Option<&'a mut Fleet> {
+    let UpgradeFacts { workers, rolling, .. } = &mut facts.upgrade;
+    let crews = workers.iter_mut().map(|crew| &mut crew.fleet);
+    let mut all: Vec<&mut Fleet> = crews.chain(rolling).collect();
+    let at = chance.random_range(0..all.len().max(1));
+    (at < all.len()).then(|| all.swap_remove(at))
 }

@@ -13,6 +13,7 @@ use weir::rollout::{
 use weir::time::Timestamp;
 use weir::traffic::{TierName, Version, Weight};
 
+use super::instances::{Runs, are_one, is_later};
 use super::{ordered, outcome};
 
 /// What the events told, kept apart from what the program makes of them.
@@ -22,7 +23,7 @@ pub struct Told {
     olds: BTreeMap<TierName, Version>,
     /// The steps that have begun, by their place among the items.
     begun: BTreeSet<usize>,
-    /// The steps and trials that are done.
+    /// The steps, shifts and trials that are done.
     done: BTreeSet<usize>,
     /// The instances of workers of which a step to the new version has begun, until they are back.
     moved: BTreeSet<String>,
@@ -30,11 +31,14 @@ pub struct Told {
     skipped: BTreeSet<String>,
     /// The trials whose jobs have raised the alarm.
     alarmed: BTreeSet<usize>,
+    /// What instances run.
+    runs: Runs,
 }
 
 impl Told {
     /// `event` happens to `state`.
     pub fn hear(&mut self, state: &State, event: &Event) {
+        self.runs.hear(event);
         match &event.change {
             Change::UpgradeStarted { agreed } => {
                 let old = |tier: &TierName| (tier.clone(), state.tiers[tier].stable.clone());
@@ -84,6 +88,7 @@ impl Told {
                 let trial = event.tier.as_ref().and_then(|workers| upgrade.trial(workers));
                 self.alarmed.extend(trial.map(|trial| trial.at));
             }
+            Change::Shifted { .. } => self.done.extend(shift(upgrade, event)),
             Change::StepBegan { step, .. } => self.begun.extend(place(upgrade, step)),
             Change::StepSkipped { step } => self.done.extend(place(upgrade, step)),
             Change::Approved { step } => {
@@ -138,7 +143,8 @@ impl Told {
             assert!(!upgrade.paused, "raised in a pause");
             assert_eq!(upgrade.held, None, "raised while held");
             let now = Timestamp::from_millis(wall);
-            assert!(facts.upgrade.calendar.is_open(now), "raised outside its hours");
+            let is_open = facts.upgrade.calendar.is_open(now);
+            assert!(is_open || is_between(index, upgrade, state), "raised outside its hours");
             // Where all have the new version nothing is left to decide, and the steps go on.
             let moves = |item: &Item| match item {
                 Item::Step(step) => matches!(step.when, When::InTier(_)),
@@ -160,7 +166,7 @@ impl Told {
 
     /// What stands before an item is done.
     fn all_before(&self, index: usize, upgrade: &Upgrade, state: &State) {
-        let is_step = matches!(upgrade.items[index], Item::Step(_));
+        let is_step = matches!(upgrade.items[index], Item::Shift(_) | Item::Step(_));
         for (place, item) in upgrade.items[..index].iter().enumerate() {
             match item {
                 Item::Step(step) => {
@@ -183,13 +189,14 @@ impl Told {
                         trial.workers
                     );
                 }
-                Item::Home { .. } | Item::Shift(_) | Item::Stage { .. } => {}
+                Item::Shift(shift) => assert!(self.done.contains(&place), "{shift} was left out"),
+                Item::Home { .. } | Item::Stage { .. } => {}
             }
         }
     }
 
     fn everybody_is_back(&self, upgrade: &Upgrade, state: &State) {
-        for name in upgrade.targets.keys() {
+        for name in upgrade.targets.keys().filter(|name| !is_later(name, state)) {
             let tier = &state.tiers[name];
             let open = tier.rollout.as_ref().is_some_and(|rollout| rollout.id == upgrade.id);
             assert!(!open, "{name} still has users on the new version");
@@ -200,14 +207,14 @@ impl Told {
     }
 }
 
-/// The instance of workers that the step `name` switches, and whether back.
-fn switched(name: &StepName) -> Option<(String, bool)> {
+/// The instance that the step `name` switches, and whether back.
+pub fn switched(name: &StepName) -> Option<(String, bool)> {
     let name = name.as_str().strip_suffix("-switch")?;
     let back = name.strip_suffix("-back");
     Some((back.unwrap_or(name).to_owned(), back.is_some()))
 }
 
-fn ends_well(event: &Event) -> bool {
+pub fn ends_well(event: &Event) -> bool {
     !matches!(&event.change, Change::StepEnded { outcome, .. } if !outcome.succeeded())
 }
 
@@ -215,6 +222,27 @@ fn ends_well(event: &Event) -> bool {
 fn place(upgrade: &Upgrade, name: &StepName) -> Option<usize> {
     (upgrade.at..upgrade.items.len())
         .find(|at| matches!(&upgrade.items[*at], Item::Step(step) if step.name == *name))
+}
+
+/// Where the shift stands that an event is.
+fn shift(upgrade: &Upgrade, event: &Event) -> Option<usize> {
+    let Change::Shifted { instance, to } = &event.change else { return None };
+    let is_it = |item: &Item| {
+        matches!(item, Item::Shift(shift) if Some(&shift.tier) == event.tier.as_ref()
+            && shift.instance == *instance && shift.to == *to)
+    };
+    (upgrade.at..upgrade.items.len()).find(|at| is_it(&upgrade.items[*at]))
+}
+
+/// Whether an instance has nothing to do until the item at `index` is done.
+fn is_between(index: usize, upgrade: &Upgrade, state: &State) -> bool {
+    let mut instances = state.tiers.values().flat_map(|tier| tier.instances.values());
+    let pair = index.checked_sub(1).map(|before| &upgrade.items[before..=index]);
+    instances.any(Option::is_none)
+        || matches!(
+            pair,
+            Some([Item::Shift(_), Item::Stage { .. }] | [Item::Everybody { .. }, Item::Shift(_)])
+        )
 }
 
 /// The item that begins with `event`.
@@ -237,6 +265,7 @@ fn enters(upgrade: &Upgrade, event: &Event) -> Option<usize> {
                 .position(|item| matches!(item, Item::Everybody { tiers } if tiers.contains(tier)))
         }
         Change::Asked { step, .. } | Change::StepBegan { step, .. } => place(upgrade, step),
+        Change::Shifted { .. } => shift(upgrade, event),
         _ => None,
     }
 }
@@ -292,7 +321,8 @@ pub fn after(
     match &upgrade.ended {
         Some((Ending::RolledBack, _)) if before.open_upgrade().is_some() => {
             told.everybody_is_back(upgrade, state);
-            assert_eq!(told.moved, BTreeSet::new(), "workers are not back");
+            assert_eq!(told.moved, BTreeSet::new(), "instances are not back");
+            are_one(state, upgrade, &told.olds);
         }
         Some((Ending::Promoted, _)) if before.open_upgrade().is_some() => {
             for item in &upgrade.items {
@@ -305,6 +335,7 @@ pub fn after(
             for tier in upgrade.targets.keys().filter(|tier| told.olds.contains_key(*tier)) {
                 assert!(has_all(tier, upgrade, state), "{tier} was left behind");
             }
+            are_one(state, upgrade, &told.olds);
         }
         None if upgrade.goes_back() => told.everybody_is_back(upgrade, state),
         None => {
@@ -346,6 +377,7 @@ fn is_failure(upgrade: &Upgrade, state: &State, input: &Input) -> bool {
 
 /// What holds between two decisions.
 pub fn at_rest(state: &State, facts: &Facts, now: Timestamp, told: &Told) {
+    told.runs.hold(state, &told.olds);
     rollback_takes_all_back(state, facts, now, told);
     // Alone it goes on until it waits, and says for what.
     let mut state = state.clone();
