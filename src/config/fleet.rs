@@ -49,6 +49,11 @@ impl Moving {
         let mut run = |key| command(section, key, false);
         let (quiet, busy, switch) = (run("quiet"), run("busy"), run("switch"));
         let (health, reports) = (run("health"), run("reports"));
+        if let (Some(run), Some(span)) = (&switch, section.key_span("switch"))
+            && let Some(mistake) = unfilled(run)
+        {
+            section.remark("switch", span, mistake);
+        }
         let mut within = |key, range: (Duration, Duration), least| {
             let mut value = range.0;
             section.duration(key, least..=range.1, &mut value);
@@ -91,6 +96,18 @@ impl Moving {
             environment,
         })
     }
+}
+
+/// What a command that switches does not say, though it should differ by that.
+fn unfilled(run: &Run) -> Option<Mistake> {
+    let misses = |word: &&str| !run.command.iter().any(|text| text.contains(*word));
+    let word = ["{instance}", "{version}"].into_iter().find(misses)?;
+    let (same, help) = match word {
+        "{instance}" => ("for every instance", "the name of the one that is moved stands for it"),
+        _ => ("forward and back", "on the way back it is the version before; WEIR_VERSION is not"),
+    };
+    let message = format!("`switch` has no {word}, and does the same {same}");
+    Some(Mistake::new(message, format!("add {word}: {help}")))
 }
 
 /// `[tier.rolling]` as far as it could be read.
@@ -146,7 +163,18 @@ impl RollingDraft {
                 section.conflict("instances", spot.address.clone(), mistake, others);
             }
         }
+        if let Some(span) = section.key_span("instances").filter(|_| count == 2) {
+            let message = "while one of the two is moved the other carries everybody";
+            let help = "see that it can, or add a third; `hours` can say when that is done";
+            section.remark("instances", span, Mistake::new(message, help));
+        }
         let moving = Moving::read(&mut section);
+        if let (None, Some(span)) = (&moving.reports, section.key_span("switch")) {
+            let message = "nobody asks an instance which version it runs, once it was switched";
+            let help = "add reports = [\"ssh\", \"{instance}\", \"cat\", \"/srv/shop/VERSION\"], or what \
+                        else prints it";
+            section.remark("reports", span, Mistake::new(message, help));
+        }
         let path = section.path_of("instances");
         section.finish();
         Some(Self { path, instances, moving })

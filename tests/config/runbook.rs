@@ -251,6 +251,28 @@ fn instances_of_a_tier_with_traffic_are_moved_instead_of_upstreams() {
 }
 
 #[test]
+fn what_is_rarely_meant_of_instances_is_said() {
+    let remarks = |text: &str| {
+        let said = good(text).warnings;
+        said.iter().map(|warning| warning.message().to_owned()).collect::<Vec<_>>()
+    };
+    let third = "  { name = \"api-3\", address = \"10.0.0.13:3000\" },\n]\nreports = [\"true\"]\n";
+    let whole = ROLLING.replacen("]\nswitch", &format!("{third}switch"), 1);
+    assert_eq!(remarks(&whole), [""; 0]);
+    let few = [
+        "while one of the two is moved the other carries everybody",
+        "nobody asks an instance which version it runs, once it was switched",
+    ];
+    assert_eq!(remarks(ROLLING), few);
+    for (from, said) in [
+        ("\"{instance}\", ", "`switch` has no {instance}, and does the same for every instance"),
+        (", \"{version}\"", "`switch` has no {version}, and does the same forward and back"),
+    ] {
+        assert_eq!(remarks(&whole.replacen(from, "", 1)), [said]);
+    }
+}
+
+#[test]
 fn what_cannot_be_moved_is_said() {
     let changed = |from: &str, to: &str| {
         assert!(ROLLING.contains(from), "{from}");
