@@ -480,9 +480,9 @@ fn the_metrics_are_those_of_their_document_and_can_be_read() {
         let labels: BTreeSet<String> = labels.filter(|label| !label.is_empty()).collect();
         Some((format!("weir_{name}"), kind.trim().to_owned(), labels))
     };
-    // Those of certificates and jobs are there where there are some; tests/tls.rs, tests/tls/acme.rs
-    // and tests/redis/jobs.rs look at them.
-    let elsewhere = ["weir_certificate_", "weir_job"];
+    // Those of certificates, jobs and instances are there where there are some; tests/tls.rs,
+    // tests/tls/acme.rs, tests/redis/jobs.rs and tests/rolling.rs look at them.
+    let elsewhere = ["weir_certificate_", "weir_job", "weir_instance"];
     let is_here = |(name, ..): &Row| !elsewhere.iter().any(|part| name.starts_with(part));
     let documented: BTreeSet<Row> = document.lines().filter_map(row).filter(is_here).collect();
     // Of a histogram every series has `le`, but its sum and count.

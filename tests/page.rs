@@ -341,6 +341,34 @@ fn a_question_is_answered_by_a_press() {
 }
 
 #[test]
+fn instances_are_seen_with_their_versions() {
+    if is_quick("the page in a browser") {
+        return;
+    }
+    let apps = ["1.0.0", "1.0.0"].map(Upstream::start);
+    let program = Program::start(&format!(
+        "[admin]\nlisten = \"ADMIN\"\n[[tier]]\nname = \"api\"\nlisten = \"{}\"\nstable = \
+         \"1.0.0\"\nreleases = [{{ version = \"1.0.0\" }}, {{ version = \"1.1.0\" }}]\n\
+         [tier.rolling]\nswitch = [\"true\"]\nbake = \"1h\"\ninstances = [\n  {{ name = \"api-1\", \
+         address = \"{}\" }},\n  {{ name = \"api-2\", address = \"{}\" }},\n]\n",
+        free_address(),
+        apps[0].address,
+        apps[1].address
+    ));
+    let browser = Browser::open(DESKTOP);
+    browser.go(&format!("http://{}/", program.admin()));
+    let line = |name: &str| format!("document.querySelector('[data-instance={name}]').innerText");
+    browser.wait("document.querySelectorAll('[data-instance]').length === 2");
+    browser.wait("document.querySelector('.releases').innerText.includes('no instance')");
+    program.say(&["start", "--reason", "to see it"]);
+    browser.wait(&format!("{}.includes('1.1.0')", line("api-1")));
+    browser.wait(&format!("{}.includes('1.0.0')", line("api-2")));
+    // The picture has one flight of stairs, with the instances as stones on it.
+    browser.wait("document.querySelectorAll('.picture .stairs .stage').length === 2");
+    assert_eq!(browser.errors(), Vec::<String>::new());
+}
+
+#[test]
 fn a_restart_is_seen_and_survived() {
     if is_quick("the page in a browser") {
         return;

@@ -61,6 +61,11 @@ fn tier(view: &TierView) -> TierScene<'_> {
         report: rollout.and_then(|rollout| rollout.report.as_ref()),
         calibration_minutes: view.calibration_minutes,
         releases: view.releases.iter().map(release).collect(),
+        instances: view
+            .instances
+            .iter()
+            .map(|instance| (instance.name.as_str(), instance.version.as_ref()))
+            .collect(),
     }
 }
 

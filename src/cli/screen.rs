@@ -15,6 +15,7 @@ use crate::analysis::{Report, Verdict};
 use crate::control::{ClosedView, Hop, InstanceView};
 use crate::rollout::{Purpose, Stage};
 use crate::time::{Timestamp, in_words};
+use crate::traffic::Version;
 
 pub(super) const BOLD: Style = Style::new().bold();
 pub(super) const DIM: Style = Style::new().dimmed();
@@ -135,23 +136,18 @@ fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
     let now = status.at;
     let mut rows = Vec::new();
     let since = format!("since {} by {}", moment(tier.since, now), tier.by);
-    rows.push(Row::of("stable", tier.release(&tier.stable), tier.stable.as_str(), since));
+    rows.push(Row::of("stable", tier, &tier.stable, since));
     if let Some(rollout) = &tier.rollout {
         let mut since = format!("since {}", moment(rollout.started, now));
         if rollout.attempt > 1 {
             let _ = write!(since, ", attempt {}", rollout.attempt);
         }
-        rows.push(Row::of(
-            "canary",
-            tier.release(&rollout.release),
-            rollout.release.as_str(),
-            since,
-        ));
+        rows.push(Row::of("canary", tier, &rollout.release, since));
     }
     let others = tier.releases.iter().filter(|r| !["stable", "canary"].contains(&r.role.as_str()));
-    rows.extend(others.map(|release| {
-        Row::of(&release.role, Some(release), release.version.as_str(), fate(release, status))
-    }));
+    rows.extend(
+        others.map(|release| Row::of(&release.role, tier, &release.version, fate(release, status))),
+    );
     table(text, &rows);
     if let Some(rollout) = &tier.rollout {
         self::rollout(text, tier, rollout);
@@ -163,7 +159,11 @@ fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
         entry(text, "closed", &format!("{BAD}{}{BAD:#}", self::closed(closed, now)));
     }
     if !tier.instances.is_empty() {
-        let instances: Vec<String> = tier.instances.iter().map(instance).collect();
+        let painted = |one: &InstanceView| {
+            let (says, paint) = instance(one);
+            format!("{}{paint}{says}{paint:#}", one.name)
+        };
+        let instances: Vec<String> = tier.instances.iter().map(painted).collect();
         entry(text, "instances", &instances.join(", "));
     }
     for drift in &tier.drift {
@@ -215,14 +215,22 @@ pub(super) fn closed(closed: &ClosedView, now: Timestamp) -> String {
     line
 }
 
-/// Which version an instance has, and what is wrong with it.
-fn instance(instance: &InstanceView) -> String {
-    let InstanceView { name, version, health, .. } = instance;
-    match (version, health.as_str()) {
-        (None, _) => format!("{name} {WARN}is being moved{WARN:#}"),
-        (Some(version), "unhealthy") => format!("{name} {version} {BAD}unhealthy{BAD:#}"),
-        (Some(version), _) => format!("{name} {version}"),
+/// Which version an instance has and what is wrong with it, and how that is painted.
+fn instance(instance: &InstanceView) -> (String, Style) {
+    match (&instance.version, instance.health.as_str()) {
+        (None, _) => (" is being moved".into(), WARN),
+        (Some(version), "unhealthy") => (format!(" {version} unhealthy"), BAD),
+        (Some(version), _) => (format!(" {version}"), Style::new()),
     }
+}
+
+/// All of `instances` in plain words, first the one that is being moved.
+pub(super) fn instances(instances: &[InstanceView]) -> String {
+    let mut all: Vec<&InstanceView> = instances.iter().collect();
+    all.sort_by_key(|instance| instance.version.is_some());
+    let plain = |one: &&InstanceView| format!("{}{}", one.name, instance(one).0);
+    let all: Vec<String> = all.iter().map(plain).collect();
+    all.join(", ")
 }
 
 /// What a signal says of a version.
@@ -267,12 +275,16 @@ struct Row {
 }
 
 impl Row {
-    fn of(role: &str, release: Option<&ReleaseStatus>, version: &str, since: String) -> Self {
+    fn of(role: &str, tier: &TierStatus, version: &Version, since: String) -> Self {
+        let release = tier.release(version);
         let healthy = |release: &ReleaseStatus| {
             release.upstreams.iter().filter(|upstream| upstream.health == "healthy").count()
         };
         let (health, style) = match release {
             None => ("no address".into(), BAD),
+            Some(release) if release.upstreams.is_empty() && !tier.instances.is_empty() => {
+                ("no instance".into(), DIM)
+            }
             Some(release) => {
                 let (up, all) = (healthy(release), release.upstreams.len());
                 let sick = release.upstreams.iter().any(|u| u.health == "unhealthy");
@@ -294,7 +306,7 @@ impl Row {
             )
         });
         let cells =
-            [role.into(), version.into(), health, counts.unwrap_or_else(|| "-".into()), since];
+            [role.into(), version.to_string(), health, counts.unwrap_or_else(|| "-".into()), since];
         Self { cells, health: style }
     }
 }

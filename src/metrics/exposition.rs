@@ -131,6 +131,9 @@ pub struct TierScene<'a> {
     pub calibration_minutes: usize,
     /// The releases of the file and those in use.
     pub releases: Vec<ReleaseScene<'a>>,
+    /// Its instances, where they are moved one at a time, and whose requests each gets; none: it is
+    /// being moved.
+    pub instances: Vec<(&'a str, Option<&'a Version>)>,
 }
 
 /// One release.
@@ -602,6 +605,7 @@ mod tests {
             report: None,
             calibration_minutes: 60,
             releases: vec![release],
+            instances: vec![("web-1", Some(&version)), ("web-2", None)],
         };
         let scene = Scene {
             certificates: vec![("shop.test".to_owned(), Timestamp::from_millis(86_400_000))],
@@ -634,6 +638,10 @@ mod tests {
             "weir_rollout_entered_timestamp_seconds{tier=\"web\"} 2",
             "weir_events_total{tier=\"web\",kind=\"promoted\"} 0",
             "weir_upgrade_open 0",
+            "weir_instances{tier=\"web\",version=\"1.1\"} 1",
+            "weir_instances_moving{tier=\"web\"} 1",
+            "weir_instance_version{tier=\"web\",instance=\"web-1\",version=\"1.1\"} 1",
+            "weir_instance_version{tier=\"web\",instance=\"web-2\",version=\"1.1\"} 0",
             "weir_release_info{tier=\"web\",version=\"1.1\",track=\"canary\"} 1",
         ] {
             assert!(first.lines().any(|shown| shown == line), "{line} is not in:\n{first}");

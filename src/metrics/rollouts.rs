@@ -32,6 +32,32 @@ pub(super) fn expose(tier: &TierScene<'_>) {
             .set(flag(verdict == now));
     }
     tier.report.into_iter().for_each(|report| evidence(&name, report));
+    if !tier.instances.is_empty() {
+        instances(&name, tier);
+    }
+}
+
+/// Which version each instance has, and how many have which: also those that none has, so that a
+/// series does not end where the last one left.
+fn instances(name: &str, tier: &TierScene<'_>) {
+    let mut moving = 0;
+    for (instance, has) in &tier.instances {
+        moving += usize::from(has.is_none());
+        for version in tier.releases.iter().map(|release| release.version) {
+            let labels = [
+                ("tier", name.to_owned()),
+                ("instance", (*instance).to_owned()),
+                ("version", version.to_string()),
+            ];
+            gauge!("weir_instance_version", &labels).set(flag(*has == Some(version)));
+        }
+    }
+    for version in tier.releases.iter().map(|release| release.version) {
+        let count = tier.instances.iter().filter(|(_, has)| *has == Some(version)).count();
+        let labels = [("tier", name.to_owned()), ("version", version.to_string())];
+        gauge!("weir_instances", &labels).set(count as f64);
+    }
+    gauge!("weir_instances_moving", "tier" => name.to_owned()).set(moving as f64);
 }
 
 /// Natural logarithms: odds of a bad canary grow beyond any number.
@@ -81,6 +107,9 @@ pub(super) fn describe() {
         "The most the canary's rate may be above stable's, in this stage"
     );
     describe_gauge!("weir_evidence_margin_ratio", "The upper bound below which a stage is proven");
+    describe_gauge!("weir_instances", "How many instances of a tier have a version");
+    describe_gauge!("weir_instances_moving", "How many are out, while they are moved");
+    describe_gauge!("weir_instance_version", "1 for the version whose requests it gets");
     describe_gauge!("weir_upgrade_open", "1 while a rollout over tiers is open");
     describe_gauge!("weir_upgrade_items", "What is done in the open rollout over tiers, in steps");
     describe_gauge!("weir_upgrade_items_done", "How many of them are done");

@@ -15,6 +15,9 @@ export function stepOf(text) {
   return { name, when, owner: owners.join(', '), what };
 }
 
+/// All but what raises is a stone on the way, also an instance that is taken out or in.
+const isStep = (item) => item.kind !== 'stage' && item.kind !== 'everybody';
+
 function state(index, done) {
   return index < done ? 'done' : index === done ? 'now' : 'next';
 }
@@ -24,7 +27,7 @@ function grouped(items) {
   const groups = [];
   let steps = [];
   for (const item of items) {
-    if (item.kind === 'step') {
+    if (isStep(item)) {
       steps.push(item);
       continue;
     }
@@ -98,7 +101,7 @@ function step(item) {
 }
 
 function group(each, status) {
-  const items = each.items.map((item) => (item.kind === 'step' ? step(item) : stage(item, status)));
+  const items = each.items.map((item) => (isStep(item) ? step(item) : stage(item, status)));
   const list = h('ol', { class: 'stairs' }, ...items);
   if (each.key === null) return h('div', { class: 'group steps' }, h('h3', {}, '\u00a0'), list);
   const box = h('div', { class: 'group' }, h('h3', {}, and(each.tiers)), list);

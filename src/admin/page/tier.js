@@ -26,6 +26,15 @@ export function styleOf({ older, newer }, version) {
 
 const HEALTH = { healthy: '✓', unhealthy: '✕', ejected: '✕', unknown: '?' };
 
+/// An instance of a tier that is moved one at a time.
+function instance({ name, address, version, health, error }, which) {
+  const ill = health === 'unhealthy' || health === 'ejected';
+  return h('li', { data: { instance: name } }, swatch(version ? styleOf(which, version) : 'other'), h('b', {}, name),
+    version ? ` ${version}` : ' is being moved',
+    version && ill ? h('span', { class: 'bad' }, `${HEALTH[health]} ${health}`) : null,
+    version && ill && error ? h('small', { class: 'bad' }, `${address}: ${error}`) : null);
+}
+
 export class TierCard {
   constructor(name) {
     this.name = name;
@@ -72,9 +81,11 @@ export class TierCard {
     fill(this.evidence, tier.rollout?.evidence ?? [], () => (tier.rollout?.evidence ?? []).map((each) => evidence(each, this.name)));
     this.numbers();
     const signals = tier.signals ?? [];
+    const instances = (tier.instances ?? []).map(({ connections: _, ...rest }) => rest);
     fill(this.releases, [tier.releases.map(({ in_flight: _, requests: __, errors: ___, ...rest }) => ({
       ...rest, upstreams: rest.upstreams.map((upstream) => ({ ...upstream, since_seconds: 0 })),
-    })), signals], () => [...tier.releases.map((release) => this.release(release, now)), ...signals.map(signal)]);
+    })), signals, instances], () => [...tier.releases.map((release) => this.release(release, now)),
+      ...instances.map((each) => instance(each, pair(tier))), ...signals.map(signal)]);
   }
 
   chipsOf(tier, now) {
@@ -100,9 +111,11 @@ export class TierCard {
     const fate = release.fate && release.fate.outcome !== 'started' && release.role !== 'canary'
       ? `${release.fate.outcome.replace('_', ' ')} ${moment(release.fate.at, now)}` : '';
     const ill = release.upstreams.filter((upstream) => upstream.health !== 'healthy');
+    const whole = well === release.upstreams.length;
+    const nowhere = release.upstreams.length === 0 && this.tier.instances?.length > 0;
     return h('li', {}, swatch(style), h('b', {}, release.version), ` ${release.role}`,
-      h('span', { class: well === release.upstreams.length ? 'good' : 'bad' },
-        `${well === release.upstreams.length ? '✓' : '!'} ${well} of ${release.upstreams.length} healthy`),
+      nowhere ? h('span', {}, 'no instance') : h('span', { class: whole ? 'good' : 'bad' },
+        `${whole ? '✓' : '!'} ${well} of ${release.upstreams.length} healthy`),
       fate ? h('small', {}, fate) : null,
       ...ill.map((upstream) => h('small', { class: 'bad' }, `${HEALTH[upstream.health] ?? '?'} ${upstream.address} ${upstream.health}`
         + `${upstream.error ? `: ${upstream.error}` : ''}`)));

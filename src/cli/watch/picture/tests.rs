@@ -6,6 +6,7 @@ use ratatui::backend::TestBackend;
 use super::*;
 use crate::admin::api::{History, ItemStatus, TierHistory, VersionHistory};
 use crate::cli::watch::scene::{News, Said};
+use crate::control::InstanceView;
 
 fn status() -> Status {
     serde_json::from_str(include_str!("status.json")).unwrap()
@@ -155,6 +156,32 @@ fn a_rollout_over_tiers_shows_where_it_is_and_whom_it_waits_for() {
     ] {
         assert!(shown.contains(says), "{says}:\n{shown}");
     }
+}
+
+#[test]
+fn instances_are_shown_and_first_the_one_that_is_moved() {
+    let mut status = status();
+    let instance = |number: usize, version: Option<&str>| InstanceView {
+        name: format!("web-{number}"),
+        address: format!("10.0.0.{number}:3000"),
+        version: version.map(|version| version.parse().unwrap()),
+        health: "healthy".into(),
+        error: None,
+        connections: 0,
+    };
+    status.tiers[0].instances =
+        vec![instance(1, Some("1.1.0")), instance(2, None), instance(3, Some("1.0.0"))];
+    let mut scene = Scene::new("x".into());
+    scene.take(News::Status(Box::new(status.clone())));
+    let shown = text(&scene, (80, 30));
+    let line = "instances  web-2 is being moved, web-1 1.1.0, web-3 1.0.0";
+    assert!(shown.contains(line), "{shown}");
+    // Where there are many they leave room for the rest.
+    status.tiers[0].instances = (1..=32).map(|number| instance(number, Some("1.0.0"))).collect();
+    scene.take(News::Status(Box::new(status)));
+    let shown = text(&scene, (80, 30));
+    assert!(shown.contains("web-1 1.0.0") && !shown.contains("web-32"), "{shown}");
+    assert!(shown.contains("R rollback"), "{shown}");
 }
 
 #[test]

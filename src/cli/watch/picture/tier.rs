@@ -22,6 +22,9 @@ pub(super) const LEAST: usize = 9;
 /// Remarks about a tier that are shown: all are in `weir status`.
 const REMARKS_MAX: usize = 2;
 
+/// Lines of instances that are shown, the one that is moved first: all are in `weir status`.
+const INSTANCE_LINES_MAX: usize = 2;
+
 /// Points of which a rate is said: the last minute.
 const POINTS_SAID: usize = 12;
 
@@ -47,6 +50,13 @@ pub(super) fn tier(
     if let Some(closed) = &tier.closed {
         let text = format!("closed   {}", screen::closed(closed, status.at));
         lines.push(Line::styled(cut(&text, width), palette.bad()));
+    }
+    if !tier.instances.is_empty() {
+        let all = wrapped(&screen::instances(&tier.instances), width.saturating_sub(11).max(10));
+        for (place, text) in all.into_iter().take(INSTANCE_LINES_MAX).enumerate() {
+            let head = if place == 0 { "instances  " } else { "           " };
+            lines.push(Line::raw(cut(&format!("{head}{text}"), width)));
+        }
     }
     lines.extend(versions(tier, scene, palette, width));
     if let Some(rollout) = &tier.rollout {
