@@ -124,8 +124,11 @@ impl Weir {
         let certificates = Certificates::start(tls)?;
         let workers = proxy.worker_count();
         // The process before is one more worker, far away.
-        let seats = workers + usize::from(predecessor.is_some());
-        let board = Arc::new(Board::new(seats));
+        let board = match &predecessor {
+            Some(_) => Board::with_guest(workers),
+            None => Board::new(workers),
+        };
+        let board = Arc::new(board);
         let register = Arc::new(Register::new(workers));
         let record = settings.record.clone();
         let shelf = store.journal.shelf();

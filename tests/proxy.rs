@@ -65,6 +65,7 @@ impl Site {
                 others: vec![],
                 warming: None,
                 joining: None,
+                moves: false,
                 close_over: Duration::ZERO,
                 judged: true,
                 access: Access::Open,

@@ -1,7 +1,7 @@
 //! The real program moves the instances of a tier with traffic: processes that a command ends and
 //! begins again with another version, under users who must not notice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use super::support::program::{Program, free_address};
+use super::support::program::{Program, free_address, get};
 
 /// How long anything may take on a machine that does other things as well.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -34,6 +34,8 @@ class App(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/slow":
             time.sleep(0.2)
+        while self.path == "/long" and os.path.exists("long"):
+            time.sleep(0.05)
         sick = self.path == "/health" and os.path.exists(version + ".sick")
         body = version.encode()
         self.send_response(500 if sick else 200)
@@ -156,6 +158,30 @@ bake = "0s"
         let status = self.program.status();
         let instances = &status["tiers"][0]["instances"];
         [0, 1, 2].map(|index| instances[index]["version"].as_str().map(str::to_owned))
+    }
+
+    /// Of three one has the new version, by the families that docs/metrics.md tells of.
+    fn counts_its_instances(&self) {
+        let metrics = get(self.program.admin(), "/metrics").unwrap();
+        for line in [
+            "weir_instances{tier=\"api\",version=\"1.0.0\"} 2",
+            "weir_instances{tier=\"api\",version=\"1.1.0\"} 1",
+            "weir_instances_moving{tier=\"api\"} 0",
+            "weir_instance_version{tier=\"api\",instance=\"api-1\",version=\"1.0.0\"} 0",
+            "weir_instance_version{tier=\"api\",instance=\"api-1\",version=\"1.1.0\"} 1",
+            "weir_instance_version{tier=\"api\",instance=\"api-2\",version=\"1.0.0\"} 1",
+        ] {
+            assert!(metrics.lines().any(|shown| shown == line), "{line}\n{metrics}");
+        }
+        let shown = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let shown: BTreeSet<&str> = shown
+            .filter_map(|line| line.split(' ').next())
+            .filter(|name| name.starts_with("weir_instance"))
+            .collect();
+        let page = include_str!("../docs/metrics.md");
+        let told = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let told: BTreeSet<&str> = told.filter(|name| name.starts_with("weir_instance")).collect();
+        assert_eq!(shown, told, "left: /metrics, right: docs/metrics.md");
     }
 
     fn runs(&self) -> [String; 3] {
@@ -285,6 +311,7 @@ fn instances_are_moved_and_moved_back_and_no_request_fails() {
     assert_eq!(world.weight(), 3_333);
     let status = world.say("status");
     assert!(status.contains("api-1 1.1.0, api-2 1.0.0, api-3 1.0.0"), "{status}");
+    world.counts_its_instances();
     world.say("advance");
     world.until("advanced to 66.66%", 1);
     assert_eq!(world.has(), versions(["1.1.0", "1.1.0", "1.0.0"]));
@@ -355,4 +382,41 @@ fn an_instance_that_is_not_healthy_is_moved_back_before_anybody_is_sent_to_it() 
     let found = crowd.found();
     assert!(found.failed.is_empty(), "{:?}\n{log}", found.failed);
     assert!(in_order(&found, &["1.0.0"]), "{:?}", found.versions);
+}
+
+#[test]
+fn no_instance_is_switched_while_the_weir_before_finishes_requests_there() {
+    let mut world =
+        World::new("drain = \"10m\"\n[tier.timeouts]\ndrain = \"5m\"\nfirst_byte = \"5m\"\n");
+    world.say("start");
+    world.until("started at 33.33%", 1);
+    world.write("long", "");
+    let listen = world.listen;
+    // Some of them are at the instance that is moved next.
+    let long: Vec<_> =
+        (0..6).map(|user| std::thread::spawn(move || ask(listen, user, "/long"))).collect();
+    let under_way = || -> u64 {
+        let status = world.program.status();
+        let releases = status["tiers"][0]["releases"].as_array().unwrap();
+        releases.iter().map(|release| release["in_flight"].as_u64().unwrap()).sum()
+    };
+    world.eventually("all are under way", || under_way() == 6);
+    let heir = world.program.another(&["--replace"]);
+    let mut old = world.program.swap(heir).unwrap();
+    world.eventually("the heir serves", || world.program.log().contains(" drains: 6 requests"));
+    world.say("advance");
+    world.until("step api-api-2-idle begins", 1);
+    let waits = |text: &str| world.program.status()["upgrade"].to_string().contains(text);
+    world.eventually("it waits", || waits("the weir before still finishes requests"));
+    assert_eq!(world.has(), versions(["1.1.0", "-", "1.0.0"]));
+    assert!(!world.read("moves").contains("api-2"), "{}", world.read("moves"));
+    assert!(old.try_wait().unwrap().is_none(), "it finishes what it has");
+    world.remove("long");
+    for user in long {
+        let answer = user.join().unwrap();
+        assert!(answer.is_ok(), "{answer:?}\n{}", world.program.log());
+    }
+    world.until("advanced to 66.66%", 1);
+    assert_eq!(world.has(), versions(["1.1.0", "1.1.0", "1.0.0"]));
+    assert!(old.wait().unwrap().success());
 }

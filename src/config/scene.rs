@@ -57,6 +57,7 @@ impl Config {
             is_live: false,
             tiers: self.tiers.iter().map(tier).collect(),
             caches: self.caches.iter().filter(|cache| !is_queue(cache)).map(cache).collect(),
+            has_elder: false,
             closed: None,
         }
     }

@@ -1,6 +1,7 @@
 //! The step of the runbook that runs: begun once the journal has it, watched beside everything else.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock;
@@ -58,8 +59,10 @@ impl super::Control {
         }
         let (views, outline) = (self.views.subscribe(), self.settings.outline.clone());
         let calendar = self.settings.upgrade.calendar.clone();
+        let board = Arc::clone(&self.board);
         let look = move || {
             let mut scene = views.borrow().scene(&outline);
+            scene.has_elder = board.has_guest();
             scene.closed = calendar.closed(clock::wall());
             scene
         };

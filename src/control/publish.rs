@@ -68,6 +68,7 @@ fn table_tier(tier: &Tier, file: &TierSettings, register: &Register, now: Timest
         stable,
         canary,
         joining: None,
+        moves: !file.instances.is_empty(),
         others: others.filter(|release| !release.upstreams.is_empty()).collect(),
         close_over: if tier.close_now { Duration::ZERO } else { file.tier.timeouts.drain },
         judged: tier.rollout.is_some(),

@@ -1,4 +1,5 @@
-//! How a tier is split, as one process tells the other: versions and a weight, no addresses.
+//! How a tier is split, as one process tells the other: versions and a weight, and addresses only
+//! where they move from version to version.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::traffic::{
-    Access, Generations, Release, Salt, Table, TableTier, TierName, Version, Weight,
+    Access, Address, Generations, Release, Salt, Table, TableTier, TierName, Upstream, Version,
+    Weight,
 };
 
 /// How one tier is split.
@@ -28,6 +30,12 @@ pub struct Share {
     /// tiers in one message.
     #[serde(default)]
     pub access: Access,
+    /// Where who serves runs, if that moves; empty: where it did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stable_at: Vec<Address>,
+    /// The same of the canary.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub canary_at: Vec<Address>,
 }
 
 /// How each tier of `table` is split.
@@ -40,8 +48,27 @@ pub(super) fn shares(table: &Table) -> Vec<Share> {
         salt: tier.salt,
         close_over: u64::try_from(tier.close_over.as_millis()).unwrap_or(u64::MAX),
         access: without_message(&tier.access),
+        stable_at: places(tier, Some(&tier.stable)),
+        canary_at: places(tier, tier.canary.as_ref()),
     };
     table.tiers.iter().map(share).collect()
+}
+
+fn places(tier: &TableTier, release: Option<&Arc<Release>>) -> Vec<Address> {
+    let upstreams = release.into_iter().filter(|_| tier.moves).flat_map(|one| &one.upstreams);
+    upstreams.map(|upstream| upstream.address.clone()).collect()
+}
+
+/// `release` without the upstreams that have left it since. What joined it since is not known here,
+/// and where nothing else is left it stays as it was: who takes the last one out waits for this
+/// process to end.
+fn without_left(release: Arc<Release>, places: &[Address]) -> Arc<Release> {
+    let is_here = |upstream: &&Upstream| places.contains(&upstream.address);
+    let upstreams: Vec<Upstream> = release.upstreams.iter().filter(is_here).cloned().collect();
+    if upstreams.is_empty() || upstreams.len() == release.upstreams.len() {
+        return release;
+    }
+    Arc::new(Release { upstreams, ..Arc::unwrap_or_clone(release) })
 }
 
 fn without_message(access: &Access) -> Access {
@@ -62,6 +89,10 @@ pub(super) fn follow(table: &Table, shares: &[Share], generations: Generations) 
         let known = |version: &Version| tier.version(version).cloned();
         let stable = share.and_then(|share| known(&share.stable)).unwrap_or(tier.stable.clone());
         let canary = share.and_then(|share| share.canary.as_ref()).and_then(known);
+        let [stable_at, canary_at] =
+            share.map_or([&[][..], &[]], |share| [&share.stable_at[..], &share.canary_at]);
+        let stable = without_left(stable, stable_at);
+        let canary = canary.map(|canary| without_left(canary, canary_at));
         let in_use = |release: &Arc<Release>| {
             release.version == stable.version
                 || canary.as_ref().is_some_and(|canary| canary.version == release.version)
@@ -73,6 +104,7 @@ pub(super) fn follow(table: &Table, shares: &[Share], generations: Generations) 
             others: tier.releases().filter(|release| !in_use(release)).cloned().collect(),
             warming: None,
             joining: None,
+            moves: tier.moves,
             close_over: share
                 .map_or(tier.close_over, |share| Duration::from_millis(share.close_over)),
             judged: false,
@@ -125,6 +157,7 @@ releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
                 others: vec![release("3")],
                 warming: None,
                 joining: None,
+                moves: false,
                 close_over: Duration::from_secs(3),
                 judged: true,
                 access: Access::Open,
@@ -170,5 +203,31 @@ releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
         let rolled_back =
             follow(&here, &shares(&table(None)), Generations::default()).tiers.remove(0);
         assert_eq!((rolled_back.weight, rolled_back.canary), (Weight::NONE, None));
+    }
+
+    #[test]
+    fn nobody_goes_to_an_instance_that_was_taken_out_since() {
+        let mut here = table(Some("2"));
+        let places = ["127.0.0.1:1", "127.0.0.1:2"].map(|text| text.parse::<Address>().unwrap());
+        let upstream = |slot: usize| Upstream { address: places[slot].clone(), slot };
+        let tier = &mut here.tiers[0];
+        tier.moves = true;
+        Arc::make_mut(&mut tier.stable).upstreams = vec![upstream(0), upstream(1)];
+        let mut theirs = shares(&here);
+        assert_eq!(theirs[0].stable_at, places);
+        assert_eq!(theirs[0].canary_at, []);
+        let here_are = |table: &Table| {
+            let upstreams = table.tiers[0].stable.upstreams.iter();
+            upstreams.map(|one| one.address.clone()).collect::<Vec<_>>()
+        };
+        theirs[0].stable_at = places[1..].to_vec();
+        let without = follow(&here, &theirs, Generations::default());
+        assert_eq!(here_are(&without), places[1..]);
+        // One that joined since is not known, and none at all is worse than what there was.
+        theirs[0].stable_at = vec!["127.0.0.1:3".parse().unwrap()];
+        assert_eq!(here_are(&follow(&without, &theirs, Generations::default())), places[1..]);
+        assert_eq!(here_are(&follow(&here, &[], Generations::default())), places);
+        here.tiers[0].moves = false;
+        assert_eq!(shares(&here)[0].stable_at, [], "else no addresses are told");
     }
 }

@@ -61,7 +61,9 @@ pub(super) async fn check(
             None => Ok("the rollout may advance now".to_owned()),
             Some(why) => Err(why.clone()),
         },
-        Check::Idle { tier, instance } => instance_of(tier, instance, scene).and_then(idle),
+        Check::Idle { tier, instance } => {
+            instance_of(tier, instance, scene).and_then(|found| idle(found, scene.has_elder))
+        }
         Check::Reachable(Reach::Http(url)) => web::answers(url, keyring).await,
         Check::Reachable(Reach::Tcp(address)) => {
             let peer =
@@ -92,9 +94,10 @@ fn instance_of<'a>(
     instances.find(|found| found.name == name).ok_or_else(|| format!("the file has no {name}"))
 }
 
-fn idle(instance: &InstanceScene) -> Found {
+fn idle(instance: &InstanceScene, has_elder: bool) -> Found {
     let InstanceScene { name, connections, .. } = instance;
     match connections {
+        0 if has_elder => Err("the weir before still finishes requests, there perhaps".into()),
         0 => Ok(format!("nothing is under way at {name}")),
         1 => Err(format!("1 connection to {name} is in use")),
         _ => Err(format!("{connections} connections to {name} are in use")),

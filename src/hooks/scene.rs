@@ -13,6 +13,8 @@ pub struct Scene {
     pub tiers: Vec<TierScene>,
     /// Its caches, in the order of the file.
     pub caches: Vec<CacheScene>,
+    /// Whether the Weir before this one still finishes requests, which nobody counts here.
+    pub has_elder: bool,
     /// Why a rollout must not advance now, by its hours; none: it may.
     pub closed: Option<String>,
 }

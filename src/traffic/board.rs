@@ -21,6 +21,8 @@ pub struct Board {
     epoch: AtomicU64,
     published: Mutex<Published>,
     seats: Box<[Seat]>,
+    /// Whether the last seat is that of another process, until it has left.
+    has_guest: bool,
 }
 
 #[derive(Default)]
@@ -48,7 +50,20 @@ impl Board {
             epoch: AtomicU64::new(0),
             published: Mutex::default(),
             seats: (0..workers).map(seat).collect(),
+            has_guest: false,
         }
+    }
+
+    /// A board for `workers` workers and one more at the last seat: the process before, which still
+    /// finishes requests.
+    pub fn with_guest(workers: usize) -> Self {
+        Self { has_guest: true, ..Self::new(workers + 1) }
+    }
+
+    /// Whether the process before still finishes requests by this board.
+    pub fn has_guest(&self) -> bool {
+        let last = self.seats.last().filter(|_| self.has_guest);
+        last.is_some_and(|seat| seat.acknowledged.load(Ordering::Acquire) != u64::MAX)
     }
 
     /// How many workers read this board.
@@ -154,6 +169,20 @@ mod tests {
         let epoch = board.publish(Table::default());
         assert_eq!(board.current(), (epoch, Arc::new(Table::default())));
         assert_eq!(woken.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_guest_is_there_until_it_has_left() {
+        let board = Board::with_guest(1);
+        assert_eq!(
+            (board.workers(), board.has_guest(), Board::new(2).has_guest()),
+            (2, true, false)
+        );
+        let epoch = board.publish(Table::default());
+        (0..2).for_each(|seat| board.acknowledge(seat, epoch));
+        assert!(board.has_guest(), "it follows");
+        board.acknowledge(1, u64::MAX);
+        assert!(!board.has_guest());
     }
 
     #[test]

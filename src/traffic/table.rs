@@ -34,6 +34,8 @@ pub struct TableTier {
     /// The release that an instance is about to join, with that instance alone: its health is
     /// asked, and it gets no requests.
     pub joining: Option<Arc<Release>>,
+    /// Whether its upstreams move from release to release.
+    pub moves: bool,
     /// Further releases, which can be reached by preview and are asked for their health.
     pub others: Vec<Arc<Release>>,
     /// The rollout whose canary is to be warmed; its weight is none meanwhile.

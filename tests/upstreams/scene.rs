@@ -72,6 +72,7 @@ impl Scene {
                 others: vec![],
                 warming: None,
                 joining: None,
+                moves: false,
                 close_over: Duration::ZERO,
                 judged: true,
                 access: Access::Open,
