@@ -2,6 +2,7 @@
 
 mod http2;
 mod interim;
+mod leaving;
 mod limits;
 mod names;
 mod proxied;

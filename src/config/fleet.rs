@@ -13,6 +13,7 @@ use super::tier::Draft;
 use super::values::{self, Mistake, quoted};
 use crate::rollout::runbook::{OnFailure, Run, StepName};
 use crate::rollout::{Fleet, INSTANCES_MAX, Instance};
+use crate::time::in_words;
 use crate::traffic::{Address, TierName};
 
 /// What is under way for longer than a day is not waited for.
@@ -115,6 +116,8 @@ pub(super) struct RollingDraft {
     path: String,
     pub(super) instances: Vec<Spot>,
     moving: Moving,
+    /// Where the file says how long an instance may take to be well, or what the instances are.
+    ready: Option<Range<usize>>,
 }
 
 /// An instance and the places of what it says.
@@ -135,7 +138,7 @@ impl RollingDraft {
         let sections = section.tables("instances", INSTANCES_MAX, &keys::INSTANCE);
         let (count, whole) = (sections.len(), section.key_span("instances"));
         let instances: Vec<Spot> = sections.into_iter().filter_map(instance).collect();
-        if let Some(span) = whole.filter(|_| count < 2) {
+        if let Some(span) = whole.clone().filter(|_| count < 2) {
             let help = "list two or more; one alone is not moved without users noticing: give each \
                         release `upstreams` of its own instead";
             let message =
@@ -176,8 +179,9 @@ impl RollingDraft {
             section.remark("reports", span, Mistake::new(message, help));
         }
         let path = section.path_of("instances");
+        let ready = section.key_span("ready").or(whole);
         section.finish();
-        Some(Self { path, instances, moving })
+        Some(Self { path, instances, moving, ready })
     }
 
     /// The instances.
@@ -241,6 +245,19 @@ pub(super) fn rolling(
             let place = (format!("tier.{}.stages", name.value), at.span.clone());
             let mistake = Mistake::new(message, help);
             reader.note((Level::Error, Code::Conflict), place, mistake, Vec::new());
+        }
+        let health = tier.health();
+        let least = health.interval.saturating_mul(health.rise);
+        if let Some(span) = draft.ready.clone().filter(|_| least > fleet.well_within()) {
+            let message = format!(
+                "an instance is well after {} health checks, {} apart, which `ready` does not wait for",
+                health.rise,
+                in_words(health.interval)
+            );
+            let help = format!("let `ready` be more than {}, or check more often", in_words(least));
+            let place = (format!("tier.{}.rolling.ready", name.value), span);
+            let mistake = Mistake::new(message, help);
+            reader.note((Level::Warning, Code::Remark), place, mistake, Vec::new());
         }
         for spot in &draft.instances {
             let Some(mistake) = misfit(&fleet, &spot.instance.name, runbook) else { continue };

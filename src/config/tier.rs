@@ -101,6 +101,11 @@ impl Draft {
         self.rolling.as_ref()
     }
 
+    /// How its upstreams are asked whether they are well.
+    pub(super) const fn health(&self) -> &HealthCheck {
+        &self.health
+    }
+
     /// Which of the app's cookies its versions do not share.
     pub(super) const fn cookies(&self) -> &Cookies {
         &self.cookies

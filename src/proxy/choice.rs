@@ -51,7 +51,8 @@ impl Budget {
 impl ReleaseView {
     /// The least busy upstream among the healthiest that `fits`. One that is new or has come back
     /// gets less than its share for the time of `slow_start`. `last_resort` also takes one that
-    /// fails its checks: better to try than to send everybody away.
+    /// fails its checks: better to try than to send everybody away. One that has left the table since
+    /// the request was placed is left out, unless all have.
     pub fn choose(
         &self,
         now: Instant,
@@ -66,6 +67,9 @@ impl ReleaseView {
         for step in 0..count {
             let upstream = &self.upstreams[turn.wrapping_add(step) % count];
             if !fits(upstream) {
+                continue;
+            }
+            if upstream.pool.has_left() && !self.has_left() {
                 continue;
             }
             let rank = match upstream.cells.state(now) {
@@ -84,6 +88,11 @@ impl ReleaseView {
             }
         }
         best.map(|(_, upstream)| upstream)
+    }
+
+    /// Whether all its upstreams have left the table.
+    fn has_left(&self) -> bool {
+        self.upstreams.iter().all(|upstream| upstream.pool.has_left())
     }
 
     /// Whether `upstream` is one of its own.

@@ -8,7 +8,7 @@ use super::event::{Adoption, Blame, Cause, Change, Event, RolloutId};
 use super::facts::{Facts, ReleaseFacts, TierFacts};
 use super::plan::{Plan, Stages};
 use super::state::{Outcome, Rollout, State, Tier};
-use super::step::{ROLLBACK_OVER_MAX, may_raise, opening, place_taken, promoted};
+use super::step::{ROLLBACK_OVER_MAX, is_gone, may_raise, opening, place_taken, promoted};
 use super::upgrade::Target;
 use super::upgrading::of_upgrade;
 use crate::time::Timestamp;
@@ -271,7 +271,8 @@ impl Desk<'_> {
     /// Why nobody can go back, unless somebody went back already.
     fn nobody_before(&self, name: &TierName, tier: &Tier) -> Option<Refusal> {
         let went_back = tier.went_back();
-        let gone = tier.previous.as_ref().filter(|(previous, _)| !tier.runs(previous));
+        let is_gone = |version: &Version| is_gone(name, tier, version, self.facts);
+        let gone = tier.previous.as_ref().filter(|(previous, _)| is_gone(previous));
         if let Some((version, _)) = gone {
             let (tier, version) = (name.clone(), version.clone());
             return Some(Refusal::NoInstance { tier, version });
@@ -296,7 +297,8 @@ impl Desk<'_> {
         let (from, to, id) = match (&tier.rollout, &tier.previous) {
             (Some(rollout), _) => (&rollout.release, &tier.stable, rollout.id),
             (None, Some((previous, id)))
-                if place_taken(name, tier, self.facts).is_none() && tier.runs(previous) =>
+                if place_taken(name, tier, self.facts).is_none()
+                    && !is_gone(name, tier, previous, self.facts) =>
             {
                 (&tier.stable, previous, *id)
             }

@@ -132,6 +132,11 @@ impl Fleet {
         [shift(None)].into_iter().chain(steps).chain([shift(Some(version))]).collect()
     }
 
+    /// How long an instance may take to pass the health checks of its tier.
+    pub fn well_within(&self) -> Duration {
+        self.ready.max(WELL_MIN)
+    }
+
     /// What the steps of `instance` are called, on the way and on the way back, by what they do.
     ///
     /// # Errors
@@ -183,7 +188,7 @@ impl Move<'_> {
             ("switch", Some(run(switch)), once),
             ("health", well, *ready),
             ("reports", reports, *ready),
-            ("well", fit.map(Action::Check), (*ready).max(WELL_MIN)),
+            ("well", fit.map(Action::Check), self.fleet.well_within()),
             ("bake", pause, once),
             ("still", still, once),
         ];

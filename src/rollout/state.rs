@@ -302,10 +302,13 @@ impl Tier {
         self.instances.get(instance).map_or(Some(&self.stable), Option::as_ref)
     }
 
-    /// Whether an instance has `version`, where the tier is one of instances.
+    /// Whether an instance has `version`, in a tier of instances: before any was moved they have
+    /// what serves.
     pub fn runs(&self, version: &Version) -> bool {
-        self.instances.is_empty()
-            || self.instances.values().any(|has| has.as_ref() == Some(version))
+        if self.instances.is_empty() {
+            return self.stable == *version;
+        }
+        self.instances.values().any(|has| has.as_ref() == Some(version))
     }
 
     /// Whether an instance is being moved.

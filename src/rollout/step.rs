@@ -332,6 +332,11 @@ pub(super) fn opening(
     Ok(Change::Started { release, attempt, plan, analysis, salt, addresses, listed, sticky })
 }
 
+/// Whether `tier` is one of instances, as the file has it now, of which none has `version`.
+pub(super) fn is_gone(name: &TierName, tier: &Tier, version: &Version, facts: &Facts) -> bool {
+    facts.upgrade.rolling(name).is_some() && !tier.runs(version)
+}
+
 /// The version that served before, if it left the file and another release has its address
 /// now: whoever went back to it would land on that other release.
 pub(super) fn place_taken(name: &TierName, tier: &Tier, facts: &Facts) -> Option<Refusal> {

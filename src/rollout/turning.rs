@@ -3,7 +3,7 @@
 use super::event::{Blame, Change, Event, RolloutId};
 use super::facts::Facts;
 use super::state::State;
-use super::step::place_taken;
+use super::step::{is_gone, place_taken};
 use super::upgrade::{Ending, Item, Scope, Upgrade};
 use super::upgrading::whole;
 use crate::time::Timestamp;
@@ -120,7 +120,7 @@ pub(super) fn falls(
         (None, Some((previous, of))) if *of == id => (&tier.stable, previous),
         (Some(_) | None, _) => return Fall::Not,
     };
-    if !tier.runs(to) {
+    if is_gone(name, tier, to, facts) {
         return Fall::Later;
     }
     let (from, to) = (from.clone(), to.clone());

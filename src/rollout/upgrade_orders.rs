@@ -199,9 +199,10 @@ impl Desk<'_> {
         if is_alarmed && upgrade.step().is_some() {
             return Ok(vec![self.whole(upgrade.id, Change::Resumed)]);
         }
-        if let (Some(Item::Shift(shift)), None, None) = (upgrade.item(), to, &upgrade.still_running)
+        if to.is_none()
+            && let Some(next) = self.next(upgrade)
         {
-            return Ok(vec![self.shifts(upgrade, shift)]);
+            return Ok(vec![next]);
         }
         let Some(Item::Stage { tiers, stage }) = upgrade.item() else {
             return Err(first_comes(upgrade));
@@ -270,6 +271,30 @@ impl Desk<'_> {
             (None, None) => return Err(self.unknown_tier(name)),
         };
         Ok(self.event(name, Some(upgrade.id), change))
+    }
+
+    /// A step whose turn has come and that nobody must approve any more, or an instance that is taken
+    /// out or in: neither raises anything by itself, and they wait for hours or with `--observe` only.
+    fn next(&self, upgrade: &Upgrade) -> Option<Event> {
+        if upgrade.still_running.is_some() {
+            return None;
+        }
+        match (upgrade.item()?, &upgrade.turn) {
+            (Item::Shift(shift), _) => Some(self.shifts(upgrade, shift)),
+            (Item::Step(step), Turn::Waiting) => Some(self.whole(upgrade.id, began(step))),
+            (Item::Step(step), Turn::Approved) => {
+                let begun = Change::StepBegan { step: step.name.clone(), run: 1 };
+                Some(self.whole(upgrade.id, begun))
+            }
+            (
+                Item::Step(_),
+                Turn::Asked | Turn::Failed { .. } | Turn::Interrupted { .. } | Turn::Running { .. },
+            )
+            | (
+                Item::Everybody { .. } | Item::Home { .. } | Item::Stage { .. } | Item::Trial(_),
+                _,
+            ) => None,
+        }
     }
 
     fn shifts(&self, upgrade: &Upgrade, shift: &Shift) -> Event {
