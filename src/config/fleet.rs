@@ -250,7 +250,7 @@ pub(super) fn rolling(
         let least = health.interval.saturating_mul(health.rise);
         if let Some(span) = draft.ready.clone().filter(|_| least > fleet.well_within()) {
             let message = format!(
-                "an instance is well after {} health checks, {} apart, which `ready` does not wait for",
+                "an instance is well after {} health checks, {} apart: longer than `ready`",
                 health.rise,
                 in_words(health.interval)
             );

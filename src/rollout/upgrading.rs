@@ -376,8 +376,8 @@ impl Road<'_> {
             || matches!((before, item(index)), (Some(Item::Everybody { .. }), Some(Item::Shift(_))))
     }
 
-    /// Whether the item at `index` may begin by itself now. On the way back nothing is waited for, also where
-    /// some instances go back alone.
+    /// Whether the item at `index` may begin by itself now. On the way back nothing is waited for,
+    /// also where some instances go back alone.
     fn may_go_on(&self, index: usize) -> Result<(), Wait> {
         if self.upgrade.undoes() {
             return Ok(());

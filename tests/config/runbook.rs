@@ -272,8 +272,7 @@ fn what_is_rarely_meant_of_instances_is_said() {
     }
     let health = "health = { interval = \"40s\", rise = 2 }\n[tier.rolling]";
     let slow = whole.replacen("[tier.rolling]", health, 1);
-    let said =
-        "an instance is well after 2 health checks, 40 s apart, which `ready` does not wait for";
+    let said = "an instance is well after 2 health checks, 40 s apart: longer than `ready`";
     assert_eq!(remarks(&slow), [said]);
     assert_eq!(remarks(&slow.replacen("switch =", "ready = \"2m\"\nswitch =", 1)), [""; 0]);
 }

@@ -88,6 +88,8 @@ struct Rollout {
     past_decision: PastDecision,
     #[serde(default)]
     hours: Vec<String>,
+    #[serde(default)]
+    freeze: Vec<String>,
     no_return: Option<String>,
     #[serde(default)]
     hops: Vec<Version>,
@@ -191,7 +193,7 @@ impl File {
             calendar: Calendar {
                 zone: Zone::default(),
                 hours: rollout.hours.iter().map(|text| text.parse().unwrap()).collect(),
-                freeze: vec![],
+                freeze: rollout.freeze.iter().map(|text| text.parse().unwrap()).collect(),
             },
             hops: rollout.hops.clone(),
         }

@@ -71,9 +71,8 @@ fn follows(name: &TierName, tier: &Tier, upgrade: &Upgrade) {
 /// While anything is done with an instance it gets no requests.
 fn is_out(name: &TierName, tier: &Tier, upgrade: &Upgrade) {
     let running = upgrade.running().map(|(step, _)| &step.name);
-    let of = |step: &StepName, instance: &str| {
-        step.as_str().strip_prefix(&format!("{name}-{instance}-")).is_some()
-    };
+    let of =
+        |step: &StepName, instance: &str| step.as_str().starts_with(&format!("{name}-{instance}-"));
     for step in running.into_iter().chain(&upgrade.still_running) {
         let mut here = tier.instances.iter().filter(|(instance, _)| of(step, instance));
         let served = here.find(|(_, has)| has.is_some());
@@ -93,8 +92,7 @@ pub fn are_one(state: &State, upgrade: &Upgrade, olds: &BTreeMap<TierName, Versi
 /// Whether the users of `tier` go back once an instance is back.
 pub fn is_later(tier: &TierName, state: &State) -> bool {
     state.open_upgrade().is_some_and(|upgrade| {
-        let left = upgrade.items.iter().skip(upgrade.at);
-        upgrade.goes_back()
-            && left.into_iter().any(|item| *item == Item::Home { tier: tier.clone() })
+        let mut left = upgrade.items.iter().skip(upgrade.at);
+        upgrade.goes_back() && left.any(|item| *item == Item::Home { tier: tier.clone() })
     })
 }
