@@ -1,8 +1,15 @@
-//! Points in time as the ground floor knows them: numbers that somebody else read off a clock.
+//! Points in time as the ground floor knows them: numbers that somebody else read off a clock, and
+//! the zone in which people say them.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::Zoned;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// Wall time in milliseconds since the Unix epoch. For people and for the journal; spans inside
 /// the program are measured on the monotonic clock (see `clock`).
@@ -32,6 +39,84 @@ impl Timestamp {
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A time zone by its name in the IANA database (`Europe/Berlin`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Zone(TimeZone);
+
+/// There is no such zone.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("there is no time zone {0:?}; use a name such as \"Europe/Berlin\" or \"UTC\"")]
+pub struct UnknownZone(String);
+
+impl Zone {
+    /// `moment` on the clocks and calendars there.
+    pub fn at(&self, moment: Timestamp) -> Zoned {
+        let millis = i64::try_from(moment.millis()).unwrap_or(i64::MAX);
+        let moment = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
+        moment.to_zoned(self.0.clone())
+    }
+
+    /// The moment at which clocks there show `time`; none: the calendar ends before. A time that a
+    /// change of the clock leaves out counts as the hour later; of one that comes twice the first
+    /// counts.
+    pub fn moment(&self, time: DateTime) -> Option<Timestamp> {
+        let millis = time.to_zoned(self.0.clone()).ok()?.timestamp().as_millisecond();
+        u64::try_from(millis).ok().map(Timestamp::from_millis)
+    }
+
+    /// `moment` as people there say it: `2026-12-01 03:30 CET`.
+    pub fn say(&self, moment: Timestamp) -> String {
+        self.write(moment, "%Y-%m-%d %H:%M %Z")
+    }
+
+    /// `moment` as people and programs read it: `2026-12-01T03:30:00+01:00` (RFC 3339).
+    pub fn stamp(&self, moment: Timestamp) -> String {
+        self.write(moment, "%Y-%m-%dT%H:%M:%S%:z")
+    }
+
+    /// `moment` there in the form of `pattern`, as strftime(3) knows it.
+    pub fn write(&self, moment: Timestamp, pattern: &str) -> String {
+        self.at(moment).strftime(pattern).to_string()
+    }
+}
+
+/// That of this machine; UTC where it says none that has a name.
+impl Default for Zone {
+    fn default() -> Self {
+        let named = Some(TimeZone::system()).filter(|zone| zone.iana_name().is_some());
+        Self(named.unwrap_or(TimeZone::UTC))
+    }
+}
+
+impl FromStr for Zone {
+    type Err = UnknownZone;
+
+    fn from_str(text: &str) -> Result<Self, UnknownZone> {
+        TimeZone::get(text).map(Self).map_err(|_| UnknownZone(text.chars().take(40).collect()))
+    }
+}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.0.iana_name().unwrap_or("UTC"))
+    }
+}
+
+impl TryFrom<String> for Zone {
+    type Error = UnknownZone;
+
+    fn try_from(text: String) -> Result<Self, UnknownZone> {
+        text.parse()
+    }
+}
+
+impl From<Zone> for String {
+    fn from(zone: Zone) -> Self {
+        zone.to_string()
     }
 }
 
@@ -102,6 +187,19 @@ mod tests {
         assert_eq!(said(7_500), "2 h 5 min");
         assert_eq!(said(86_400), "1 d");
         assert_eq!(in_words(Duration::from_millis(250)), "250 ms");
+    }
+
+    #[test]
+    fn a_moment_is_said_in_its_zone() {
+        let zone: Zone = "Europe/Berlin".parse().unwrap();
+        let winter = Timestamp::from_millis(1_767_229_200_000);
+        assert_eq!(zone.say(winter), "2026-01-01 02:00 CET");
+        assert_eq!(zone.stamp(winter), "2026-01-01T02:00:00+01:00");
+        assert_eq!(zone.moment(zone.at(winter).datetime()), Some(winter));
+        let kept = serde_json::to_string(&zone).unwrap();
+        assert_eq!(kept, "\"Europe/Berlin\"");
+        assert_eq!(serde_json::from_str::<Zone>(&kept).unwrap(), zone);
+        assert!("Berlin".parse::<Zone>().unwrap_err().to_string().contains("Europe/Berlin"));
     }
 
     #[test]

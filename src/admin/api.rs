@@ -3,6 +3,7 @@
 
 mod evidence;
 mod history;
+mod log;
 mod plan;
 mod signal;
 mod upgrade;
@@ -14,9 +15,8 @@ use super::tokens::Role;
 use crate::analysis::Report;
 use crate::control::{self, ClosedView, ReleaseView, RolloutView, TierView, UpstreamView, View};
 use crate::hooks;
-use crate::journal;
 use crate::rollout::{Event, Fate, Outcome, Plan};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, Zone};
 use crate::tls::Standing;
 use crate::traffic::{TierName, Version, Weight};
 
@@ -25,6 +25,7 @@ pub use history::{
     CacheHistory, EvidenceHistory, History, HistoryMark, HttpCacheHistory, JobsHistory,
     TierHistory, VersionHistory,
 };
+pub use log::{Log, LogRecord};
 pub use plan::{LegStatus, Moment, PlanStatus, TargetStatus};
 pub use signal::SignalStatus;
 pub use upgrade::{HopStatus, ItemStatus, UpgradeStatus};
@@ -40,6 +41,10 @@ pub struct Status {
     pub started: Timestamp,
     /// The version of Weir.
     pub weir: String,
+    /// The time zone in which people say its times: as the file names it, else that of the machine.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub zone: Zone,
     /// Whether verdicts are only written down.
     pub observe: bool,
     /// The journal's file; none: it is gone with the process.
@@ -278,26 +283,6 @@ pub struct Explanation {
     pub report: Option<Report>,
 }
 
-/// A part of the journal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Log {
-    /// Oldest first.
-    pub records: Vec<LogRecord>,
-    /// The place of the newest record there is; 0: the journal is empty.
-    pub latest: u64,
-}
-
-/// One record of the journal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct LogRecord {
-    /// The record as one sentence.
-    pub sentence: String,
-    /// Its place, and the event (docs/journal.md).
-    #[serde(flatten)]
-    #[schema(value_type = Object)]
-    pub record: journal::Record,
-}
-
 /// Who is asking.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Whoami {
@@ -517,6 +502,7 @@ impl Status {
             at: view.at,
             started: view.started,
             weir: env!("CARGO_PKG_VERSION").into(),
+            zone: view.zone.clone(),
             observe: view.observe,
             journal: view.journal.clone(),
             journal_trouble: view.journal_trouble.clone(),
@@ -628,13 +614,6 @@ impl From<&UpstreamView> for UpstreamStatus {
             since_seconds: view.since_seconds,
             error: view.error.clone(),
         }
-    }
-}
-
-impl From<&journal::Record> for LogRecord {
-    fn from(record: &journal::Record) -> Self {
-        let event = record.event.without_secret();
-        Self { sentence: event.sentence(), record: journal::Record { seq: record.seq, event } }
     }
 }
 

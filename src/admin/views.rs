@@ -189,7 +189,8 @@ pub(super) async fn log(
         None => &all[all.len().saturating_sub(limit)..],
     };
     let records = chosen.iter().map(LogRecord::from).collect();
-    Ok(Json(Log { records, latest: all.last().map_or(0, |record| record.seq) }))
+    let latest = all.last().map_or(0, |record| record.seq);
+    Ok(Json(Log { records, latest, zone: view.zone.clone() }))
 }
 
 /// Whose token was sent.

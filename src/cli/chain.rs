@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use super::screen::{BOLD, DIM};
 use super::verbs::Look;
-use super::words::moment;
+use super::words::Wall;
 use super::{client, print};
 use crate::admin::api::Status;
 use crate::control::Hop;
@@ -35,7 +35,7 @@ fn table(status: &Status) -> String {
         let _ = match hop.standing {
             Hop::Done => match climbed(status, version) {
                 Some(at) => {
-                    let at = moment(at, status.at);
+                    let at = Wall::of(status).moment(at);
                     writeln!(text, "✓ {version:<width$}  done, everybody had it at {at}")
                 }
                 None => writeln!(text, "✓ {version:<width$}  done"),

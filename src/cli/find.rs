@@ -12,6 +12,7 @@ use toml::de::DeTable;
 
 use super::verbs::{Place, TokenPlace};
 use crate::admin::{Secret, TokenFile, Tokens};
+use crate::time::Zone;
 
 /// Where files are looked for.
 const FILES: [&str; 2] = ["weir.toml", "/etc/weir/weir.toml"];
@@ -49,6 +50,7 @@ pub(super) struct Key {
 struct Hints {
     listen: Option<String>,
     tokens: Option<TokenFile>,
+    zone: Option<Zone>,
 }
 
 /// Finds the program.
@@ -91,6 +93,12 @@ pub(super) fn tokens(place: &TokenPlace) -> anyhow::Result<TokenFile> {
     Ok(hints(&path)?.tokens.unwrap_or_else(|| TokenFile::beside(Path::new(JOURNAL))))
 }
 
+/// The time zone that the file names, else that of this machine.
+pub(super) fn zone(place: &Place) -> Zone {
+    let hints = file(place.config.as_deref()).and_then(|path| hints(&path).ok());
+    hints.and_then(|hints| hints.zone).unwrap_or_default()
+}
+
 /// One cannot connect to "any address": the program is on this machine then.
 fn reachable(address: &str) -> String {
     match address.parse::<SocketAddr>() {
@@ -127,7 +135,8 @@ fn parse(text: &str, folder: &Path) -> Hints {
         let journal = word("state", "path").unwrap_or_else(|| JOURNAL.into());
         TokenFile::beside(&folder.join(journal))
     };
-    Hints { listen: word("admin", "listen"), tokens: Some(tokens) }
+    let zone = table.get("zone").and_then(|zone| zone.get_ref().as_str()?.parse().ok());
+    Hints { listen: word("admin", "listen"), tokens: Some(tokens), zone }
 }
 
 /// The token: what the environment says, else what lies beside the journal, else what a program

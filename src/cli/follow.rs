@@ -31,7 +31,7 @@ pub(super) async fn watch(client: &Client) -> anyhow::Result<()> {
                     status.tiers.iter().map(place).chain(upgrade.clone()).collect();
                 let now = lines.join("\n");
                 if now != shown {
-                    let at = words::stamp(status.at);
+                    let at = words::stamp(status.at, &status.zone);
                     if let Some(upgrade) = &upgrade {
                         print::line(&format!("{at}  {upgrade}"))?;
                     }
@@ -84,7 +84,7 @@ pub(super) async fn log(client: &Client, mut latest: u64, json: bool) -> anyhow:
         tokio::time::sleep(STEP).await;
         match journal(client, &format!("after={latest}"), json).await {
             Ok(log) => {
-                records(&log.records, json)?;
+                records(&log, json)?;
                 // A journal in memory begins anew when the program does.
                 let newest = log.records.last().map(|shown| shown.record.seq);
                 latest = newest.unwrap_or(latest.min(log.latest));
@@ -168,7 +168,11 @@ fn progress(
     for tier in status.tiers.iter().filter(|tier| open.contains_key(&tier.name)) {
         let now = place(tier);
         if tier.rollout.is_some() && shown.get(&tier.name) != Some(&now) {
-            print::line(&format!("{}  {}", words::stamp(status.at), screen::line(tier)))?;
+            print::line(&format!(
+                "{}  {}",
+                words::stamp(status.at, &status.zone),
+                screen::line(tier)
+            ))?;
             shown.insert(tier.name.clone(), now);
         }
     }

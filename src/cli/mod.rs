@@ -28,7 +28,7 @@ mod words;
 use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::admin::api::{Explanations, LogRecord, Status};
+use crate::admin::api::{Explanations, Log, LogRecord, Status};
 use crate::traffic::TierName;
 use client::{Client, escaped};
 pub use doctor::Doctor;
@@ -138,15 +138,15 @@ async fn explain(tier: Option<&TierName>, look: &Look) -> anyhow::Result<()> {
 async fn log(newest: u64, follow: bool, look: &Look) -> anyhow::Result<()> {
     let client = client(&look.place)?;
     let log = follow::journal(&client, &format!("limit={newest}"), look.json).await?;
-    records(&log.records, look.json)?;
+    records(&log, look.json)?;
     if follow { follow::log(&client, log.latest, look.json).await } else { Ok(()) }
 }
 
 /// Records of the journal, one a line.
-fn records(records: &[LogRecord], json: bool) -> anyhow::Result<()> {
-    for shown in records {
+fn records(log: &Log, json: bool) -> anyhow::Result<()> {
+    for shown in &log.records {
         let LogRecord { sentence, record } = shown;
-        let (at, by) = (words::stamp(record.event.at), record.event.by.as_str());
+        let (at, by) = (words::stamp(record.event.at, &log.zone), record.event.by.as_str());
         print::line(&if json {
             serde_json::to_string(shown)?
         } else {

@@ -6,10 +6,11 @@ use anyhow::{Context as _, bail};
 
 use super::progress::Progress;
 use super::verbs::{Place, ReportFormat};
-use super::{client, print, words};
+use super::{client, find, print, words};
 use crate::clock;
 use crate::journal::Journal;
 use crate::report::{self, Format, Report};
+use crate::time::Zone;
 
 impl ReportFormat {
     const fn name(self) -> &'static str {
@@ -28,7 +29,7 @@ pub(super) async fn report(
     place: &Place,
 ) -> anyhow::Result<()> {
     if let Some(journal) = journal {
-        return print::text(&stopped(rollout, format, journal).await?);
+        return print::text(&stopped(rollout, format, journal, &find::zone(place)).await?);
     }
     let which = rollout.map_or(String::new(), |id| format!("&rollout={id}"));
     let path = format!("/api/v1/report?format={}{which}", format.name());
@@ -40,6 +41,7 @@ async fn stopped(
     rollout: Option<u64>,
     format: ReportFormat,
     path: &Path,
+    zone: &Zone,
 ) -> anyhow::Result<String> {
     if !path.exists() {
         bail!("there is no journal {}", path.display());
@@ -50,7 +52,7 @@ async fn stopped(
     })?;
     let rollout = rollout.map_or_else(|| report::latest(&kept.records), Ok)?;
     let samples = journal.shelf().samples(rollout).await?;
-    let report = Report::of(rollout, &kept.records, &samples, clock::wall())?;
+    let report = Report::of(rollout, &kept.records, &samples, (clock::wall(), zone))?;
     journal.close();
     Ok(report.text(match format {
         ReportFormat::Html => Format::Html,

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::tree::tree;
 use super::watch::meters::bar;
-use super::words::{count, moment, percent, thousands, whole};
+use super::words::{Wall, count, percent, thousands, whole};
 use crate::admin::api::{
     EvidenceStatus, HopStatus, ReleaseStatus, RolloutStatus, SignalStatus, Status, TierStatus,
     UpgradeStatus,
@@ -14,7 +14,7 @@ use crate::admin::api::{
 use crate::analysis::{Report, Verdict};
 use crate::control::{ClosedView, Hop, InstanceView};
 use crate::rollout::{Purpose, Stage};
-use crate::time::{Timestamp, in_words};
+use crate::time::in_words;
 use crate::traffic::Version;
 
 pub(super) const BOLD: Style = Style::new().bold();
@@ -72,7 +72,7 @@ fn notifications(text: &mut String, status: &Status) {
             let _ = writeln!(text, "\n{BOLD}notifications{BOLD:#}");
         }
         let since =
-            one.since.map_or(String::new(), |at| format!(" since {}", moment(at, status.at)));
+            one.since.map_or(String::new(), |at| format!(" since {}", Wall::of(status).moment(at)));
         let trouble = one.trouble.as_deref().unwrap_or_default();
         let waiting = match one.waiting {
             0 => String::new(),
@@ -133,12 +133,12 @@ fn certificates(text: &mut String, status: &Status) {
 
 fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
     let _ = writeln!(text, "{BOLD}{}{BOLD:#}  {DIM}{}{DIM:#}", tier.name, tier.listen);
-    let now = status.at;
+    let wall = Wall::of(status);
     let mut rows = Vec::new();
-    let since = format!("since {} by {}", moment(tier.since, now), tier.by);
+    let since = format!("since {} by {}", wall.moment(tier.since), tier.by);
     rows.push(Row::of("stable", tier, &tier.stable, since));
     if let Some(rollout) = &tier.rollout {
-        let mut since = format!("since {}", moment(rollout.started, now));
+        let mut since = format!("since {}", wall.moment(rollout.started));
         if rollout.attempt > 1 {
             let _ = write!(since, ", attempt {}", rollout.attempt);
         }
@@ -156,7 +156,7 @@ fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
         entry(text, "upgraded", &line);
     }
     if let Some(closed) = &tier.closed {
-        entry(text, "closed", &format!("{BAD}{}{BAD:#}", self::closed(closed, now)));
+        entry(text, "closed", &format!("{BAD}{}{BAD:#}", self::closed(closed, wall)));
     }
     if !tier.instances.is_empty() {
         let painted = |one: &InstanceView| {
@@ -187,14 +187,14 @@ fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
 }
 
 /// How a tier is closed: what for, since when, by whom, until when, and what became of requests.
-pub(super) fn closed(closed: &ClosedView, now: Timestamp) -> String {
+pub(super) fn closed(closed: &ClosedView, wall: Wall<'_>) -> String {
     let state = match closed.purpose {
         Purpose::Hold => "held",
         Purpose::Maintenance => "in maintenance",
     };
-    let mut line = format!("{state} since {} by {}", moment(closed.since, now), closed.by);
+    let mut line = format!("{state} since {} by {}", wall.moment(closed.since), closed.by);
     let _ = match closed.until {
-        Some(until) => write!(line, ", {} left", in_words(until.since(now))),
+        Some(until) => write!(line, ", {} left", in_words(wall.until(until))),
         None => write!(line, ", until it is ordered off"),
     };
     let _ = match closed.purpose {
@@ -260,9 +260,9 @@ fn upgraded(tier: &TierStatus) -> Option<String> {
 fn fate(release: &ReleaseStatus, status: &Status) -> String {
     match &release.fate {
         Some(fate) if release.was_rolled_back() => {
-            format!("rolled back {} ({})", moment(fate.at, status.at), fate.why)
+            format!("rolled back {} ({})", Wall::of(status).moment(fate.at), fate.why)
         }
-        Some(fate) => format!("left {} ({})", moment(fate.at, status.at), fate.why),
+        Some(fate) => format!("left {} ({})", Wall::of(status).moment(fate.at), fate.why),
         None => "never tried".into(),
     }
 }

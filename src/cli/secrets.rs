@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::verbs::Token;
 use super::{find, print, words};
+use crate::time::Zone;
 
 /// Carries out what was asked.
 pub(super) fn token(token: Token) -> anyhow::Result<()> {
@@ -19,13 +20,14 @@ pub(super) fn token(token: Token) -> anyhow::Result<()> {
         }
         Token::List { json, place } => {
             let file = find::tokens(&place)?;
+            let zone = Zone::default();
             for token in file.list()? {
                 let (name, role) = (token.name.as_str(), token.role);
                 print::line(&if json {
                     let created = token.created.millis();
                     json!({ "name": name, "role": role, "created": created }).to_string()
                 } else {
-                    format!("{name:<20}  {role:<8}  made {}", words::stamp(token.created))
+                    format!("{name:<20}  {role:<8}  made {}", words::stamp(token.created, &zone))
                 })?;
             }
             Ok(())

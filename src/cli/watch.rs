@@ -213,7 +213,7 @@ impl Poll {
             log = self.client.get(&newest).await?;
             anew = true;
         }
-        let Log { records, latest } = log;
+        let Log { records, latest, zone: _ } = log;
         self.latest = Some(records.last().map_or(latest, |shown| shown.record.seq));
         if anew || !records.is_empty() {
             let _ = self.sender.send(News::Records { records, anew }).await;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use crate::time::Timestamp;
+use crate::admin::api::Status;
+use crate::time::{Timestamp, Zone};
 
 /// Names of texts that have lines; all others have one.
 const TEXTS: [&str; 3] = ["error", "explanation", "text"];
@@ -88,11 +88,6 @@ fn fit(out: &mut String, line: &str, width: usize, set_in: usize) {
     }
 }
 
-/// The clock on the wall of whoever reads: 13:40:53.
-pub(super) fn clock(at: Timestamp) -> String {
-    local(at, "%H:%M:%S")
-}
-
 /// Microseconds: 0.8 ms, 12 ms, 1.3 s.
 pub(super) fn latency(micros: u64) -> String {
     let millis = micros as f64 / 1_000.0;
@@ -108,21 +103,39 @@ pub(super) fn whole(seconds: f64) -> String {
     crate::time::in_words(Duration::from_secs_f64(seconds.clamp(0.0, 1e9).ceil()))
 }
 
-/// A point in time on the clock of whoever reads: 2026-11-22 13:40:53.
-pub(super) fn stamp(at: Timestamp) -> String {
-    local(at, "%Y-%m-%d %H:%M:%S")
+/// The clock on the wall of who looks after a program: its zone, and what it shows now.
+#[derive(Clone, Copy)]
+pub(super) struct Wall<'a> {
+    now: Timestamp,
+    zone: &'a Zone,
 }
 
-/// A point in time, short where it was today: 13:40, or 11-21 13:40.
-pub(super) fn moment(at: Timestamp, now: Timestamp) -> String {
-    let day = |at| local(at, "%Y-%m-%d");
-    if day(at) == day(now) { local(at, "%H:%M") } else { local(at, "%Y-%m-%d %H:%M") }
+impl<'a> Wall<'a> {
+    pub(super) const fn of(status: &'a Status) -> Self {
+        Self { now: status.at, zone: &status.zone }
+    }
+
+    /// How long it is until `at`.
+    pub(super) const fn until(self, at: Timestamp) -> Duration {
+        at.since(self.now)
+    }
+
+    /// The time of day: 13:40:53.
+    pub(super) fn clock(self, at: Timestamp) -> String {
+        self.zone.write(at, "%H:%M:%S")
+    }
+
+    /// A point in time, short where it was today: 13:40, or 2026-11-21 13:40.
+    pub(super) fn moment(self, at: Timestamp) -> String {
+        let day = |at| self.zone.write(at, "%Y-%m-%d");
+        let pattern = if day(at) == day(self.now) { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+        self.zone.write(at, pattern)
+    }
 }
 
-fn local(at: Timestamp, pattern: &str) -> String {
-    let milliseconds = i64::try_from(at.millis()).unwrap_or(i64::MAX);
-    let at = jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(jiff::Timestamp::MAX);
-    at.to_zoned(TimeZone::system()).strftime(pattern).to_string()
+/// A point in time: 2026-11-22 13:40:53.
+pub(super) fn stamp(at: Timestamp, zone: &Zone) -> String {
+    zone.write(at, "%Y-%m-%d %H:%M:%S")
 }
 
 /// A share as a percentage with two digits that matter: 0.13 %, 2.5 %, 31 %.

@@ -1,5 +1,6 @@
 //! Reads `[rollout]`: the stages, the order of the tiers, the times, and what was agreed on.
 
+use std::fmt::Display;
 use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,9 +20,10 @@ use super::values::{Mistake, quoted};
 use super::{RolloutConfig, RunbookConfig, TIERS_MAX, TierConfig, keys};
 use crate::rollout::runbook::{Step, StepName};
 use crate::rollout::{
-    Calendar, CalendarError, DecisionTime, Fleet, Freeze, Hours, PastDecision, ROLLBACK_OVER_MAX,
-    Scope, Stages, UpgradeFacts, WINDOWS_MAX, Workers, Zone,
+    Calendar, DecisionTime, Fleet, Freeze, Hours, PastDecision, ROLLBACK_OVER_MAX, Scope, Stages,
+    UpgradeFacts, WINDOWS_MAX, Workers,
 };
+use crate::time::Zone;
 use crate::traffic::{TierName, Version};
 
 /// The default least time of a stage, that of the judge's study.
@@ -218,7 +220,7 @@ fn name(text: &str) -> Result<String, Mistake> {
 }
 
 /// Reads what says in its own error how it is written.
-fn said<T: FromStr<Err = CalendarError>>(text: &str) -> Result<T, Mistake> {
+fn said<T: FromStr<Err: Display>>(text: &str) -> Result<T, Mistake> {
     text.parse::<T>().map_err(|error| {
         let said = error.to_string();
         let (message, help) = said.split_once("; ").unwrap_or((&said, "see docs/upgrade.md"));

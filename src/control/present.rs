@@ -19,7 +19,7 @@ use crate::rollout::{
     Closure, Event, Instance, Item, Order, Purpose, Receding, Standing, Tier, Trial, Upgrade, Wait,
     Workers, climbed, waits_for,
 };
-use crate::time::{Timestamp, in_words};
+use crate::time::{Timestamp, Zone, in_words};
 use crate::traffic::{Address, TierName, Version, Weight};
 
 /// Share of one key's requests above which the verdict is unreliable.
@@ -37,6 +37,7 @@ impl View {
         Self {
             at: now,
             started: now,
+            zone: Zone::default(),
             observe: false,
             journal: None,
             journal_trouble: None,
@@ -67,8 +68,10 @@ impl Control {
         let tiers = self.state.tiers.iter();
         let chosen = tiers.filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name));
         let connections_left = self.left_behind(chosen.clone().map(|(name, _)| name));
-        let sentences =
-            chosen.map(|(name, tier)| standing(name, tier, self.state.closures.of(name))).collect();
+        let zone = &self.settings.upgrade.calendar.zone;
+        let sentences = chosen
+            .map(|(name, tier)| standing(name, tier, self.state.closures.of(name), zone))
+            .collect();
         Answer { sentences, events: vec![], connections_left }
     }
 
@@ -94,6 +97,7 @@ impl Control {
         self.views.send_replace(Arc::new(View {
             at: clock::wall(),
             started: self.started,
+            zone: self.settings.upgrade.calendar.zone.clone(),
             observe: self.settings.observe,
             journal: self.journal.path().map(|path| path.display().to_string()),
             journal_trouble: self.journal.trouble(),
@@ -545,17 +549,22 @@ fn mebibytes(bytes: u64) -> String {
 }
 
 /// How a tier stands, as one sentence.
-pub(super) fn standing(name: &TierName, tier: &Tier, closure: Option<&Closure>) -> String {
+pub(super) fn standing(
+    name: &TierName,
+    tier: &Tier,
+    closure: Option<&Closure>,
+    zone: &Zone,
+) -> String {
     if let Some(closure) = closure {
-        let (since, by) = (clock_time(closure.since), &closure.by);
-        let until = closure.until.map(|until| format!(" until {}", clock_time(until)));
+        let (since, by) = (zone.say(closure.since), &closure.by);
+        let until = closure.until.map(|until| format!(" until {}", zone.say(until)));
         let state = match closure.purpose {
             Purpose::Hold => "held",
             Purpose::Maintenance => "in maintenance",
         };
         return format!("{name}: {state} since {since} ({by}){}", until.unwrap_or_default());
     }
-    let (stable, since, by) = (&tier.stable, clock_time(tier.since), &tier.by);
+    let (stable, since, by) = (&tier.stable, zone.say(tier.since), &tier.by);
     match &tier.rollout {
         Some(rollout) => {
             let paused = if rollout.paused { ", paused" } else { "" };
@@ -566,15 +575,6 @@ pub(super) fn standing(name: &TierName, tier: &Tier, closure: Option<&Closure>) 
         }
         None => format!("{name}: everybody is on {stable} since {since} ({by})"),
     }
-}
-
-/// The time of day for people, with the day (UTC where no zone is known).
-fn clock_time(at: Timestamp) -> String {
-    let instant =
-        i64::try_from(at.millis()).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    instant.map_or_else(String::new, |instant| {
-        instant.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
-    })
 }
 
 fn item_view(item: &Item) -> ItemView {

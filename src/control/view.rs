@@ -10,7 +10,7 @@ use crate::analysis::Report;
 use crate::hooks::{InstanceScene, Scene, UpstreamScene};
 use crate::journal::Record;
 use crate::rollout::{Fate, Plan, Purpose, RolloutId};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, Zone};
 use crate::traffic::{TierName, Version, Weight};
 
 /// When a tier in which nobody has asked for anything is known to be quiet: by then a whole minute has
@@ -24,6 +24,8 @@ pub struct View {
     pub at: Timestamp,
     /// When the program started.
     pub started: Timestamp,
+    /// In which people say its times: as the file names it, else that of the machine.
+    pub zone: Zone,
     /// Whether verdicts are only written down.
     pub observe: bool,
     /// The journal's file; none: it is gone with the process.

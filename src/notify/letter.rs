@@ -3,12 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-
 use super::settings::Target;
 use crate::journal::{self, Record, Seq};
 use crate::rollout::Event;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, Zone};
 
 /// Events that wait longer than this are told together: who was not reached for hours is not
 /// flooded afterwards.
@@ -30,6 +28,8 @@ pub(super) struct Letter {
     pub(super) lost: u64,
     /// Who ordered it, if it is a test.
     pub(super) test: Option<String>,
+    /// In which its times are said.
+    pub(super) zone: Zone,
 }
 
 /// What follows from the records for a target that was told up to a place.
@@ -49,7 +49,7 @@ impl Post {
         target: &Target,
         records: &[Record],
         (told, lost): (Seq, u64),
-        now: Timestamp,
+        (now, zone): (Timestamp, &Zone),
     ) -> Self {
         let from = records.partition_point(|record| record.seq <= told);
         // From the last that was told on, if it is still shown.
@@ -69,7 +69,8 @@ impl Post {
             .map(|record| Record { seq: record.seq, event: record.event.without_secret() });
         let records: Vec<Record> = records.collect();
         let id = format!("weir-{}-{}-{up_to}", target.name, first.event.at.millis());
-        let letter = Some(Letter { id, last: up_to, records, lost, test: None });
+        let letter =
+            Some(Letter { id, last: up_to, records, lost, test: None, zone: zone.clone() });
         let before = first.seq.saturating_sub(1).max(told);
         Self { letter, waiting: waiting.len() as u64, until: before }
     }
@@ -79,7 +80,8 @@ impl Letter {
     /// A message that only says that messages arrive.
     pub(super) fn test(by: &str) -> Self {
         let (id, records) = (format!("weir-test-{}", rand::random::<u64>()), Vec::new());
-        Self { id, last: 0, records, lost: 0, test: Some(by.to_owned()) }
+        let zone = Zone::default();
+        Self { id, last: 0, records, lost: 0, test: Some(by.to_owned()), zone }
     }
 
     /// The event, where it tells of one alone.
@@ -108,8 +110,8 @@ impl Letter {
             (None, Some(first), Some(last)) => format!(
                 "weir: {} events between {} and {}",
                 self.records.len(),
-                moment(first.event.at),
-                moment(last.event.at)
+                self.zone.stamp(first.event.at),
+                self.zone.stamp(last.event.at)
             ),
             (Some(event), _, _) => event.sentence(),
             (None, _, _) => "weir: nothing happened".into(),
@@ -125,7 +127,7 @@ impl Letter {
                 let _ = write!(text, "\n- {more} earlier ones, which `weir log` has");
             }
             for record in &self.records[more..] {
-                let (at, sentence) = (moment(record.event.at), record.event.sentence());
+                let (at, sentence) = (self.zone.stamp(record.event.at), record.event.sentence());
                 let _ = write!(text, "\n- {at} {sentence}");
             }
         }
@@ -139,17 +141,10 @@ impl Letter {
         text
     }
 
-    /// When it happened; the last, where it tells of several.
-    pub(super) fn at(&self) -> Option<Timestamp> {
-        self.records.last().map(|record| record.event.at)
+    /// When it happened, in its zone; the last, where it tells of several.
+    pub(super) fn at(&self) -> Option<String> {
+        self.records.last().map(|record| self.zone.stamp(record.event.at))
     }
-}
-
-/// A time with its zone, for machines and people alike: `2026-03-01T03:12:00+01:00`.
-pub(super) fn moment(at: Timestamp) -> String {
-    let milliseconds = i64::try_from(at.millis()).unwrap_or(i64::MAX);
-    let at = jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(jiff::Timestamp::MAX);
-    at.to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 #[cfg(test)]
@@ -182,16 +177,20 @@ mod tests {
         }
     }
 
+    fn post_of(target: &Target, records: &[Record], told: (Seq, u64), now: Timestamp) -> Post {
+        Post::of(target, records, told, (now, &Zone::default()))
+    }
+
     #[test]
     fn events_are_told_one_by_one_and_together_where_they_waited_long() {
         let (records, target) = (records(), target(None, None));
         let now = records[1].event.at;
-        let post = Post::of(&target, &records[..2], (0, 0), now);
+        let post = post_of(&target, &records[..2], (0, 0), now);
         let letter = post.letter.unwrap();
         assert_eq!((letter.last, post.waiting, letter.kind()), (1, 2, "adopted"));
         assert_eq!(letter.text(), records[0].event.sentence());
         let later = now.plus(Duration::from_hours(1));
-        let letter = Post::of(&target, &records, (1, 3), later).letter.unwrap();
+        let letter = post_of(&target, &records, (1, 3), later).letter.unwrap();
         assert_eq!((letter.last, letter.kind()), (29, "digest"));
         let text = letter.text();
         assert!(text.starts_with("weir: 28 events between 2026-"), "{text}");
@@ -205,10 +204,10 @@ mod tests {
         let records = records();
         let now = records[0].event.at;
         let rolled = target(Some(&["rolled_back"]), Some(&["web"]));
-        let post = Post::of(&rolled, &records, (0, 0), now);
+        let post = post_of(&rolled, &records, (0, 0), now);
         let letter = post.letter.unwrap();
         assert_eq!((letter.last, post.until), (15, 14), "the roll back of api is not its own");
-        let post = Post::of(&rolled, &records[..8], (0, 0), now);
+        let post = post_of(&rolled, &records[..8], (0, 0), now);
         assert!(post.letter.is_none());
         assert_eq!(post.until, 8);
     }
@@ -218,12 +217,12 @@ mod tests {
         let mut records = records();
         let late = records.remove(4);
         let all = target(None, None);
-        let post = Post::of(&all, &records, (4, 0), late.event.at);
+        let post = post_of(&all, &records, (4, 0), late.event.at);
         assert!(post.letter.is_none(), "5 comes before 6");
         // What is not shown any more is gone for good.
-        let post = Post::of(&all, &records[4..], (4, 0), late.event.at);
+        let post = post_of(&all, &records[4..], (4, 0), late.event.at);
         assert_eq!(post.letter.unwrap().last, 6);
-        let post = Post::of(&all, &records, (3, 0), late.event.at);
+        let post = post_of(&all, &records, (3, 0), late.event.at);
         assert_eq!((post.letter.unwrap().last, post.waiting), (4, 1));
     }
 }

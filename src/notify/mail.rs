@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::tz::TimeZone;
 
 use super::Trouble;
 use super::letter::Letter;
@@ -35,7 +34,7 @@ fn message(mail: &Mail, letter: &Letter, now: Timestamp) -> Message {
         ("From", format!("<{}>", mail.from)),
         ("To", recipients(&mail.to)),
         ("Subject", subject(&letter.headline())),
-        ("Date", date(now)),
+        ("Date", letter.zone.write(now, "%a, %d %b %Y %H:%M:%S %z")),
         ("Message-ID", format!("<{}@{host}>", letter.id)),
         ("Auto-Submitted", "auto-generated".to_owned()),
         ("MIME-Version", "1.0".to_owned()),
@@ -83,12 +82,6 @@ fn subject(line: &str) -> String {
     words.collect::<Vec<_>>().join("\r\n ")
 }
 
-fn date(now: Timestamp) -> String {
-    let milliseconds = i64::try_from(now.millis()).unwrap_or(i64::MAX);
-    let now = jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(jiff::Timestamp::MAX);
-    now.to_zoned(TimeZone::system()).strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -96,6 +89,7 @@ mod tests {
     use super::*;
     use crate::journal::Record;
     use crate::notify::Encryption;
+    use crate::time::Zone;
 
     fn record(at: usize) -> Record {
         let line = include_str!("../../tests/journals/0.1.jsonl").lines().nth(at).unwrap();
@@ -122,6 +116,7 @@ mod tests {
             records: vec![record],
             lost: 0,
             test: None,
+            zone: Zone::default(),
         };
         let text = message(&mail, &letter, Timestamp::from_millis(1_772_347_251_000)).text;
         assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 78), "{text}");

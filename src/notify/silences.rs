@@ -10,13 +10,13 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::letter::moment;
 use super::settings::Alertmanager;
 use super::{Trouble, wire};
 use crate::clock;
 use crate::control::View;
 use crate::metrics::DeliveryCounts;
 use crate::rollout::RolloutId;
+use crate::time::Zone;
 use crate::tls::Keyring;
 
 /// How long a silence lasts without Weir: should Weir not come back, alerts do.
@@ -128,7 +128,7 @@ async fn tend(
     counts: &DeliveryCounts,
 ) -> Result<(), Trouble> {
     let found = own(settings, keyring).await?;
-    let now = clock::wall();
+    let (now, zone) = (clock::wall(), Zone::default());
     for (id, what) in open {
         let mark = format!("{COMMENT}{id}:");
         let known = found.iter().find(|silence| silence.comment.starts_with(&mark));
@@ -139,8 +139,8 @@ async fn tend(
             id: known.map(|silence| silence.id.as_str()),
             comment: format!("{mark} {what}"),
             created_by: &settings.created_by,
-            starts_at: moment(now),
-            ends_at: moment(now.plus(LASTS)),
+            starts_at: zone.stamp(now),
+            ends_at: zone.stamp(now.plus(LASTS)),
             matchers: settings.matchers.iter().map(matcher).collect(),
         };
         let body = serde_json::to_string(&wanted).map_err(|e| Trouble::passing(e.to_string()))?;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::letter::{Letter, moment};
+use super::letter::Letter;
 
 /// Longest template, in bytes.
 pub const TEMPLATE_BYTES_MAX: usize = 16 << 10;
@@ -103,7 +103,7 @@ impl Slot {
     fn value(self, letter: &Letter) -> String {
         let event = letter.event();
         match self {
-            Self::At => letter.at().map(moment).unwrap_or_default(),
+            Self::At => letter.at().unwrap_or_default(),
             Self::By => event.map(|event| event.by.to_string()).unwrap_or_default(),
             Self::Event => letter.kind().to_owned(),
             Self::Reason => event.and_then(|event| event.because.clone()).unwrap_or_default(),
@@ -250,7 +250,7 @@ fn program(letter: &Letter) -> Value {
         "id": letter.id,
         "event": letter.kind(),
         "text": letter.text(),
-        "time": letter.at().map(moment),
+        "time": letter.at(),
         "lost": letter.lost,
         "records": letter.records.iter().map(record).collect::<Vec<_>>(),
     })
@@ -260,6 +260,7 @@ fn program(letter: &Letter) -> Value {
 mod tests {
     use super::*;
     use crate::journal::Record;
+    use crate::time::Zone;
 
     fn record(at: usize) -> Record {
         let line = include_str!("../../tests/journals/0.1.jsonl").lines().nth(at).unwrap();
@@ -269,7 +270,8 @@ mod tests {
     fn letter(at: usize) -> Letter {
         let record = record(at);
         let last = record.seq;
-        Letter { id: "weir-chat-1".into(), last, records: vec![record], lost: 0, test: None }
+        let (id, records, zone) = ("weir-chat-1".into(), vec![record], Zone::default());
+        Letter { id, last, records, lost: 0, test: None, zone }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Part, hour, milliseconds};
+use super::{Part, Report, milliseconds};
 use crate::journal::Sample;
 use crate::time::Timestamp;
 
@@ -57,8 +57,9 @@ impl Panel {
     }
 }
 
-/// The picture of `part` between two moments.
-pub(super) fn draw(part: &Part, from: Timestamp, until: Timestamp) -> String {
+/// The picture of `part` between the ends of the report.
+pub(super) fn draw(part: &Part, report: &Report) -> String {
+    let (from, until) = (report.from, report.until);
     let last = part.samples.iter().map(|sample| sample.at).max().unwrap_or(until).max(until);
     let axis =
         Axis { from: from.millis() as f64, span: (last.since(from).as_millis() as f64).max(1.0) };
@@ -87,8 +88,8 @@ pub(super) fn draw(part: &Part, from: Timestamp, until: Timestamp) -> String {
         svg,
         "<text x=\"{MARGIN}\" y=\"{foot:.0}\">{}</text><text x=\"{right:.0}\" y=\"{foot:.0}\" \
          text-anchor=\"end\">{}</text></svg>",
-        hour(from),
-        hour(last)
+        report.hour(from),
+        report.hour(last)
     );
     svg
 }

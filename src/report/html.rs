@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Entry, Part, Report, chart, hour, milliseconds, moment, percent};
+use super::{Entry, Part, Report, chart, milliseconds, percent};
 use crate::time::in_words;
 
 const STYLE: &str = "
@@ -35,7 +35,7 @@ pub(super) fn write(report: &Report) -> String {
          content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
          </head>\n<body>\n<h1>{title}</h1>\n"
     );
-    let (from, until) = (moment(report.from), moment(report.until));
+    let (from, until) = (report.moment(report.from), report.moment(report.until));
     let span = in_words(report.until.since(report.from));
     let _ = writeln!(page, "<p class=\"soft\">{from} to {until}, {span}</p>\n<ul>");
     for outcome in report.outcomes() {
@@ -44,6 +44,9 @@ pub(super) fn write(report: &Report) -> String {
     page.push_str("</ul>\n<section><h2>Planned</h2>\n<ul>\n");
     for plan in &report.planned {
         let _ = writeln!(page, "<li>{}</li>", escape(&plan.to_string()));
+    }
+    for rule in &report.agreed {
+        let _ = writeln!(page, "<li>{}</li>", escape(rule));
     }
     page.push_str("</ul>\n");
     if !report.items.is_empty() {
@@ -59,10 +62,10 @@ pub(super) fn write(report: &Report) -> String {
     }
     if !report.refused.is_empty() {
         page.push_str("<section><h2>Refused</h2>\n");
-        entries(&mut page, &report.refused);
+        entries(&mut page, &report.refused, report);
         page.push_str("</section>\n");
     }
-    let (weir, made) = (escape(&report.weir), moment(report.made));
+    let (weir, made) = (escape(&report.weir), report.moment(report.made));
     let _ = writeln!(
         page,
         "<p class=\"soft\">Written by Weir {weir} from its journal on {made}.</p>\n</body>\n</html>"
@@ -73,7 +76,7 @@ pub(super) fn write(report: &Report) -> String {
 fn part(page: &mut String, part: &Part, report: &Report) {
     let _ = writeln!(page, "<section><h2>{}</h2>", escape(part.name()));
     if part.tier.is_some() {
-        page.push_str(&chart::draw(part, report.from, report.until));
+        page.push_str(&chart::draw(part, report));
     }
     if !part.totals.is_empty() {
         page.push_str(
@@ -94,14 +97,14 @@ fn part(page: &mut String, part: &Part, report: &Report) {
         }
         page.push_str("</table></div>\n");
     }
-    entries(page, &part.entries);
+    entries(page, &part.entries, report);
     page.push_str("</section>\n");
 }
 
-fn entries(page: &mut String, entries: &[Entry]) {
+fn entries(page: &mut String, entries: &[Entry], report: &Report) {
     page.push_str("<ol>\n");
     for entry in entries {
-        let (full, at) = (moment(entry.at), hour(entry.at));
+        let (full, at) = (report.moment(entry.at), report.hour(entry.at));
         let (by, sentence) = (escape(&entry.by), escape(&entry.sentence));
         let _ = write!(page, "<li><time title=\"{full}\">{at} {by}</time><br>{sentence}");
         if let Some(output) = &entry.output {

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::{Entry, Part, Report, milliseconds, moment, percent};
+use super::{Entry, Part, Report, milliseconds, percent};
 use crate::time::in_words;
 
 pub(super) fn write(report: &Report) -> String {
     let mut text = format!("# {}\n\n", escape(&report.title()));
-    let (from, until) = (moment(report.from), moment(report.until));
+    let (from, until) = (report.moment(report.from), report.moment(report.until));
     let span = in_words(report.until.since(report.from));
     let _ = writeln!(text, "{from} to {until}, {span}.\n");
     for outcome in report.outcomes() {
@@ -17,27 +17,30 @@ pub(super) fn write(report: &Report) -> String {
     for plan in &report.planned {
         let _ = writeln!(text, "- {}", escape(&plan.to_string()));
     }
+    for rule in &report.agreed {
+        let _ = writeln!(text, "- {}", escape(rule));
+    }
     for (index, item) in report.items.iter().enumerate() {
         let before = if index == 0 { "\n" } else { "" };
         let _ = writeln!(text, "{before}{}. {}", index + 1, escape(item));
     }
     for part in &report.parts {
-        self::part(&mut text, part);
+        self::part(&mut text, part, report);
     }
     if !report.refused.is_empty() {
         text.push_str("\n## Refused\n\n");
-        entries(&mut text, &report.refused);
+        entries(&mut text, &report.refused, report);
     }
     let _ = writeln!(
         text,
         "\nWritten by Weir {} from its journal on {}.",
         report.weir,
-        moment(report.made)
+        report.moment(report.made)
     );
     text
 }
 
-fn part(text: &mut String, part: &Part) {
+fn part(text: &mut String, part: &Part, report: &Report) {
     let _ = writeln!(text, "\n## {}\n", escape(part.name()));
     if !part.totals.is_empty() {
         text.push_str(
@@ -57,12 +60,12 @@ fn part(text: &mut String, part: &Part) {
         }
         text.push('\n');
     }
-    entries(text, &part.entries);
+    entries(text, &part.entries, report);
 }
 
-fn entries(text: &mut String, entries: &[Entry]) {
+fn entries(text: &mut String, entries: &[Entry], report: &Report) {
     for entry in entries {
-        let (at, by) = (moment(entry.at), escape(&entry.by));
+        let (at, by) = (report.moment(entry.at), escape(&entry.by));
         let _ = writeln!(text, "- {at}, {by}: {}", escape(&entry.sentence));
         if let Some(output) = &entry.output {
             text.push('\n');

@@ -8,14 +8,13 @@ mod markdown;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jiff::tz::TimeZone;
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::journal::{Record, Sample, Seq};
 use crate::rollout::runbook::Output;
-use crate::rollout::{Change, RolloutId, State};
-use crate::time::Timestamp;
+use crate::rollout::{Agreed, Change, PastDecision, RolloutId, Scope, State};
+use crate::time::{Timestamp, Zone};
 use crate::traffic::{TierName, Weight};
 
 /// One rollout, as the journal tells it.
@@ -25,8 +24,12 @@ pub struct Report {
     pub weir: String,
     /// When it was written.
     pub made: Timestamp,
+    /// The time zone of all times in its text.
+    pub zone: Zone,
     /// The number of the rollout.
     pub rollout: RolloutId,
+    /// What the file calls it.
+    pub name: Option<String>,
     /// Whether it is still open.
     pub open: bool,
     /// When it began.
@@ -35,6 +38,8 @@ pub struct Report {
     pub until: Timestamp,
     /// What was planned, by tier.
     pub planned: Vec<Planned>,
+    /// What was agreed on for a rollout over tiers beside its order, in sentences.
+    pub agreed: Vec<String>,
     /// What a rollout over tiers was to do, in order, and on the way back; empty: it was none.
     pub items: Vec<String>,
     /// What happened, by tier; what belongs to no tier alone comes first.
@@ -65,7 +70,7 @@ pub struct Planned {
 pub struct Part {
     /// The tier.
     pub tier: Option<TierName>,
-    /// Its last event of consequence, as a sentence.
+    /// How it ended, or how it stands if that is not as planned, as a sentence.
     pub outcome: Option<String>,
     /// The events in order.
     pub entries: Vec<Entry>,
@@ -146,7 +151,7 @@ pub fn latest(records: &[Record]) -> Result<RolloutId, ReportError> {
 
 impl Report {
     /// The report of `rollout` from the whole journal and the samples of that rollout, written at
-    /// `made`.
+    /// `made`, with the times of `zone`.
     ///
     /// # Errors
     /// The journal does not know it.
@@ -154,7 +159,7 @@ impl Report {
         rollout: RolloutId,
         records: &[Record],
         samples: &[Sample],
-        made: Timestamp,
+        (made, zone): (Timestamp, &Zone),
     ) -> Result<Self, ReportError> {
         let own = |record: &&Record| record.event.rollout == Some(rollout);
         let (Some(first), Some(last)) = (records.iter().find(own), records.iter().rfind(own))
@@ -180,6 +185,7 @@ impl Report {
         };
         let mut parts: BTreeMap<Option<TierName>, Part> = BTreeMap::new();
         let (mut planned, mut items, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut name, mut agreed) = (None, Vec::new());
         let mut state = State::default();
         for record in records {
             let event = &record.event;
@@ -193,13 +199,17 @@ impl Report {
             }
             planned.extend(Planned::of(record));
             items.extend(itemised(&event.change));
+            if let Change::UpgradeStarted { agreed: all } = &event.change {
+                name.clone_from(&all.name);
+                agreed.extend(rules(all, zone));
+            }
             let part =
                 parts.entry(event.tier.clone()).or_insert_with(|| Part::new(event.tier.as_ref()));
             part.entries.push(Entry::of(record));
             if let Some(tier) = &event.tier {
                 part.moves(event.at, state.weight(tier));
             }
-            if matches!(event.change, Change::Promoted { .. } | Change::RolledBack { .. }) {
+            if is_outcome(&event.change) {
                 part.outcome = Some(event.sentence());
             }
         }
@@ -208,8 +218,22 @@ impl Report {
             parts.entry(tier).or_insert_with(|| Part::new(Some(&sample.tier))).counts(sample);
         }
         let weir = env!("CARGO_PKG_VERSION").to_owned();
-        let parts = parts.into_values().collect();
-        Ok(Self { weir, made, rollout, open, from, until, planned, items, parts, refused })
+        let (parts, zone) = (parts.into_values().collect(), zone.clone());
+        Ok(Self {
+            weir,
+            made,
+            zone,
+            rollout,
+            name,
+            open,
+            from,
+            until,
+            planned,
+            agreed,
+            items,
+            parts,
+            refused,
+        })
     }
 
     /// The report as text.
@@ -224,10 +248,21 @@ impl Report {
     fn title(&self) -> String {
         let releases: Vec<String> =
             self.planned.iter().map(|one| format!("{} in {}", one.release, one.tier)).collect();
+        let name = self.name.as_ref().map(|name| format!(", {name}")).unwrap_or_default();
         match releases.len() {
-            0 => format!("Rollout {}", self.rollout),
-            _ => format!("Rollout {}: {}", self.rollout, releases.join(", ")),
+            0 => format!("Rollout {}{name}", self.rollout),
+            _ => format!("Rollout {}{name}: {}", self.rollout, releases.join(", ")),
         }
+    }
+
+    /// A moment with its zone.
+    fn moment(&self, at: Timestamp) -> String {
+        self.zone.write(at, "%Y-%m-%d %H:%M:%S %Z")
+    }
+
+    /// The time of day.
+    fn hour(&self, at: Timestamp) -> String {
+        self.zone.write(at, "%H:%M:%S")
     }
 
     /// How it stands, a sentence a tier.
@@ -239,6 +274,37 @@ impl Report {
         }
         outcomes
     }
+}
+
+/// What was agreed on for a rollout over tiers beside what it does.
+fn rules(agreed: &Agreed, zone: &Zone) -> Vec<String> {
+    let decision = agreed.decide_by.map(|at| {
+        let then = match agreed.past_decision {
+            PastDecision::Hold => "nothing is raised until a person says so",
+            PastDecision::Rollback => "everybody goes back",
+        };
+        format!("to be decided by {}; past it {then}", zone.say(at))
+    });
+    let scope = match agreed.on_failure {
+        Scope::Rollout => "where a tier fails, all of them go back",
+        Scope::Tier => "where a tier fails, it goes back alone and the rollout stops there",
+    };
+    let no_return = agreed.no_return.as_ref();
+    let no_return = no_return.map(|step| format!("after step {step} nothing goes back by itself"));
+    decision.into_iter().chain([scope.to_owned()]).chain(no_return).collect()
+}
+
+/// Whether it says how something ended, or why it stands still.
+fn is_outcome(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::DecisionPassed
+            | Change::Froze { .. }
+            | Change::Promoted { .. }
+            | Change::RolledBack { .. }
+            | Change::TurnedBack { .. }
+            | Change::UpgradeEnded { .. }
+    )
 }
 
 /// The items of a rollout over tiers that was opened, or changed.
@@ -347,22 +413,6 @@ fn output(change: &Change) -> Option<String> {
         cut => format!("{}\n... {cut} bytes are left out ...\n{tail}", head.trim_end()),
     };
     Some(text).filter(|text| !text.trim().is_empty())
-}
-
-/// A moment on the clock of this machine.
-fn moment(at: Timestamp) -> String {
-    zoned(at).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
-}
-
-/// The time of day.
-fn hour(at: Timestamp) -> String {
-    zoned(at).strftime("%H:%M:%S").to_string()
-}
-
-fn zoned(at: Timestamp) -> jiff::Zoned {
-    let milliseconds = i64::try_from(at.millis()).unwrap_or(i64::MAX);
-    let at = jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(jiff::Timestamp::MAX);
-    at.to_zoned(TimeZone::system())
 }
 
 /// A share in percent.

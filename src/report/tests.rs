@@ -30,7 +30,8 @@ fn report() -> Report {
         sample(true, 1_772_334_900_000, 4),
         Sample { rollout: 2, ..sample(true, 1_772_334_900_000, 90) },
     ];
-    Report::of(1, &records(), &samples, Timestamp::from_millis(1_772_400_000_000)).unwrap()
+    let made = Timestamp::from_millis(1_772_400_000_000);
+    Report::of(1, &records(), &samples, (made, &"UTC".parse().unwrap())).unwrap()
 }
 
 #[test]
@@ -55,6 +56,36 @@ fn a_rollout_over_two_tiers_is_told_by_tier_with_its_numbers() {
 }
 
 #[test]
+fn a_rollout_over_tiers_is_told_with_its_name_what_was_agreed_on_and_how_it_ended() {
+    let lines = include_str!("../../tests/journals/0.1-upgrade.jsonl").lines();
+    let mut records: Vec<Record> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    for record in &mut records {
+        if let Change::UpgradeStarted { agreed } = &mut record.event.change {
+            agreed.decide_by = Some(Timestamp::from_millis(1_772_335_800_000));
+            agreed.past_decision = PastDecision::Hold;
+        }
+    }
+    let (made, zone) = (Timestamp::from_millis(1_772_400_000_000), "Europe/Berlin");
+    let report = Report::of(1, &records, &[], (made, &zone.parse().unwrap())).unwrap();
+    assert_eq!(report.name.as_deref(), Some("rails-4.2"));
+    let ended = records.iter().rfind(|record| record.event.rollout == Some(1)).unwrap();
+    let text = report.text(Format::Markdown);
+    let sentence = ended.event.sentence();
+    assert!(matches!(ended.event.change, Change::UpgradeEnded { .. }), "{sentence}");
+    assert!(text.contains(&format!("\n- {sentence}\n")), "{text}");
+    for part in [
+        "# Rollout 1, rails-4.2: ",
+        "to be decided by 2026-03-01 04:30 CET; past it nothing is raised until a person says so",
+        "where a tier fails, all of them go back",
+        " CET to 2026-",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let page = report.text(Format::Html);
+    assert!(page.contains("<li>to be decided by 2026-03-01 04:30 CET"), "{page}");
+}
+
+#[test]
 fn a_page_needs_nothing_from_elsewhere_and_shows_what_was_written_as_it_was() {
     let mut records = records();
     let evil = "<script>alert(1)</script> & \"so\" <img>";
@@ -63,7 +94,7 @@ fn a_page_needs_nothing_from_elsewhere_and_shows_what_was_written_as_it_was() {
         1,
         &records,
         &[sample(true, 1_772_334_840_000, 1)],
-        Timestamp::from_millis(1_772_400_000_000),
+        (Timestamp::from_millis(1_772_400_000_000), &Zone::default()),
     )
     .unwrap();
     let page = report.text(Format::Html);
@@ -98,7 +129,7 @@ fn what_a_step_has_written_is_shown_and_what_was_left_out_is_said() {
 
 #[test]
 fn what_is_not_in_the_journal_has_no_report() {
-    let at = Timestamp::from_millis(0);
+    let at = (Timestamp::from_millis(0), &Zone::default());
     let error = Report::of(99, &records(), &[], at).unwrap_err().to_string();
     assert_eq!(error, "the journal has no rollout 99; the newest is 4");
     assert_eq!(Report::of(1, &[], &[], at).unwrap_err(), ReportError::NoneYet);

@@ -5,11 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::civil::{Date, DateTime, Time, Weekday};
-use jiff::tz::TimeZone;
 use jiff::{ToSpan, Zoned};
 use thiserror::Error;
 
-use crate::time::Timestamp;
+use crate::time::{Timestamp, Zone};
 
 /// Windows of a week, and frozen days: more are a typing error.
 pub const WINDOWS_MAX: usize = 50;
@@ -26,10 +25,6 @@ const DAYS: [(&str, Weekday); 7] = [
     ("Sat", Weekday::Saturday),
     ("Sun", Weekday::Sunday),
 ];
-
-/// A time zone by its name in the IANA database (`Europe/Berlin`).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Zone(TimeZone);
 
 /// Hours of the week, such as `Mon-Thu 01:00-05:00`; `22:00-02:00` ends on the next day.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,15 +79,6 @@ pub enum CalendarError {
         "{0:?} are no hours; use \"Mon-Thu 01:00-05:00\", \"Sat,Sun 22:00-02:00\" or \"01:00-05:00\""
     )]
     Hours(String),
-    /// No zone.
-    #[error("there is no time zone {0:?}; use a name such as \"Europe/Berlin\" or \"UTC\"")]
-    Zone(String),
-}
-
-impl Default for Zone {
-    fn default() -> Self {
-        Self(TimeZone::UTC)
-    }
 }
 
 impl Calendar {
@@ -146,26 +132,6 @@ impl DecisionTime {
     }
 }
 
-impl Zone {
-    fn at(&self, moment: Timestamp) -> Zoned {
-        let millis = i64::try_from(moment.millis()).unwrap_or(i64::MAX);
-        let moment = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
-        moment.to_zoned(self.0.clone())
-    }
-
-    /// A time that a change of the clock leaves out counts as the hour later; of one that comes
-    /// twice the first counts.
-    fn moment(&self, at: DateTime) -> Option<Timestamp> {
-        let millis = at.to_zoned(self.0.clone()).ok()?.timestamp().as_millisecond();
-        u64::try_from(millis).ok().map(Timestamp::from_millis)
-    }
-
-    /// `moment` as people there say it: `2026-12-01 03:30 CET`.
-    pub fn say(&self, moment: Timestamp) -> String {
-        self.at(moment).strftime("%Y-%m-%d %H:%M %Z").to_string()
-    }
-}
-
 impl Hours {
     fn has(&self, now: &Zoned) -> bool {
         let (day, time) = (now.weekday(), now.time());
@@ -181,15 +147,6 @@ impl Hours {
 impl Freeze {
     fn has(&self, day: Date) -> bool {
         self.first <= day && day <= self.last
-    }
-}
-
-impl FromStr for Zone {
-    type Err = CalendarError;
-
-    fn from_str(text: &str) -> Result<Self, CalendarError> {
-        let unknown = |_| CalendarError::Zone(shortened(text));
-        TimeZone::get(text).map(Self).map_err(unknown)
     }
 }
 
@@ -256,12 +213,6 @@ impl fmt::Display for DecisionTime {
             Self::On(moment) => write!(out, "{}", moment.strftime("%Y-%m-%d %H:%M")),
             Self::Next(time) => write!(out, "{}", time.strftime("%H:%M")),
         }
-    }
-}
-
-impl fmt::Display for Zone {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.0.iana_name().unwrap_or("UTC"))
     }
 }
 
@@ -387,7 +338,6 @@ mod tests {
         assert!("2026-12-24..2026-12-01".parse::<Freeze>().is_err(), "ends before it begins");
         assert!("2026-02-30".parse::<Freeze>().is_err());
         assert!("3:3".parse::<DecisionTime>().is_err());
-        assert!("Berlin".parse::<Zone>().unwrap_err().to_string().contains("Europe/Berlin"));
         assert!("00:00-24:00".parse::<Hours>().is_ok());
     }
 }

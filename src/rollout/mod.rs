@@ -29,7 +29,7 @@ mod wait;
 mod workers;
 
 pub use caches::{CacheFacts, OnRollback};
-pub use calendar::{Calendar, CalendarError, DecisionTime, Freeze, Hours, WINDOWS_MAX, Zone};
+pub use calendar::{Calendar, CalendarError, DecisionTime, Freeze, Hours, WINDOWS_MAX};
 pub use closure::{Closure, Closures, Opening, Purpose};
 pub use command::{Actor, ActorError, Command, Order, REASON_CHARS_MAX, Refusal};
 pub use event::{Adoption, Blame, Cause, Change, Direction, Emptying, Event, RolloutId};

@@ -8,8 +8,9 @@ use weir::analysis::{Settings, WhenUnproven};
 use weir::rollout::runbook::{Action, OnFailure, OnInterrupt, Run, Step, StepName, When};
 use weir::rollout::{
     CacheFacts, Calendar, Facts, Fleet, JobsSettings, OnRollback, PastDecision, Plan, ReleaseFacts,
-    Scope, Stage, Stages, TierFacts, UpgradeFacts, Workers, Zone,
+    Scope, Stage, Stages, TierFacts, UpgradeFacts, Workers,
 };
+use weir::time::Zone;
 use weir::traffic::{Listen, Salt, Sticky, TierName, Version};
 
 #[derive(Deserialize)]

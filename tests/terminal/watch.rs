@@ -208,7 +208,7 @@ fn what_is_not_seen_by_anybody_is_plain_lines() {
     // A reader that goes away ends it without a word of complaint.
     let asked = format!("clear; {WEIR} watch 2>&1 | sed -u '1s/^/first: /;q'; echo ended");
     scene.tmux.types(&asked);
-    scene.tmux.shows("\nfirst: ");
+    scene.tmux.shows("first: 2");
     scene.open();
     let screen = scene.tmux.shows("\nended");
     assert!(!screen.contains("panicked") && !screen.contains("rror"), "{screen}");

@@ -13,7 +13,8 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 use super::meters::{bar, cut, wrapped};
 use super::scene::{Asker, Scene};
 use crate::admin::api::{Status, TierStatus, UpgradeStatus};
-use crate::cli::{screen, words};
+use crate::cli::screen;
+use crate::cli::words::Wall;
 use crate::time::{Timestamp, in_words};
 
 /// The smallest terminal on which the picture still tells what it should.
@@ -185,7 +186,7 @@ fn head(scene: &Scene, palette: &Palette, width: usize) -> Vec<Line<'static>> {
                 Asker::Unknown => String::new(),
             };
             let left = format!("weir {} at {}, up {up}{who}", status.weir, scene.address);
-            (left, format!("● {}", words::clock(status.at)), palette.good())
+            (left, format!("● {}", Wall::of(status).clock(status.at)), palette.good())
         }
     };
     let left = cut(&left, width.saturating_sub(right.chars().count() + 1));
@@ -320,9 +321,11 @@ fn journal(scene: &Scene, palette: &Palette, width: usize, room: usize) -> Vec<L
     if room == 0 {
         return vec![];
     }
+    let wall =
+        |at| scene.status.as_ref().map_or_else(String::new, |status| Wall::of(status).clock(at));
     let mut newest: Vec<Line<'static>> = Vec::new();
     for shown in scene.journal.iter().rev() {
-        let (at, by) = (words::clock(shown.record.event.at), shown.record.event.by.as_str());
+        let (at, by) = (wall(shown.record.event.at), shown.record.event.by.as_str());
         let is_named = by == "weir" || shown.sentence.contains(&format!("by {by}"));
         let by = if is_named { String::new() } else { format!("{by}: ") };
         let text = wrapped(&format!("{by}{}", shown.sentence), width.saturating_sub(10));

@@ -9,8 +9,9 @@ use weir::analysis::Settings;
 use weir::rollout::runbook::{Action, OnFailure, OnInterrupt, Run, Step, When};
 use weir::rollout::{
     Calendar, Facts, Fleet, JobsSettings, PastDecision, Plan, ReleaseFacts, Scope, Stage, Stages,
-    TierFacts, UpgradeFacts, Workers, Zone,
+    TierFacts, UpgradeFacts, Workers,
 };
+use weir::time::Zone;
 use weir::traffic::{Salt, Sticky, TierName, Version, Weight};
 
 /// Releases of each tier.

@@ -9,9 +9,10 @@ use ratatui::text::{Line, Span};
 use super::{BOLD, DIM, Palette, rule};
 use crate::admin::api::{EvidenceStatus, RolloutStatus, Status, TierStatus, VersionHistory};
 use crate::analysis::{Report, Verdict};
+use crate::cli::screen;
 use crate::cli::watch::meters::{bar, curve, cut, wrapped};
 use crate::cli::watch::scene::Scene;
-use crate::cli::{screen, words};
+use crate::cli::words::{self, Wall};
 use crate::time::Timestamp;
 use crate::traffic::Version;
 
@@ -48,7 +49,7 @@ pub(super) fn tier(
     }
     lines.extend(next(tier, status, palette, width));
     if let Some(closed) = &tier.closed {
-        let text = format!("closed   {}", screen::closed(closed, status.at));
+        let text = format!("closed   {}", screen::closed(closed, Wall::of(status)));
         lines.push(Line::styled(cut(&text, width), palette.bad()));
     }
     if !tier.instances.is_empty() {
@@ -140,7 +141,7 @@ fn next(tier: &TierStatus, status: &Status, palette: &Palette, width: usize) -> 
         None => report.and_then(|report| expected(report, now)),
     };
     if let Some(until) = until {
-        let _ = write!(text, ", at {}", words::clock(until));
+        let _ = write!(text, ", at {}", Wall::of(status).clock(until));
     } else if tier.rollout.is_none() {
         let _ = write!(text, "; `{command}`");
     }
