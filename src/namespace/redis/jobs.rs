@@ -46,8 +46,13 @@ impl Jobs {
 pub enum Work {
     /// This was done.
     Done(Jobs),
-    /// A job is fetched from this queue, or from one of several, if the answer is not empty.
-    Fetch(Box<[u8]>),
+    /// Jobs are fetched, if the answer is not empty.
+    Fetch {
+        /// From this queue; `(several)`: from one of several.
+        queue: Box<[u8]>,
+        /// Whether the answer is a list of jobs; else it is one job, with or without its queue.
+        listed: bool,
+    },
 }
 
 /// Fetches that were answered.
@@ -60,11 +65,17 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// Takes in an answer that begins with `line`.
-    pub fn arrived(&mut self, queue: Box<[u8]>, line: &[u8]) {
+    /// Takes in an answer that begins with `line`, a list of jobs or one job.
+    pub fn arrived(&mut self, queue: Box<[u8]>, listed: bool, line: &[u8]) {
         self.answers += 1;
-        if !matches!(line, b"*-1" | b"$-1" | b"_" | b"*0") {
-            self.jobs.push((queue, 1));
+        let length = |line: &[u8]| std::str::from_utf8(line.strip_prefix(b"*")?).ok()?.parse().ok();
+        let jobs = match line {
+            b"*-1" | b"$-1" | b"_" | b"*0" => 0,
+            list if listed => length(list).unwrap_or(1),
+            _ => 1,
+        };
+        if jobs > 0 {
+            self.jobs.push((queue, jobs));
         }
     }
 
@@ -143,7 +154,9 @@ fn fetch(words: &[Vec<u8>], count: usize, queues: &Sharing) -> Option<Work> {
     }
     let mut names = keys.iter().map(|key| queue(key));
     let one = names.next().filter(|one| keys.len() + 1 == most && names.all(|name| name == *one));
-    Some(Work::Fetch(one.unwrap_or(b"(several)").into()))
+    // With a number the answer of these is a list of so many jobs, or fewer.
+    let listed = count > 2 && matches!(&*words[0], b"lpop" | b"rpop");
+    Some(Work::Fetch { queue: one.unwrap_or(b"(several)").into(), listed })
 }
 
 /// The queue that is kept in `key`: Celery has a list for each priority of a queue.
@@ -168,7 +181,7 @@ impl Fetch {
         let mut looked: Vec<Vec<u8>> = words.iter().map(|word| word.to_vec()).collect();
         looked.first_mut()?.make_ascii_lowercase();
         let work = work(&looked, words.len(), queues)?;
-        if !matches!(work, Work::Fetch(_)) {
+        if !matches!(work, Work::Fetch { .. }) {
             return None;
         }
         let waits = if looked[0].starts_with(b"b") {
@@ -241,7 +254,7 @@ mod tests {
 
     #[test]
     fn fetches_are_those_from_queues() {
-        let from = |queue: &[u8]| Some(Work::Fetch(queue.into()));
+        let from = |queue: &[u8]| Some(Work::Fetch { queue: queue.into(), listed: false });
         assert_eq!(said("brpop queue:mail 2"), from(b"queue:mail"));
         assert_eq!(said("brpop other celery 1"), from(b"(several)"));
         assert_eq!(said("lmove queue:a mine LEFT RIGHT"), from(b"queue:a"));
@@ -251,11 +264,26 @@ mod tests {
         assert_eq!(said("brpop celery mail celery\x06\x163 mail\x06\x163 1"), from(b"(several)"));
         let many: Vec<Vec<u8>> = ["brpop", "celery", "celery\x06\x163"].map(Vec::from).into();
         assert_eq!(work(&many, 7, &queues()), from(b"(several)"), "the rest was not looked at");
-        assert_eq!(said("lpop queue:a 5"), from(b"queue:a"));
+        let listed = Some(Work::Fetch { queue: (*b"queue:a").into(), listed: true });
+        assert_eq!(said("lpop queue:a 5"), listed);
         for other in
             ["rpop host:1-signals", "lmove mine queue:a LEFT RIGHT", "brpop queue:a", "rpop"]
         {
             assert_eq!(said(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_jobs_is_as_many_as_it_is_long_and_a_pair_is_one() {
+        let brought = |listed: bool, line: &[u8]| {
+            let mut fetched = Fetched::default();
+            fetched.arrived((*b"queue:a").into(), listed, line);
+            assert_eq!(fetched.answers, 1);
+            fetched.total()
+        };
+        assert_eq!((brought(true, b"*3"), brought(false, b"*2"), brought(false, b"$12")), (3, 1, 1));
+        for nothing in [&b"*0"[..], b"*-1", b"$-1", b"_"] {
+            assert_eq!((brought(true, nothing), brought(false, nothing)), (0, 0));
         }
     }
 

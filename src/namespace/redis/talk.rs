@@ -361,9 +361,11 @@ impl Talk {
                 self.deleted.push(Deleted { database: self.database, keys: vec![key], at });
             }
             Effect::Work(Work::Done(jobs)) if !failed => self.jobs.add(jobs),
-            Effect::Work(Work::Fetch(queue)) if !failed => self.fetched.arrived(queue, line),
+            Effect::Work(Work::Fetch { queue, listed }) if !failed => {
+                self.fetched.arrived(queue, listed, line);
+            }
             // What the server refuses was a fetch all the same.
-            Effect::Work(Work::Fetch(_)) => self.fetched.answers += 1,
+            Effect::Work(Work::Fetch { .. }) => self.fetched.answers += 1,
             Effect::Work(Work::Done(_))
             | Effect::Instead(_)
             | Effect::Multi
