@@ -1,6 +1,8 @@
 //! Figures from outside, with the real program: statsd, pages of metrics, and a real Prometheus. Jobs
 //! that fail on the canary alone roll it back although no request fails, and silence holds.
 
+mod workers;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};

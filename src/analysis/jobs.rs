@@ -35,6 +35,7 @@ impl Report {
             line(&mut text, &jobs.name, &jobs.counts());
             line(&mut text, "", &jobs.harm(self));
         }
+        self.blind.iter().for_each(|silent| line(&mut text, "blind", silent));
         let (soak, bake) = (span(self.soak), span(self.bake));
         line(&mut text, "time", &format!("{soak} on trial, at least {bake}"));
         text
@@ -54,7 +55,7 @@ impl Report {
                 Verdict::Inconclusive { why, metric, reason }
             }
             Verdict::Pass { proven, .. } => Verdict::Pass { proven: *proven, reason: seen },
-            Verdict::Inconclusive { why, .. } => {
+            Verdict::Inconclusive { why, reason: said, .. } => {
                 let is_open = matches!(why, Why::NotEnough | Why::Unproven);
                 let why = if is_open && looks_worse(jobs) { Why::Suspicious } else { *why };
                 let reason = match why {
@@ -64,11 +65,8 @@ impl Report {
                         format!("the old version fails more often than usual, too: {seen}")
                     }
                     Why::NoStable => format!("the old version does none to compare with: {seen}"),
-                    Why::Blind
-                    | Why::ColdCache
-                    | Why::NotEnough
-                    | Why::Unproven
-                    | Why::WatchHolds => seen,
+                    Why::Blind => said.clone(),
+                    Why::ColdCache | Why::NotEnough | Why::Unproven | Why::WatchHolds => seen,
                 };
                 Verdict::Inconclusive { why, metric, reason }
             }

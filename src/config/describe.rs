@@ -98,6 +98,10 @@ pub(super) fn entries(config: &Config) -> Entries {
     rollout(&mut page, &config.rollout);
     for tier in &config.rollout.upgrade.workers {
         workers(&mut page, tier);
+        let path = format!("worker.{}", tier.name());
+        for signal in config.signals.iter().filter(|it| it.signal.tier == *tier.name()) {
+            describe_signal(&mut page, signal, &Settings::default(), &path);
+        }
     }
     runbook(&mut page, &config.runbook);
     notify(&mut page, &config.notify);

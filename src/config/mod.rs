@@ -374,7 +374,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     let caches: Vec<CacheDraft> =
         sections.into_iter().map(|section| CacheDraft::read(section, base)).collect();
     let runbook = RunbookDraft::read(&mut root, base);
-    let workers = workers::workers(&mut root, &drafts, &runbook, (&proxy, &caches));
+    let workers = workers::workers(&mut root, &drafts, &runbook, (&proxy, &caches, &signals));
     let rolling = fleet::rolling(reader, &drafts, &runbook, proxy.environment.as_ref());
     let notify = NotifyDraft::read(&mut root, base);
     root.finish();
@@ -382,7 +382,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
     draft.check(reader, &drafts, &workers, &rolling, &runbook);
     notify.check(reader, &drafts);
     cache::check(reader, &caches, &drafts, &proxy, admin.listen);
-    signals::check(reader, &signals, &drafts, statsd.as_ref(), &caches);
+    signals::check(reader, &signals, (&drafts, &workers), statsd.as_ref(), &caches);
     check::tiers(reader, &drafts, admin.listen, admin_span.as_ref());
     let gates: Vec<Step> = drafts.iter().flat_map(Draft::gates).cloned().collect();
     let lives = caches.iter().filter_map(CacheDraft::life).collect();
@@ -392,7 +392,7 @@ fn read<'a>(reader: &'a Reader, table: &'a DeTable<'a>, base: &Path) -> Option<C
         .collect::<Option<Vec<_>>>()?;
     let tiers = drafts.into_iter().map(|draft| draft.finish(&listeners, |span| reader.line(span)));
     let mut tiers = tiers.collect::<Option<Vec<_>>>()?;
-    let signals = signals::attach(signals, &mut tiers);
+    let signals = signals::attach(signals, &mut tiers, &workers);
     if tiers.is_empty() {
         return None;
     }

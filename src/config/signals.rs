@@ -17,6 +17,7 @@ use super::values::{self, Mistake, quoted};
 use super::{SignalConfig, TierConfig};
 use crate::analysis::{CheckSettings, Limit, MetricSettings, OnFail, SAMPLES_MAX, WatchSettings};
 use crate::control::Feeds;
+use crate::rollout::{JobsSource, Workers};
 use crate::signals::{Endpoint, Figure, Pattern, Selector, Signal, Source, Token, VERSION};
 use crate::traffic::TierName;
 
@@ -123,6 +124,48 @@ impl SignalDraft {
         let path = section.path_of("").trim_end_matches('.').to_owned();
         section.finish();
         Self { path, tier, name, source, kind, every, silent_after }
+    }
+
+    /// After how long without a word it is blind, if it is the signal `name` of `tier`.
+    pub(super) fn silent_after(&self, tier: &TierName, name: &str) -> Option<Duration> {
+        let is_of = self.tier.as_ref().is_some_and(|at| at.value == *tier);
+        let is_called = self.name.as_ref().is_some_and(|at| at.value == name);
+        (is_of && is_called).then_some(self.silent_after)
+    }
+
+    /// Why it cannot count the jobs of `workers`, whose judge knows successes and failures alone: the
+    /// key that is wrong, and what to do.
+    fn unfit_for(&self, workers: &Workers) -> Option<(&'static str, Mistake)> {
+        let (name, at) = (workers.name(), self.name.as_ref()?);
+        let of_workers = format!("{name} is a tier of workers, whose jobs are judged by `jobs`");
+        let is_named = workers.jobs.as_ref().is_some_and(|jobs| match &jobs.source {
+            JobsSource::Signal { name, .. } => *name == at.value,
+            JobsSource::Cache(_) => false,
+        });
+        let of_cache = "write jobs = \"NAME\", the name of the cache, into the [[worker]]";
+        let alone = "its [[worker]] says on_failure, and the errors of the tier that it follows what is \
+                     tolerated; leave it out here";
+        Some(match (&self.source, &self.kind) {
+            (Some(Source::Jobs { .. }), _) => ("source", Mistake::new(of_workers, of_cache)),
+            (_, Kind::Check(_)) => {
+                let help = "write total and bad, so that both versions can be compared";
+                ("value", Mistake::new(of_workers, help))
+            }
+            (_, Kind::Counts(Feeds::Errors | Feeds::Slow | Feeds::Check, _)) => {
+                ("counts_as", Mistake::new(of_workers, "leave counts_as out"))
+            }
+            (_, Kind::Counts(Feeds::Own, judged)) if judged.on_fail != OnFail::default() => {
+                ("on_fail", Mistake::new(of_workers, alone))
+            }
+            (_, Kind::Counts(Feeds::Own, judged)) if judged.metric != MetricSettings::default() => {
+                ("tolerated", Mistake::new(of_workers, alone))
+            }
+            (_, Kind::Counts(Feeds::Own, _)) if !is_named => {
+                let help = format!("write jobs = {} into the [[worker]] {name}", quoted(&at.value));
+                ("name", Mistake::new("nobody judges this signal", help))
+            }
+            (_, Kind::Counts(Feeds::Own, _) | Kind::Unknown) => return None,
+        })
     }
 
     /// The signal, if everything it needs was there.
@@ -399,7 +442,7 @@ fn limit(section: &mut Section<'_>) -> Option<Limit> {
 pub(super) fn check(
     reader: &Reader,
     signals: &[SignalDraft],
-    tiers: &[Draft],
+    (tiers, workers): (&[Draft], &[Workers]),
     statsd: Option<&At<SocketAddr>>,
     caches: &[CacheDraft],
 ) {
@@ -413,9 +456,13 @@ pub(super) fn check(
     for (index, draft) in signals.iter().enumerate() {
         let (Some(tier), Some(name)) = (&draft.tier, &draft.name) else { continue };
         let known = tiers.iter().find(|t| t.name.as_ref().is_some_and(|n| n.value == tier.value));
-        if known.is_none() && are_whole {
+        let crew = workers.iter().find(|workers| *workers.name() == tier.value);
+        if let Some((key, mistake)) = crew.and_then(|crew| draft.unfit_for(crew)) {
+            conflict(draft, key, &name.span, mistake, None);
+        }
+        if known.is_none() && crew.is_none() && are_whole {
             let message = format!("there is no tier {}", quoted(tier.value.as_str()));
-            let mistake = Mistake::new(message, "name a [[tier]] of this file");
+            let mistake = Mistake::new(message, "name a [[tier]] or a [[worker]] of this file");
             conflict(draft, "tier", &tier.span, mistake, None);
         }
         let before = &signals[..index];
@@ -471,12 +518,22 @@ pub(super) fn check(
     }
 }
 
-/// Gives each tier what is judged of its signals, in the order of the file.
-pub(super) fn attach(signals: Vec<SignalDraft>, tiers: &mut [TierConfig]) -> Vec<SignalConfig> {
+/// Gives each tier what is judged of its signals, in the order of the file. All of them, also those of
+/// workers.
+pub(super) fn attach(
+    signals: Vec<SignalDraft>,
+    tiers: &mut [TierConfig],
+    workers: &[Workers],
+) -> Vec<SignalConfig> {
     let mut attached = Vec::new();
     for (config, kind) in signals.into_iter().filter_map(SignalDraft::finish) {
         let tier = tiers.iter_mut().find(|tier| tier.tier.name == config.signal.tier);
-        let Some(tier) = tier else { continue };
+        let Some(tier) = tier else {
+            // Their judge takes it as their jobs.
+            attached
+                .extend(workers.iter().any(|w| *w.name() == config.signal.tier).then_some(config));
+            continue;
+        };
         match kind {
             Kind::Check(check) => tier.analysis.checks.push(check),
             Kind::Counts(Feeds::Own, counted) => tier.analysis.signals.push(counted),

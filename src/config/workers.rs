@@ -5,10 +5,11 @@ use super::fleet::{Moving, instance_name, misfit};
 use super::keys;
 use super::runbook::{RunbookDraft, no_such_tier};
 use super::section::{At, Section};
+use super::signals::SignalDraft;
 use super::tier::Draft;
 use super::values::{Mistake, quoted};
 use super::{ProxyConfig, TIERS_MAX};
-use crate::rollout::{INSTANCES_MAX, JobsSettings, Workers};
+use crate::rollout::{INSTANCES_MAX, JobsSettings, JobsSource, Workers};
 use crate::traffic::TierName;
 
 /// Jobs of the new version before the next instance is moved: a version that fails them all is found
@@ -23,7 +24,7 @@ pub(super) fn workers(
     root: &mut Section<'_>,
     tiers: &[Draft],
     runbook: &RunbookDraft,
-    (proxy, caches): (&ProxyConfig, &[CacheDraft]),
+    (proxy, caches, signals): (&ProxyConfig, &[CacheDraft], &[SignalDraft]),
 ) -> Vec<Workers> {
     let tiers: Vec<&TierName> =
         tiers.iter().filter_map(|tier| tier.name.as_ref()).map(|at| &at.value).collect();
@@ -31,7 +32,7 @@ pub(super) fn workers(
     for section in root.tables("worker", TIERS_MAX, &keys::WORKER) {
         let taken: Vec<&TierName> =
             tiers.iter().copied().chain(read.iter().map(Workers::name)).collect();
-        let around = (proxy.environment.as_ref(), caches);
+        let around = (proxy.environment.as_ref(), caches, signals);
         let workers = one(section, &tiers, &taken, runbook, around);
         read.extend(workers);
     }
@@ -43,7 +44,7 @@ fn one(
     tiers: &[&TierName],
     taken: &[&TierName],
     runbook: &RunbookDraft,
-    (environment, caches): (Option<&String>, &[CacheDraft]),
+    (environment, caches, signals): (Option<&String>, &[CacheDraft], &[SignalDraft]),
 ) -> Option<Workers> {
     section.need("name", "name = \"worker\"");
     section.need("instances", "instances = [\"work-1\", \"work-2\"]");
@@ -66,7 +67,8 @@ fn one(
     }
     let instances = instances(&mut section);
     let moving = Moving::read(&mut section);
-    let jobs = jobs(&mut section, caches, &instances);
+    let counters = Counters { workers: name.as_ref().map(|at| &at.value), caches, signals };
+    let jobs = jobs(&mut section, counters, &instances);
     let only = tiers.first().copied().cloned();
     let workers = name.and_then(|name| {
         let follows = follows.map_or(only, |at| Some(at.value))?;
@@ -88,25 +90,58 @@ fn one(
 /// Where their jobs are seen, if they are judged.
 fn jobs(
     section: &mut Section<'_>,
-    caches: &[CacheDraft],
+    counters: Counters<'_>,
     instances: &[At<String>],
 ) -> Option<JobsSettings> {
-    let cache = section.text("jobs", "write text: \"jobs\"", |text| {
-        not_observed(text, caches).map_or_else(|| Ok(text.to_owned()), Err)
-    });
+    let source = section.text("jobs", "write text: \"jobs\"", |text| counters.named(text));
     let mut least = JOBS_LEAST;
     section.integer("jobs_least", 0..=JOBS_LEAST_MAX, &mut least);
     if let (None, Some(span)) = (section.key_span("jobs"), section.key_span("jobs_least")) {
-        let help = "add jobs = \"jobs\", the [[cache]] through which they get their jobs";
+        let help =
+            "add jobs = \"jobs\", the [[cache]] through which they get their jobs, or a signal";
         section.wrong("jobs_least", span, Mistake::new("jobs are not looked at", help));
     }
-    if let (Some(at), [_]) = (&cache, instances) {
+    if let (Some(at), [_]) = (&source, instances) {
         let message = "with one instance the old version does no job beside the new one";
         let help =
             "name a second instance, or nothing is compared and nothing goes back for its jobs";
         section.remark("jobs", at.span.clone(), Mistake::new(message, help));
     }
-    cache.map(|at| JobsSettings { cache: at.value, least })
+    source.map(|at| JobsSettings { source: at.value, least })
+}
+
+/// What may count the jobs of workers.
+#[derive(Clone, Copy)]
+struct Counters<'a> {
+    /// Whose.
+    workers: Option<&'a TierName>,
+    caches: &'a [CacheDraft],
+    signals: &'a [SignalDraft],
+}
+
+impl Counters<'_> {
+    /// That which the file calls `name`.
+    fn named(self, name: &str) -> Result<JobsSource, Mistake> {
+        let is_cache = not_observed(name, self.caches).is_none();
+        let signal = self.workers.and_then(|workers| {
+            self.signals.iter().find_map(|signal| signal.silent_after(workers, name))
+        });
+        match (is_cache, signal) {
+            (true, None) => Ok(JobsSource::Cache(name.to_owned())),
+            (false, Some(silent_after)) => {
+                Ok(JobsSource::Signal { name: name.to_owned(), silent_after })
+            }
+            (true, Some(_)) => Err(Mistake::new(
+                format!("a [[cache]] and a signal are called {}", quoted(name)),
+                "give one of the two another name",
+            )),
+            (false, None) => Err(Mistake::new(
+                format!("nothing called {} counts their jobs", quoted(name)),
+                "name a [[cache]] with kind = \"redis\" and mode = \"observe\", through whose ports they \
+                 get their jobs, or an [[analysis.signal]] whose tier they are",
+            )),
+        }
+    }
 }
 
 fn tier_name(text: &str) -> Result<TierName, Mistake> {

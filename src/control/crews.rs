@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::Control;
-use crate::analysis::{Counts, History, Judge, Report, Settings, Tally, Window};
+use crate::analysis::{Counts, Heard, History, Judge, Report, Settings, Tally, Window};
 use crate::clock;
 use crate::journal::{Evidence, Kept};
-use crate::metrics::Register;
-use crate::rollout::{Input, RolloutId, Standing, State, Trial, Workers};
+use crate::metrics::{Register, Wanted};
+use crate::rollout::{Input, Item, JobsSource, RolloutId, Standing, State, Trial, Workers};
 use crate::traffic::{TierName, Version};
 
 /// The usual window.
@@ -77,7 +77,7 @@ impl Crew {
 
     /// Closes the window if it is time, and asks the judge if the workers are on trial.
     fn look(&mut self, scene: &Scene<'_>, minute: u64) -> Option<Input> {
-        let Scene { workers, state, register, settings } = scene;
+        let Scene { workers, state, settings, .. } = scene;
         let upgrade = state.open_upgrade();
         let standing =
             upgrade.and_then(|upgrade| Some((upgrade.id, upgrade.trial(workers.name())?)));
@@ -93,11 +93,8 @@ impl Crew {
         if self.base.as_ref().is_some_and(same) && span < WINDOW {
             return None;
         }
-        let cache = &workers.jobs.as_ref()?.cache;
-        let now = versions.each_ref().map(|version| {
-            let done = register.caches().jobs(version, |name| name == cache);
-            (version.clone(), done.unwrap_or_default())
-        });
+        let standing = standing.as_ref().map(|(rollout, standing)| (*rollout, standing));
+        let (now, blind) = scene.done(&versions, standing.map(|(_, standing)| standing))?;
         let base = self.base.replace(now.clone()).filter(same);
         self.since = Instant::now();
         let base = base.filter(|_| span <= WINDOW_MAX)?;
@@ -105,6 +102,7 @@ impl Crew {
         self.seen.history.add(minute, &stable);
         let (rollout, _) = standing?;
         let judge = &mut self.seen.judged.as_mut()?.judge;
+        judge.hear(&Heard { samples: vec![], blind });
         let until = judge.now() + span.as_secs_f64();
         judge.observe(until, &Window { stable, canary, cold: false });
         let report = judge.report();
@@ -146,6 +144,9 @@ fn counts(now: Tally, base: Tally) -> Counts {
     Counts { requests: total, errors: bad.min(total), ..Counts::default() }
 }
 
+/// What two versions have done, and which signal of which of them is silent.
+type Done = ([(Version, Tally); 2], Vec<String>);
+
 /// One tier of workers at the moment it is looked at.
 struct Scene<'a> {
     workers: &'a Workers,
@@ -164,6 +165,59 @@ impl Scene<'_> {
         // Where the tier has the new version already, its workers have not.
         let is_ahead = new.is_some_and(|target| target.version == tier.stable);
         before.filter(|_| is_ahead).unwrap_or(&tier.stable)
+    }
+
+    /// What was done of the jobs of these `versions`, the old one and the new one, and which of them
+    /// are silent though they are compared.
+    fn done(&self, versions: &[Version; 2], standing: Option<&Standing<'_>>) -> Option<Done> {
+        let ledger = self.register.signals();
+        let (name, silent_after) = match &self.workers.jobs.as_ref()?.source {
+            JobsSource::Cache(cache) => {
+                let caches = self.register.caches();
+                let done = versions.each_ref().map(|version| {
+                    let done = caches.jobs(version, |name| name == cache);
+                    (version.clone(), done.unwrap_or_default())
+                });
+                return Some((done, vec![]));
+            }
+            JobsSource::Signal { name, silent_after } => (name, *silent_after),
+        };
+        let workers = self.workers.name();
+        let [old, new] = self.places(standing);
+        let mut wanted = vec![Wanted { version: versions[0].clone(), places: old }];
+        if versions[1] != versions[0] {
+            wanted.push(Wanted { version: versions[1].clone(), places: new });
+        }
+        ledger.want(workers, &[(name, silent_after)], &wanted);
+        let moment = Instant::now();
+        // After the last instance nobody is left to be compared with.
+        let compared = standing.map_or([false; 2], |it| [it.trial.moved < it.trial.of, true]);
+        let mut blind = Vec::new();
+        let done = [0, 1].map(|side| {
+            let version: &Version = &versions[side];
+            let entry = ledger.entry(workers, name, version);
+            let silence = entry.as_ref().and_then(|entry| entry.silence(moment));
+            let silence = silence.filter(|_| compared[side]);
+            blind.extend(silence.map(|why| format!("{name} of {version}: {why}")));
+            (version.clone(), entry.map(|entry| entry.tally).unwrap_or_default())
+        });
+        Some((done, blind))
+    }
+
+    /// The instances that have the old version, and those that have the new one. One that is being
+    /// moved has neither.
+    fn places(&self, standing: Option<&Standing<'_>>) -> [Vec<String>; 2] {
+        let instances = &self.workers.fleet.instances;
+        let Some(Standing { trial, .. }) = standing else {
+            // While they are moved without a judge nobody knows.
+            let known = self.state.open_upgrade().is_none();
+            return [if known { instances.clone() } else { vec![] }, vec![]];
+        };
+        let item = self.state.open_upgrade().and_then(|upgrade| upgrade.item());
+        let stands = matches!(item, Some(Item::Trial(now)) if now == *trial);
+        let moved = usize::try_from(trial.moved).unwrap_or(usize::MAX);
+        let new = instances.iter().take(moved).cloned().collect();
+        [instances.iter().skip(moved.saturating_add(usize::from(!stands))).cloned().collect(), new]
     }
 }
 

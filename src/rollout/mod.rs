@@ -48,4 +48,4 @@ pub use upgrade::{
 pub use upgrade_orders::climbed;
 pub use upgrading::{UpgradeFacts, unheeded, waits_for};
 pub use wait::{Wait, WayBack};
-pub use workers::{JobsSettings, Workers};
+pub use workers::{JobsSettings, JobsSource, Workers};

@@ -1,5 +1,7 @@
 //! Workers: instances that no weight splits, moved one at a time by commands.
 
+use std::time::Duration;
+
 use super::fleet::{Fleet, Move, Seen};
 use super::trial::Trial;
 use super::upgrade::Item;
@@ -19,10 +21,33 @@ pub struct Workers {
 /// How the jobs of workers are judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobsSettings {
-    /// The cache that is observed, and through which they get them.
-    pub cache: String,
+    /// Where they are counted.
+    pub source: JobsSource,
     /// Jobs that the new version must have done before the next instance is moved.
     pub least: u64,
+}
+
+/// Where the jobs of workers are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobsSource {
+    /// At the ports of a cache that is observed, through which they get them.
+    Cache(String),
+    /// By a signal from outside.
+    Signal {
+        /// Its name.
+        name: String,
+        /// After this long without a word it is blind.
+        silent_after: Duration,
+    },
+}
+
+impl JobsSource {
+    /// What the file calls it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Cache(name) | Self::Signal { name, .. } => name,
+        }
+    }
 }
 
 impl Workers {
@@ -73,8 +98,6 @@ impl Workers {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::runbook::{OnFailure, Run, Step};
     use super::*;
 
@@ -169,7 +192,7 @@ mod tests {
     #[test]
     fn jobs_are_looked_at_instead_of_a_pause() {
         let (old, new) = versions();
-        let jobs = Some(JobsSettings { cache: "queue".into(), least: 20 });
+        let jobs = Some(JobsSettings { source: JobsSource::Cache("queue".into()), least: 20 });
         let items = Workers { jobs, ..workers() }.moves(Some(&old), &new);
         let lines: Vec<String> = items.iter().map(ToString::to_string).collect();
         let expected = [

@@ -167,7 +167,7 @@ fn what_is_wrong_with_workers_is_said() {
     let together = with("[rollout]\norder = [['web', 'worker']]");
     assert!(together.contains("worker moves one instance at a time"), "{together}");
     let unseen = changed("instances", "jobs = \"pages\"\ninstances");
-    assert!(unseen.contains("no jobs are seen in a cache \"pages\""), "{unseen}");
+    assert!(unseen.contains("nothing called \"pages\" counts their jobs"), "{unseen}");
     let least = changed("instances", "jobs_least = 5\ninstances");
     assert!(least.contains("jobs are not looked at"), "{least}");
     let seen = "[[cache]]\nname = 'seen'\nkind = 'redis'\nmode = 'observe'\n\

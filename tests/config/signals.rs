@@ -5,6 +5,7 @@ use std::path::Path;
 use weir::analysis::Limit;
 use weir::config::{Class, differences, parse};
 use weir::control::Feeds;
+use weir::rollout::JobsSource;
 
 use super::{SMALLEST, good};
 
@@ -96,4 +97,50 @@ fn what_is_judged_cannot_change_while_a_rollout_is_open_and_how_it_is_asked_for_
     assert_eq!(class(&JOBS.replace(".failed", ".bad")), Class::RefusedWhileOpen);
     assert_eq!(class(&format!("{JOBS}silent_after = \"1m\"")), Class::Live);
     assert_eq!(class(&JOBS.replace(":8125", ":8126")), Class::Restart);
+}
+
+/// Workers whose jobs a signal of their own counts.
+const WORKERS: &str = r#"
+[[worker]]
+name = "worker"
+instances = ["work-1", "work-2"]
+switch = ["deploy", "{instance}", "{version}"]
+jobs = "done"
+[[analysis.signal]]
+name = "done"
+tier = "worker"
+source = "scrape"
+url = "http://{host}:9394/metrics"
+total = "jobs_total"
+bad = "jobs_failed_total"
+silent_after = "7s"
+"#;
+
+#[test]
+fn a_signal_of_workers_counts_their_jobs_and_nothing_else() {
+    let config = good(&format!("{SMALLEST}{WORKERS}"));
+    let jobs = config.rollout.upgrade.workers[0].jobs.clone().unwrap();
+    let silent_after = std::time::Duration::from_secs(7);
+    assert_eq!(jobs.source, JobsSource::Signal { name: "done".into(), silent_after });
+    assert_eq!(config.signals[0].signal.tier.as_str(), "worker", "and it is asked for");
+    let described = config.describe();
+    assert_eq!(described.get("worker.worker.jobs").unwrap(), "done");
+    assert_eq!(described.get("worker.worker.analysis.signal.done.silent_after").unwrap(), "7s");
+    let with = |from: &str, to: &str| format!("{SMALLEST}{}", WORKERS.replace(from, to));
+    let counts = "total = \"jobs_total\"\nbad = \"jobs_failed_total\"\n";
+    let cache = "[[cache]]\nname = \"done\"\nkind = \"redis\"\nmode = \"observe\"\nupstream = \
+                 \"redis://127.0.0.1:6379\"\nports = { \"1.0.0\" = \"127.0.0.1:1\" }\n";
+    for (text, expected) in [
+        (with("jobs = \"done\"\n", ""), "write jobs = \"done\" into the [[worker]] worker"),
+        (with("jobs = \"done\"", "jobs = \"gone\""), "nothing called \"gone\" counts their jobs"),
+        (with("tier = \"worker\"", "tier = \"web\""), "nothing called \"done\" counts their jobs"),
+        (with(counts, "value = \"queue\"\nabove = 3\n"), "so that both versions can be compared"),
+        (with("silent", "counts_as = \"errors\"\nsilent"), "leave counts_as out"),
+        (with("silent", "on_fail = \"rollback\"\nsilent"), "its [[worker]] says on_failure"),
+        (with("silent", "tolerated = \"2pp\"\nsilent"), "its [[worker]] says on_failure"),
+        (format!("{}{cache}", with("", "")), "a [[cache]] and a signal are called \"done\""),
+    ] {
+        let report = parse("weir.toml", &text, Path::new("")).unwrap_err().to_string();
+        assert!(report.contains(expected), "{expected} is not in\n{report}");
+    }
 }

@@ -33,6 +33,7 @@ const LANGUAGES: &[&str] = &[
 const PARTS_LACK: &[&str] = &[
     "there is no tier ",
     "no jobs are seen in a cache ",
+    "nothing called ",
     "no tier listens at ",
     "No such file or directory",
 ];

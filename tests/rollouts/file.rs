@@ -7,8 +7,8 @@ use serde::Deserialize;
 use weir::analysis::{Settings, WhenUnproven};
 use weir::rollout::runbook::{Action, OnFailure, OnInterrupt, Run, Step, StepName, When};
 use weir::rollout::{
-    CacheFacts, Calendar, Facts, Fleet, JobsSettings, OnRollback, PastDecision, Plan, ReleaseFacts,
-    Scope, Stage, Stages, TierFacts, UpgradeFacts, Workers,
+    CacheFacts, Calendar, Facts, Fleet, JobsSettings, JobsSource, OnRollback, PastDecision, Plan,
+    ReleaseFacts, Scope, Stage, Stages, TierFacts, UpgradeFacts, Workers,
 };
 use weir::time::Zone;
 use weir::traffic::{Listen, Salt, Sticky, TierName, Version};
@@ -258,7 +258,10 @@ fn workers(line: &WorkerLine) -> Workers {
     Workers {
         fleet: fleet(&line.name, &line.instances, commands, line.on_failure),
         follows: line.follows.clone(),
-        jobs: line.jobs.clone().map(|cache| JobsSettings { cache, least: 20 }),
+        jobs: line
+            .jobs
+            .clone()
+            .map(|cache| JobsSettings { source: JobsSource::Cache(cache), least: 20 }),
     }
 }
 

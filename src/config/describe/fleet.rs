@@ -40,6 +40,6 @@ pub(super) fn workers(page: &mut Page<'_>, workers: &Workers) {
     page.put("follows", &workers.follows);
     page.put("instances", list(&workers.fleet.instances));
     moving(page, &workers.fleet);
-    page.put_some("jobs", workers.jobs.as_ref().map(|jobs| &jobs.cache));
+    page.put_some("jobs", workers.jobs.as_ref().map(|jobs| jobs.source.name()));
     page.put_some("jobs_least", workers.jobs.as_ref().map(|jobs| jobs.least));
 }

@@ -88,10 +88,10 @@ pub const WORKER: Keys = Keys {
         ),
         key(
             "jobs",
-            "name of a cache",
+            "name of a cache or signal",
             "",
             Open,
-            "A `[[cache]]` with `mode = \"observe\"` through which they get their jobs: those of both versions are compared while they are moved.",
+            "A `[[cache]]` with `mode = \"observe\"` through which they get their jobs, or an `[[analysis.signal]]` of theirs that counts them: those of both versions are compared while they are moved.",
         ),
         key(
             "jobs_least",

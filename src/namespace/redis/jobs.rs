@@ -281,7 +281,10 @@ mod tests {
             assert_eq!(fetched.answers, 1);
             fetched.total()
         };
-        assert_eq!((brought(true, b"*3"), brought(false, b"*2"), brought(false, b"$12")), (3, 1, 1));
+        assert_eq!(
+            (brought(true, b"*3"), brought(false, b"*2"), brought(false, b"$12")),
+            (3, 1, 1)
+        );
         for nothing in [&b"*0"[..], b"*-1", b"$-1", b"_"] {
             assert_eq!((brought(true, nothing), brought(false, nothing)), (0, 0));
         }

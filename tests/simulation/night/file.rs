@@ -8,8 +8,8 @@ use rand::seq::{IndexedMutRandom, IndexedRandom, SliceRandom};
 use weir::analysis::Settings;
 use weir::rollout::runbook::{Action, OnFailure, OnInterrupt, Run, Step, When};
 use weir::rollout::{
-    Calendar, Facts, Fleet, JobsSettings, PastDecision, Plan, ReleaseFacts, Scope, Stage, Stages,
-    TierFacts, UpgradeFacts, Workers,
+    Calendar, Facts, Fleet, JobsSettings, JobsSource, PastDecision, Plan, ReleaseFacts, Scope,
+    Stage, Stages, TierFacts, UpgradeFacts, Workers,
 };
 use weir::time::Zone;
 use weir::traffic::{Salt, Sticky, TierName, Version, Weight};
@@ -128,7 +128,9 @@ fn a_crew(number: usize, names: &[TierName], chance: &mut StdRng) -> Workers {
     Workers {
         fleet: fleet(&format!("crew-{number}"), instances, chance),
         follows: names.choose(chance).expect("a tier").clone(),
-        jobs: chance.random_bool(0.6).then(|| JobsSettings { cache: "jobs".into(), least: 20 }),
+        jobs: chance
+            .random_bool(0.6)
+            .then(|| JobsSettings { source: JobsSource::Cache("jobs".into()), least: 20 }),
     }
 }
 
@@ -224,7 +226,7 @@ pub fn edit(facts: &mut Facts, chance: &mut StdRng) {
         }
         10 => {
             let Some(crew) = facts.upgrade.workers.choose_mut(chance) else { return };
-            let jobs = JobsSettings { cache: "jobs".into(), least: 20 };
+            let jobs = JobsSettings { source: JobsSource::Cache("jobs".into()), least: 20 };
             crew.jobs = if crew.jobs.is_none() { Some(jobs) } else { None };
         }
         11 => {
