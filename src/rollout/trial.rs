@@ -261,7 +261,14 @@ pub(super) fn jobs_seen(
                 Cause::Unproven { reason }
             }
         };
-        return if passed { vec![tried(upgrade, trial, cause, now)] } else { vec![] };
+        if passed {
+            return vec![tried(upgrade, trial, cause, now)];
+        }
+        let late = goes_on && is_overdue(upgrade, trial, facts, now);
+        return late
+            .then(|| overdue(upgrade.id, trial, (verdict, done), now))
+            .into_iter()
+            .collect();
     };
     let cause = Blame::Verdict { metric: metric.clone(), reason: reason.clone() };
     if upgrade.past_no_return {
@@ -286,6 +293,29 @@ pub(super) fn jobs_seen(
             recalled(upgrade, first, &cause, now).into_iter().collect()
         }
     }
+}
+
+/// Whether a trial lasts longer than the stage of a tier may without a proof, and nobody was told.
+fn is_overdue(upgrade: &Upgrade, trial: &Trial, facts: &Facts, now: Timestamp) -> bool {
+    let mut file = facts.upgrade.workers.iter();
+    let follows = file.find(|one| *one.name() == trial.workers).map(|one| &one.follows);
+    let tier = follows.and_then(|follows| facts.tier(follows));
+    let after = tier.map(|tier| tier.analysis.give_up.max(trial.bake));
+    !upgrade.overdue && after.is_some_and(|after| now.since(upgrade.entered) >= after)
+}
+
+/// What people hear then: it goes on waiting.
+fn overdue(
+    id: RolloutId,
+    trial: &Trial,
+    (verdict, done): (&Verdict, u64),
+    now: Timestamp,
+) -> Event {
+    let Trial { instance, least, .. } = trial;
+    let said = verdict.reason();
+    let reason =
+        format!("{done} of {least} jobs of {instance}: {said}; `weir advance` goes on without");
+    Event { tier: Some(trial.workers.clone()), ..whole(id, Change::Held { reason }, now) }
 }
 
 /// The jobs are enough.

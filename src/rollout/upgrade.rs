@@ -52,6 +52,9 @@ pub struct Upgrade {
     /// was their newest trial then: once a person knows it, it is not raised again for that one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub alarmed: BTreeMap<TierName, usize>,
+    /// Whether it was said that the trial it is at lasts longer than it may without a word.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overdue: bool,
     /// Which way it goes.
     pub course: Course,
     /// A step that ran when everything went back, and still runs.
@@ -254,6 +257,7 @@ impl Upgrade {
             past_no_return: false,
             paused: false,
             held: None,
+            overdue: false,
             alarmed: BTreeMap::new(),
             course: Course::Onward,
             still_running: None,
@@ -320,6 +324,7 @@ impl Upgrade {
         if index != self.at {
             self.at = index;
             self.entered = event.at;
+            self.overdue = false;
             self.turn = Turn::Waiting;
         }
     }
@@ -345,6 +350,10 @@ impl Upgrade {
                 self.held = Some("a person must decide, past the point of no return".into());
                 let trial = |workers: &TierName| Some((workers.clone(), self.trial(workers)?.at));
                 self.alarmed.extend(event.tier.as_ref().and_then(trial));
+            }
+            Change::Held { .. } => {
+                self.overdue |= matches!(self.item(), Some(Item::Trial(trial))
+                    if event.tier.as_ref() == Some(&trial.workers));
             }
             Change::Interrupted { step } => {
                 if self.still_running.as_ref() == Some(step) {
@@ -386,7 +395,6 @@ impl Upgrade {
             Change::Adopted { .. }
             | Change::Cut
             | Change::Emptied { .. }
-            | Change::Held { .. }
             | Change::Moved { .. }
             | Change::Reanalysed { .. }
             | Change::Receding { .. }
@@ -418,6 +426,7 @@ impl Upgrade {
         self.at = 0;
         self.turn = Turn::Waiting;
         self.entered = event.at;
+        self.overdue = false;
         self.passed.clear();
     }
 
@@ -428,6 +437,7 @@ impl Upgrade {
         self.at = at;
         self.turn = Turn::Waiting;
         self.entered = event.at;
+        self.overdue = false;
     }
 
     /// The jobs of an instance are enough: a person who was waited for has said so.
