@@ -8,7 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use weir::journal::Record;
-use weir::rollout::{Adoption, Blame, Cause, Change, Emptying, Ending, Opening, Purpose, State};
+use weir::rollout::{
+    Adoption, Blame, Cause, Change, Emptying, Ending, Opening, PastDecision, Purpose, State,
+};
 
 /// The version whose journals are still written to the letter.
 const NEWEST: &str = "0.1";
@@ -86,6 +88,10 @@ fn kinds(change: &Change) -> [&'static str; 2] {
         Change::Approved { .. } => ["approved", ""],
         Change::Asked { .. } => ["asked", ""],
         Change::Cut => ["cut", ""],
+        Change::DecisionNears { past: PastDecision::Hold, .. } => ["decision nears", "hold"],
+        Change::DecisionNears { past: PastDecision::Rollback, .. } => {
+            ["decision nears", "rollback"]
+        }
         Change::DecisionPassed => ["decision passed", ""],
         Change::Emptied { why, .. } => match why {
             Emptying::Again => ["emptied", "again"],
@@ -168,6 +174,8 @@ fn every_kind_of_event_stands_in_a_journal() {
         ["closed", "hold"],
         ["closed", "maintenance"],
         ["cut", ""],
+        ["decision nears", "hold"],
+        ["decision nears", "rollback"],
         ["decision passed", ""],
         ["emptied", "again"],
         ["emptied", "rolled back"],

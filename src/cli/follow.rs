@@ -221,6 +221,7 @@ fn end(change: &Change) -> Option<u8> {
         | Change::Approved { .. }
         | Change::Asked { .. }
         | Change::Cut
+        | Change::DecisionNears { .. }
         | Change::DecisionPassed
         | Change::Emptied { .. }
         | Change::Froze { .. }

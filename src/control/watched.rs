@@ -197,6 +197,7 @@ impl Watched {
             | Change::Asked { .. }
             | Change::Closed { .. }
             | Change::Cut
+            | Change::DecisionNears { .. }
             | Change::DecisionPassed
             | Change::Emptied { .. }
             | Change::Froze { .. }

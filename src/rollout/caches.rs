@@ -142,6 +142,7 @@ fn enters(event: &Event, version: &Version) -> bool {
         | Change::Approved { .. }
         | Change::Asked { .. }
         | Change::Cut
+        | Change::DecisionNears { .. }
         | Change::DecisionPassed
         | Change::Emptied { .. }
         | Change::Froze { .. }

@@ -8,7 +8,7 @@ use super::closure::{Opening, Purpose};
 use super::command::Actor;
 use super::plan::Plan;
 use super::runbook::{Outcome, StepName};
-use super::upgrade::{Agreed, Ending, Item};
+use super::upgrade::{Agreed, Ending, Item, PastDecision};
 use crate::analysis::{Settings, WhenUnproven};
 use crate::time::Timestamp;
 use crate::traffic::{Address, Salt, TierName, Version, Weight};
@@ -84,6 +84,14 @@ pub enum Change {
     },
     /// Upgraded connections of the release that was left are closed at once after all.
     Cut,
+    /// The decision time comes soon, and it is not decided.
+    DecisionNears {
+        /// How long it is until then.
+        #[serde(with = "crate::time::as_millis")]
+        left: Duration,
+        /// What happens then.
+        past: PastDecision,
+    },
     /// The decision time has passed, and nothing is raised until a person says so.
     DecisionPassed,
     /// The part of a release in caches began anew, empty.
@@ -385,6 +393,7 @@ impl Change {
             Self::Asked { .. } => "asked",
             Self::Closed { .. } => "closed",
             Self::Cut => "cut",
+            Self::DecisionNears { .. } => "decision_nears",
             Self::DecisionPassed => "decision_passed",
             Self::Emptied { .. } => "emptied",
             Self::Froze { .. } => "froze",
@@ -422,6 +431,7 @@ impl Change {
             // An empty cache puts nobody on anything new, nor does a page.
             Self::Closed { .. }
             | Self::Cut
+            | Self::DecisionNears { .. }
             | Self::DecisionPassed
             | Self::Emptied { .. }
             | Self::Froze { .. }

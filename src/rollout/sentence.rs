@@ -8,7 +8,7 @@ use super::command::Actor;
 use super::event::{Adoption, Blame, Cause, Change, Emptying, Event};
 use super::runbook::StepName;
 use super::trial::is_undoing;
-use super::upgrade::{Agreed, Ending, Item, Target};
+use super::upgrade::{Agreed, Ending, Item, PastDecision, Target};
 use crate::analysis::WhenUnproven;
 use crate::time::in_words;
 use crate::traffic::{TierName, Version, Weight};
@@ -69,6 +69,7 @@ impl Event {
             Change::Approved { step } => format!("{by} said yes to step {step}"),
             Change::Asked { step, question } => asked(step, question),
             Change::Cut => cut(by),
+            Change::DecisionNears { left, past } => nears(*left, *past),
             Change::DecisionPassed => DECISION_PASSED.into(),
             Change::Emptied { release, caches, why } => emptied(release, caches, why),
             Change::Froze { cause } => froze(&ground(cause, self)),
@@ -119,6 +120,14 @@ impl Event {
             }
         }
     }
+}
+
+fn nears(left: Duration, past: PastDecision) -> String {
+    let then = match past {
+        PastDecision::Hold => "nothing is raised until a person says so",
+        PastDecision::Rollback => "everybody goes back",
+    };
+    format!("is to be decided within {}; past that {then}", in_words(left))
 }
 
 /// What is said when the decision time has passed and the rollout holds.

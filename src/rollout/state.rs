@@ -361,6 +361,7 @@ impl Tier {
             Change::Approved { .. }
             | Change::Asked { .. }
             | Change::Closed { .. }
+            | Change::DecisionNears { .. }
             | Change::DecisionPassed
             | Change::Emptied { .. }
             | Change::Froze { .. }

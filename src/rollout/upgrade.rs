@@ -52,6 +52,9 @@ pub struct Upgrade {
     /// was their newest trial then: once a person knows it, it is not raised again for that one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub alarmed: BTreeMap<TierName, usize>,
+    /// Whether it was said that its decision time comes soon.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reminded: bool,
     /// Whether it was said that the trial it is at lasts longer than it may without a word.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overdue: bool,
@@ -257,6 +260,7 @@ impl Upgrade {
             past_no_return: false,
             paused: false,
             held: None,
+            reminded: false,
             overdue: false,
             alarmed: BTreeMap::new(),
             course: Course::Onward,
@@ -367,6 +371,7 @@ impl Upgrade {
                     self.passed.insert(tier.clone(), cause.clone());
                 }
             }
+            Change::DecisionNears { .. } => self.reminded = true,
             Change::DecisionPassed => {
                 self.decide_by = None;
                 self.held = Some("its decision time has passed".into());

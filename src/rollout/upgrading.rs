@@ -1,6 +1,7 @@
 //! What a rollout over tiers does next, and what it waits for.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::calendar::{Calendar, DecisionTime};
 use super::command::{Actor, Refusal};
@@ -20,6 +21,9 @@ use super::wait::{Wait, WayBack};
 use super::workers::Workers;
 use crate::time::Timestamp;
 use crate::traffic::{Salt, TierName, Version};
+
+/// So long before the decision time people are told that it comes.
+const REMINDED_BEFORE: Duration = Duration::from_mins(15);
 
 /// What the file says of a rollout over tiers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -479,16 +483,27 @@ pub(super) fn whole(id: RolloutId, change: Change, now: Timestamp) -> Event {
 /// Time has passed.
 pub(super) fn ticked(state: &State, facts: &Facts, now: Timestamp) -> Vec<Event> {
     let Some(upgrade) = state.open_upgrade() else { return vec![] };
-    let late = upgrade.decide_by.is_some_and(|decide_by| now >= decide_by);
-    if late && !facts.observe && !is_decided(upgrade) {
-        return match upgrade.past_decision {
-            PastDecision::Rollback if !upgrade.past_no_return => {
+    let decide_by = upgrade.decide_by.filter(|_| !facts.observe && !is_decided(upgrade));
+    let past = match upgrade.past_decision {
+        PastDecision::Rollback if !upgrade.past_no_return => PastDecision::Rollback,
+        PastDecision::Hold | PastDecision::Rollback => PastDecision::Hold,
+    };
+    let Some(decide_by) = decide_by else {
+        return onward(upgrade, state, facts, now).unwrap_or_default();
+    };
+    let left = decide_by.since(now);
+    if left.is_zero() {
+        return match past {
+            PastDecision::Rollback => {
                 turn_back(upgrade, state, facts, &Blame::DecisionTime, None, now)
             }
-            PastDecision::Hold | PastDecision::Rollback => {
-                vec![whole(upgrade.id, Change::DecisionPassed, now)]
-            }
+            PastDecision::Hold => vec![whole(upgrade.id, Change::DecisionPassed, now)],
         };
+    }
+    // Who opened it later than that knows.
+    let is_old = decide_by.since(upgrade.started) > REMINDED_BEFORE;
+    if left <= REMINDED_BEFORE && is_old && !upgrade.reminded && !upgrade.goes_back() {
+        return vec![whole(upgrade.id, Change::DecisionNears { left, past }, now)];
     }
     onward(upgrade, state, facts, now).unwrap_or_default()
 }

@@ -28,10 +28,11 @@ const MOMENTS: usize = 250;
 pub type Seen = BTreeMap<&'static str, u64>;
 
 /// What must have happened in some night, or nothing was tested of it.
-const EVERYTHING: [&str; 31] = [
+const EVERYTHING: [&str; 32] = [
     "Advanced",
     "Approved",
     "Asked",
+    "DecisionNears",
     "DecisionPassed",
     "Froze",
     "Interrupted",
@@ -370,6 +371,7 @@ fn kind(event: &Event) -> &'static str {
         Change::Advanced { .. } => "Advanced",
         Change::Approved { .. } => "Approved",
         Change::Asked { .. } => "Asked",
+        Change::DecisionNears { .. } => "DecisionNears",
         Change::DecisionPassed => "DecisionPassed",
         Change::Froze { .. } if event.tier.as_ref().is_some_and(is_crew) => "alarm of jobs",
         Change::Froze { .. } => "Froze",

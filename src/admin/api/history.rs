@@ -307,6 +307,7 @@ fn kind(change: &Change) -> Option<&'static str> {
         Change::Approved { .. } => "approved",
         Change::Asked { .. } => "asked",
         Change::Closed { .. } => "closed",
+        Change::DecisionNears { .. } => "decision_nears",
         Change::DecisionPassed => "decision_passed",
         Change::Froze { .. } => "froze",
         Change::Held { .. } => "held",
