@@ -52,6 +52,7 @@ pub(super) async fn watch(client: &Client) -> anyhow::Result<()> {
             Err(error) => return Err(error),
         }
         tokio::time::sleep(STEP).await;
+        print::is_read()?;
     }
 }
 
@@ -82,6 +83,7 @@ pub(super) async fn journal(client: &Client, part: &str, json: bool) -> anyhow::
 pub(super) async fn log(client: &Client, mut latest: u64, json: bool) -> anyhow::Result<()> {
     loop {
         tokio::time::sleep(STEP).await;
+        print::is_read()?;
         match journal(client, &format!("after={latest}"), json).await {
             Ok(log) => {
                 records(&log, json)?;

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use ratatui::crossterm::terminal;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use thiserror::Error;
 
 use super::words;
@@ -35,6 +36,19 @@ pub fn line(line: &str) -> anyhow::Result<()> {
 /// Writes a remark beside the answer, to stderr.
 pub fn note(note: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{note}");
+}
+
+/// Whether somebody may still read what is written, to be asked while there is nothing to write:
+/// `weir watch | grep -m 1 promoted` is over when grep is.
+///
+/// # Errors
+/// [`ReaderGone`].
+pub fn is_read() -> Result<(), ReaderGone> {
+    let out = io::stdout();
+    let mut asked = [PollFd::new(&out, PollFlags::empty())];
+    let polled = rustix::event::poll(&mut asked, Some(&Timespec::default()));
+    let is_gone = asked[0].revents().intersects(PollFlags::ERR | PollFlags::HUP);
+    if polled.is_ok() && is_gone { Err(ReaderGone) } else { Ok(()) }
 }
 
 /// Whether a person sees the answers.

@@ -205,11 +205,8 @@ fn what_is_not_seen_by_anybody_is_plain_lines() {
     scene.tmux.shows("  api: everybody is on 1.0.0");
     assert!(!scene.tmux.is_taken());
     scene.tmux.press("C-c");
-    // A reader that goes away ends it without a word of complaint.
-    let asked = format!("clear; {WEIR} watch 2>&1 | sed -u '1s/^/first: /;q'; echo ended");
-    scene.tmux.types(&asked);
-    scene.tmux.shows("first: 2");
-    scene.open();
+    // A reader that goes away ends it without a word of complaint, though nothing is written.
+    scene.tmux.types(&format!("clear; {WEIR} watch 2>&1 | head -n 1; echo ended"));
     let screen = scene.tmux.shows("\nended");
     assert!(!screen.contains("panicked") && !screen.contains("rror"), "{screen}");
 }
