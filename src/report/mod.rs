@@ -185,7 +185,6 @@ impl Report {
         };
         let mut parts: BTreeMap<Option<TierName>, Part> = BTreeMap::new();
         let (mut planned, mut items, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut name, mut agreed) = (None, Vec::new());
         let mut state = State::default();
         for record in records {
             let event = &record.event;
@@ -199,10 +198,6 @@ impl Report {
             }
             planned.extend(Planned::of(record));
             items.extend(itemised(&event.change));
-            if let Change::UpgradeStarted { agreed: all } = &event.change {
-                name.clone_from(&all.name);
-                agreed.extend(rules(all, zone));
-            }
             let part =
                 parts.entry(event.tier.clone()).or_insert_with(|| Part::new(event.tier.as_ref()));
             part.entries.push(Entry::of(record));
@@ -218,6 +213,9 @@ impl Report {
             parts.entry(tier).or_insert_with(|| Part::new(Some(&sample.tier))).counts(sample);
         }
         let weir = env!("CARGO_PKG_VERSION").to_owned();
+        let opened = records.iter().filter(own).find_map(|record| agreement(&record.event.change));
+        let name = opened.and_then(|agreed| agreed.name.clone());
+        let agreed = opened.map_or_else(Vec::new, |agreed| rules(agreed, zone));
         let (parts, zone) = (parts.into_values().collect(), zone.clone());
         Ok(Self {
             weir,
@@ -276,6 +274,11 @@ impl Report {
     }
 }
 
+/// What was agreed on where a rollout over tiers was opened.
+fn agreement(change: &Change) -> Option<&Agreed> {
+    if let Change::UpgradeStarted { agreed } = change { Some(agreed) } else { None }
+}
+
 /// What was agreed on for a rollout over tiers beside what it does.
 fn rules(agreed: &Agreed, zone: &Zone) -> Vec<String> {
     let decision = agreed.decide_by.map(|at| {
@@ -309,7 +312,7 @@ fn is_outcome(change: &Change) -> bool {
 
 /// The items of a rollout over tiers that was opened, or changed.
 fn itemised(change: &Change) -> Vec<String> {
-    if let Change::UpgradeStarted { agreed } = change {
+    if let Some(agreed) = agreement(change) {
         let back = agreed.way_back.iter().map(ToString::to_string);
         return agreed.items.iter().map(ToString::to_string).chain(back).collect();
     }

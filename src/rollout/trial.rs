@@ -301,7 +301,8 @@ fn is_overdue(upgrade: &Upgrade, trial: &Trial, facts: &Facts, now: Timestamp) -
     let follows = file.find(|one| *one.name() == trial.workers).map(|one| &one.follows);
     let tier = follows.and_then(|follows| facts.tier(follows));
     let after = tier.map(|tier| tier.analysis.give_up.max(trial.bake));
-    !upgrade.overdue && after.is_some_and(|after| now.since(upgrade.entered) >= after)
+    upgrade.overdue != Some(upgrade.at)
+        && after.is_some_and(|after| now.since(upgrade.entered) >= after)
 }
 
 /// What people hear then: it goes on waiting.

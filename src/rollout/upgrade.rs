@@ -55,9 +55,9 @@ pub struct Upgrade {
     /// Whether it was said that its decision time comes soon.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reminded: bool,
-    /// Whether it was said that the trial it is at lasts longer than it may without a word.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub overdue: bool,
+    /// The trial of which it was said that it lasts longer than it may without a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overdue: Option<usize>,
     /// Which way it goes.
     pub course: Course,
     /// A step that ran when everything went back, and still runs.
@@ -261,7 +261,7 @@ impl Upgrade {
             paused: false,
             held: None,
             reminded: false,
-            overdue: false,
+            overdue: None,
             alarmed: BTreeMap::new(),
             course: Course::Onward,
             still_running: None,
@@ -328,7 +328,6 @@ impl Upgrade {
         if index != self.at {
             self.at = index;
             self.entered = event.at;
-            self.overdue = false;
             self.turn = Turn::Waiting;
         }
     }
@@ -356,8 +355,9 @@ impl Upgrade {
                 self.alarmed.extend(event.tier.as_ref().and_then(trial));
             }
             Change::Held { .. } => {
-                self.overdue |= matches!(self.item(), Some(Item::Trial(trial))
-                    if event.tier.as_ref() == Some(&trial.workers));
+                if matches!(self.item(), Some(Item::Trial(_))) {
+                    self.overdue = Some(self.at);
+                }
             }
             Change::Interrupted { step } => {
                 if self.still_running.as_ref() == Some(step) {
@@ -431,7 +431,6 @@ impl Upgrade {
         self.at = 0;
         self.turn = Turn::Waiting;
         self.entered = event.at;
-        self.overdue = false;
         self.passed.clear();
     }
 
@@ -442,7 +441,6 @@ impl Upgrade {
         self.at = at;
         self.turn = Turn::Waiting;
         self.entered = event.at;
-        self.overdue = false;
     }
 
     /// The jobs of an instance are enough: a person who was waited for has said so.

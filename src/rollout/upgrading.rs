@@ -127,8 +127,8 @@ impl UpgradeFacts {
             }
             if !tiers.is_empty() {
                 let plan = plan(&tiers);
-                let stage = |stage: &Stage| Item::Stage { tiers: tiers.clone(), stage: *stage };
-                let stages = plan.stages().iter().map(stage);
+                let item = |stage: &Stage| Item::Stage { tiers: tiers.clone(), stage: *stage };
+                let stages = plan.stages().iter().map(item);
                 items.extend(stages.flat_map(|stage| self.with_steps(stage)));
                 items.push(Item::Everybody { tiers: tiers.clone() });
             }
