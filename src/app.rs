@@ -605,12 +605,17 @@ impl Reloading {
         let view = self.handle.view();
         let open = |change: &config::Change| {
             let concerns = |name| change.tier.as_ref().is_none_or(|tier| tier == name);
-            view.tiers.iter().find(|tier| tier.rollout.is_some() && concerns(&tier.name))
+            let mut tiers = view.tiers.iter().filter(|tier| tier.rollout.is_some());
+            let tier = tiers.find(|tier| concerns(&tier.name));
+            // What belongs to no tier with traffic is judged between its tiers, too.
+            let upgrade = view.upgrade.as_ref().filter(|_| change.tier.is_none());
+            tier.map(|tier| format!("a rollout of {}", tier.name))
+                .or_else(|| upgrade.map(|upgrade| format!("rollout {}", upgrade.id)))
         };
         let refusal = |change: &config::Change| match (change.class, open(change)) {
             (config::Class::Restart, _) => Some(format!("{change}\n  needs a restart")),
-            (config::Class::RefusedWhileOpen, Some(tier)) => {
-                Some(format!("{change}\n  cannot change while a rollout of {} is open", tier.name))
+            (config::Class::RefusedWhileOpen, Some(open)) => {
+                Some(format!("{change}\n  cannot change while {open} is open"))
             }
             (config::Class::RefusedWhileOpen, None)
             | (config::Class::Live | config::Class::Open, _) => None,

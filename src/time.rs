@@ -53,6 +53,9 @@ pub struct Zone(TimeZone);
 pub struct UnknownZone(String);
 
 impl Zone {
+    /// The one that needs no name.
+    pub const UTC: Self = Self(TimeZone::UTC);
+
     /// `moment` on the clocks and calendars there.
     pub fn at(&self, moment: Timestamp) -> Zoned {
         let millis = i64::try_from(moment.millis()).unwrap_or(i64::MAX);
@@ -84,11 +87,9 @@ impl Zone {
     }
 }
 
-/// That of this machine; UTC where it says none that has a name.
-impl Default for Zone {
-    fn default() -> Self {
-        let named = Some(TimeZone::system()).filter(|zone| zone.iana_name().is_some());
-        Self(named.unwrap_or(TimeZone::UTC))
+impl From<TimeZone> for Zone {
+    fn from(zone: TimeZone) -> Self {
+        Self(zone)
     }
 }
 
@@ -102,7 +103,7 @@ impl FromStr for Zone {
 
 impl fmt::Display for Zone {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.0.iana_name().unwrap_or("UTC"))
+        out.write_str(self.0.iana_name().unwrap_or("local time"))
     }
 }
 

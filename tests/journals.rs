@@ -92,6 +92,7 @@ fn kinds(change: &Change) -> [&'static str; 2] {
         Change::DecisionNears { past: PastDecision::Rollback, .. } => {
             ["decision nears", "rollback"]
         }
+        Change::Overdue { .. } => ["overdue", ""],
         Change::DecisionPassed => ["decision passed", ""],
         Change::Emptied { why, .. } => match why {
             Emptying::Again => ["emptied", "again"],
@@ -177,6 +178,7 @@ fn every_kind_of_event_stands_in_a_journal() {
         ["decision nears", "hold"],
         ["decision nears", "rollback"],
         ["decision passed", ""],
+        ["overdue", ""],
         ["emptied", "again"],
         ["emptied", "rolled back"],
         ["emptied", "stale"],

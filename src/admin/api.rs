@@ -41,10 +41,9 @@ pub struct Status {
     pub started: Timestamp,
     /// The version of Weir.
     pub weir: String,
-    /// The time zone in which people say its times: as the file names it, else that of the machine.
+    /// The time zone in which people say its times, if the file names one.
     #[serde(default)]
-    #[schema(value_type = String)]
-    pub zone: Zone,
+    pub zone: Option<String>,
     /// Whether verdicts are only written down.
     pub observe: bool,
     /// The journal's file; none: it is gone with the process.
@@ -502,7 +501,7 @@ impl Status {
             at: view.at,
             started: view.started,
             weir: env!("CARGO_PKG_VERSION").into(),
-            zone: view.zone.clone(),
+            zone: view.zone.as_ref().map(Zone::to_string),
             observe: view.observe,
             journal: view.journal.clone(),
             journal_trouble: view.journal_trouble.clone(),

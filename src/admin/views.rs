@@ -190,7 +190,8 @@ pub(super) async fn log(
     };
     let records = chosen.iter().map(LogRecord::from).collect();
     let latest = all.last().map_or(0, |record| record.seq);
-    Ok(Json(Log { records, latest, zone: view.zone.clone() }))
+    let zone = view.zone.as_ref().map(ToString::to_string);
+    Ok(Json(Log { records, latest, zone }))
 }
 
 /// Whose token was sent.

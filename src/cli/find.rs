@@ -12,6 +12,7 @@ use toml::de::DeTable;
 
 use super::verbs::{Place, TokenPlace};
 use crate::admin::{Secret, TokenFile, Tokens};
+use crate::clock;
 use crate::time::Zone;
 
 /// Where files are looked for.
@@ -94,9 +95,9 @@ pub(super) fn tokens(place: &TokenPlace) -> anyhow::Result<TokenFile> {
 }
 
 /// The time zone that the file names, else that of this machine.
-pub(super) fn zone(place: &Place) -> Zone {
-    let hints = file(place.config.as_deref()).and_then(|path| hints(&path).ok());
-    hints.and_then(|hints| hints.zone).unwrap_or_default()
+pub(super) fn zone(config: Option<&Path>) -> Zone {
+    let hints = file(config).and_then(|path| hints(&path).ok());
+    hints.and_then(|hints| hints.zone).unwrap_or_else(clock::zone)
 }
 
 /// One cannot connect to "any address": the program is on this machine then.

@@ -31,7 +31,7 @@ pub(super) async fn watch(client: &Client) -> anyhow::Result<()> {
                     status.tiers.iter().map(place).chain(upgrade.clone()).collect();
                 let now = lines.join("\n");
                 if now != shown {
-                    let at = words::stamp(status.at, &status.zone);
+                    let at = words::stamp(status.at, &words::zone(status.zone.as_deref()));
                     if let Some(upgrade) = &upgrade {
                         print::line(&format!("{at}  {upgrade}"))?;
                     }
@@ -172,7 +172,7 @@ fn progress(
         if tier.rollout.is_some() && shown.get(&tier.name) != Some(&now) {
             print::line(&format!(
                 "{}  {}",
-                words::stamp(status.at, &status.zone),
+                words::stamp(status.at, &words::zone(status.zone.as_deref())),
                 screen::line(tier)
             ))?;
             shown.insert(tier.name.clone(), now);
@@ -224,6 +224,7 @@ fn end(change: &Change) -> Option<u8> {
         | Change::Asked { .. }
         | Change::Cut
         | Change::DecisionNears { .. }
+        | Change::Overdue { .. }
         | Change::DecisionPassed
         | Change::Emptied { .. }
         | Change::Froze { .. }

@@ -144,9 +144,10 @@ async fn log(newest: u64, follow: bool, look: &Look) -> anyhow::Result<()> {
 
 /// Records of the journal, one a line.
 fn records(log: &Log, json: bool) -> anyhow::Result<()> {
+    let zone = words::zone(log.zone.as_deref());
     for shown in &log.records {
         let LogRecord { sentence, record } = shown;
-        let (at, by) = (words::stamp(record.event.at, &log.zone), record.event.by.as_str());
+        let (at, by) = (words::stamp(record.event.at, &zone), record.event.by.as_str());
         print::line(&if json {
             serde_json::to_string(shown)?
         } else {

@@ -29,7 +29,9 @@ pub(super) async fn report(
     place: &Place,
 ) -> anyhow::Result<()> {
     if let Some(journal) = journal {
-        return print::text(&stopped(rollout, format, journal, &find::zone(place)).await?);
+        return print::text(
+            &stopped(rollout, format, journal, &find::zone(place.config.as_deref())).await?,
+        );
     }
     let which = rollout.map_or(String::new(), |id| format!("&rollout={id}"));
     let path = format!("/api/v1/report?format={}{which}", format.name());

@@ -40,7 +40,9 @@ pub(super) fn screen(status: &Status, address: &str) -> String {
         Some(path) => format!("journal {path}"),
         None => format!("{WARN}journal in memory: gone when weir stops{WARN:#}"),
     };
-    let _ = writeln!(text, "{DIM}weir {} at {address}, up {up}, {journal}{DIM:#}", status.weir);
+    let zone = status.zone.as_ref().map_or_else(String::new, |zone| format!(", times in {zone}"));
+    let _ =
+        writeln!(text, "{DIM}weir {} at {address}, up {up}, {journal}{zone}{DIM:#}", status.weir);
     if status.observe {
         let _ = writeln!(
             text,
@@ -156,7 +158,7 @@ fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
         entry(text, "upgraded", &line);
     }
     if let Some(closed) = &tier.closed {
-        entry(text, "closed", &format!("{BAD}{}{BAD:#}", self::closed(closed, wall)));
+        entry(text, "closed", &format!("{BAD}{}{BAD:#}", self::closed(closed, &wall)));
     }
     if !tier.instances.is_empty() {
         let painted = |one: &InstanceView| {
@@ -187,7 +189,7 @@ fn tier(text: &mut String, tier: &TierStatus, status: &Status) {
 }
 
 /// How a tier is closed: what for, since when, by whom, until when, and what became of requests.
-pub(super) fn closed(closed: &ClosedView, wall: Wall<'_>) -> String {
+pub(super) fn closed(closed: &ClosedView, wall: &Wall) -> String {
     let state = match closed.purpose {
         Purpose::Hold => "held",
         Purpose::Maintenance => "in maintenance",

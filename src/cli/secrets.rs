@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::verbs::Token;
 use super::{find, print, words};
-use crate::time::Zone;
 
 /// Carries out what was asked.
 pub(super) fn token(token: Token) -> anyhow::Result<()> {
@@ -20,7 +19,7 @@ pub(super) fn token(token: Token) -> anyhow::Result<()> {
         }
         Token::List { json, place } => {
             let file = find::tokens(&place)?;
-            let zone = Zone::default();
+            let zone = find::zone(place.config.as_deref());
             for token in file.list()? {
                 let (name, role) = (token.name.as_str(), token.role);
                 print::line(&if json {

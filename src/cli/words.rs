@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::admin::api::Status;
+use crate::clock;
 use crate::time::{Timestamp, Zone};
 
 /// Names of texts that have lines; all others have one.
@@ -104,33 +105,38 @@ pub(super) fn whole(seconds: f64) -> String {
 }
 
 /// The clock on the wall of who looks after a program: its zone, and what it shows now.
-#[derive(Clone, Copy)]
-pub(super) struct Wall<'a> {
+pub(super) struct Wall {
     now: Timestamp,
-    zone: &'a Zone,
+    zone: Zone,
 }
 
-impl<'a> Wall<'a> {
-    pub(super) const fn of(status: &'a Status) -> Self {
-        Self { now: status.at, zone: &status.zone }
+impl Wall {
+    pub(super) fn of(status: &Status) -> Self {
+        Self { now: status.at, zone: zone(status.zone.as_deref()) }
     }
 
     /// How long it is until `at`.
-    pub(super) const fn until(self, at: Timestamp) -> Duration {
+    pub(super) const fn until(&self, at: Timestamp) -> Duration {
         at.since(self.now)
     }
 
     /// The time of day: 13:40:53.
-    pub(super) fn clock(self, at: Timestamp) -> String {
+    pub(super) fn clock(&self, at: Timestamp) -> String {
         self.zone.write(at, "%H:%M:%S")
     }
 
     /// A point in time, short where it was today: 13:40, or 2026-11-21 13:40.
-    pub(super) fn moment(self, at: Timestamp) -> String {
+    pub(super) fn moment(&self, at: Timestamp) -> String {
         let day = |at| self.zone.write(at, "%Y-%m-%d");
         let pattern = if day(at) == day(self.now) { "%H:%M" } else { "%Y-%m-%d %H:%M" };
         self.zone.write(at, pattern)
     }
+}
+
+/// The zone that a program's file names, else that of whoever reads, as for a name that is unknown
+/// here.
+pub(super) fn zone(named: Option<&str>) -> Zone {
+    named.and_then(|name| name.parse().ok()).unwrap_or_else(clock::zone)
 }
 
 /// A point in time: 2026-11-22 13:40:53.

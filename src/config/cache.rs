@@ -126,6 +126,11 @@ impl CacheDraft {
         }
     }
 
+    /// Whether it has this name.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.name.as_ref().is_some_and(|at| at.value == name)
+    }
+
     /// Its name, if jobs are seen that pass it.
     fn observed(&self) -> Option<&str> {
         let is_observed = self.mode == Mode::Observe && self.kind == Kind::Redis;

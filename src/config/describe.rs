@@ -229,7 +229,7 @@ fn upgrade(page: &mut Page<'_>, upgrade: &UpgradeFacts) {
     page.put_some("point_of_no_return", point.as_ref());
     page.put("hops", list(&upgrade.hops));
     page.turn(&keys::ROOT, "");
-    page.put("zone", &upgrade.calendar.zone);
+    page.put_some("zone", upgrade.calendar.zone.as_ref());
 }
 
 /// A step a line: what changes in it is seen as a whole.

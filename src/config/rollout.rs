@@ -13,7 +13,7 @@ use super::fleet::alone;
 use super::program::BAKE_MAX;
 use super::reader::Reader;
 use super::runbook::{RunbookDraft, no_such_tier};
-use super::section::{At, Section, not_a, set};
+use super::section::{At, Section, not_a};
 use super::stages::{StagesDraft, rest, together};
 use super::tier::Draft;
 use super::values::{Mistake, quoted};
@@ -48,7 +48,7 @@ pub(super) fn rollout(root: &mut Section<'_>) -> RolloutDraft {
     let help = "write a name: zone = \"Europe/Berlin\"";
     let zone = root.text("zone", help, said::<Zone>);
     let names_zone = zone.is_some();
-    set(&mut calendar.zone, zone);
+    calendar.zone = zone.map(|at| at.value);
     let mut section = root.table("rollout", &keys::ROLLOUT);
     let mut config = RolloutConfig {
         stages: Stages::Auto,

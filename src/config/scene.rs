@@ -42,7 +42,7 @@ impl Config {
         };
         // A queue is one for all versions on purpose: its jobs are looked at.
         let workers = self.rollout.upgrade.workers.iter().filter_map(|w| w.jobs.as_ref());
-        let queues: Vec<&str> = workers.map(|jobs| jobs.source.name()).collect();
+        let queues: Vec<&str> = workers.filter_map(|jobs| jobs.source.cache()).collect();
         let is_queue = |cache: &&crate::cache::Cache| {
             cache.mode == Mode::Observe && queues.contains(&cache.name.as_str())
         };

@@ -122,20 +122,22 @@ struct Counters<'a> {
 impl Counters<'_> {
     /// That which the file calls `name`.
     fn named(self, name: &str) -> Result<JobsSource, Mistake> {
-        let is_cache = not_observed(name, self.caches).is_none();
+        let no_cache = not_observed(name, self.caches);
+        let is_called = |cache: &CacheDraft| cache.is_called(name);
         let signal = self.workers.and_then(|workers| {
             self.signals.iter().find_map(|signal| signal.silent_after(workers, name))
         });
-        match (is_cache, signal) {
-            (true, None) => Ok(JobsSource::Cache(name.to_owned())),
-            (false, Some(silent_after)) => {
+        match (no_cache, signal) {
+            (None, None) => Ok(JobsSource::Cache(name.to_owned())),
+            (Some(_), Some(silent_after)) => {
                 Ok(JobsSource::Signal { name: name.to_owned(), silent_after })
             }
-            (true, Some(_)) => Err(Mistake::new(
+            (None, Some(_)) => Err(Mistake::new(
                 format!("a [[cache]] and a signal are called {}", quoted(name)),
                 "give one of the two another name",
             )),
-            (false, None) => Err(Mistake::new(
+            (Some(mistake), None) if self.caches.iter().any(is_called) => Err(mistake),
+            (Some(_), None) => Err(Mistake::new(
                 format!("nothing called {} counts their jobs", quoted(name)),
                 "name a [[cache]] with kind = \"redis\" and mode = \"observe\", through whose ports they \
                  get their jobs, or an [[analysis.signal]] whose tier they are",

@@ -10,7 +10,8 @@ use crate::analysis::{Counts, Heard, History, Judge, Report, Settings, Tally, Wi
 use crate::clock;
 use crate::journal::{Evidence, Kept};
 use crate::metrics::{Register, Wanted};
-use crate::rollout::{Input, Item, JobsSource, RolloutId, Standing, State, Trial, Workers};
+use crate::rollout::{Has, Input, JobsSource, RolloutId, Standing, State, Trial, Workers};
+use crate::time::as_millis;
 use crate::traffic::{TierName, Version};
 
 /// The usual window.
@@ -43,6 +44,9 @@ struct Judged {
     from: usize,
     /// Which item is the trial that the judge knows.
     at: usize,
+    /// How long its jobs were looked at, while nobody had it wait.
+    #[serde(default, with = "as_millis")]
+    looked: Duration,
     judge: Judge,
 }
 
@@ -101,13 +105,17 @@ impl Crew {
         let [stable, canary] = [0, 1].map(|side| counts(now[side].1, base[side].1));
         self.seen.history.add(minute, &stable);
         let (rollout, _) = standing?;
-        let judge = &mut self.seen.judged.as_mut()?.judge;
+        let Judged { judge, looked, .. } = self.seen.judged.as_mut()?;
+        if upgrade.is_some_and(|upgrade| !upgrade.paused && upgrade.held.is_none()) {
+            *looked += span;
+        }
         judge.hear(&Heard { samples: vec![], blind });
         let until = judge.now() + span.as_secs_f64();
         judge.observe(until, &Window { stable, canary, cold: false });
         let report = judge.report();
-        let (workers, done) = (workers.name().clone(), report.stage_canary.requests);
-        Some(Input::Jobs { workers, rollout, verdict: report.of_jobs(), done })
+        let (workers, done, looked) =
+            (workers.name().clone(), report.stage_canary.requests, *looked);
+        Some(Input::Jobs { workers, rollout, verdict: report.of_jobs(), done, looked })
     }
 
     /// Sees to it that a trial has its judge, which knows how far it has come.
@@ -122,10 +130,11 @@ impl Crew {
             self.seen.history.minutes().for_each(|minute| judge.calibrate(minute));
             begin(&mut judge, trial);
             self.base = None;
-            Judged { rollout, from: *from, at: *at, judge }
+            Judged { rollout, from: *from, at: *at, looked: Duration::ZERO, judge }
         });
         if judged.at != *at {
             judged.at = *at;
+            judged.looked = Duration::ZERO;
             begin(&mut judged.judge, trial);
             self.base = None;
         }
@@ -171,8 +180,10 @@ impl Scene<'_> {
     /// are silent though they are compared.
     fn done(&self, versions: &[Version; 2], standing: Option<&Standing<'_>>) -> Option<Done> {
         let ledger = self.register.signals();
+        let workers = self.workers.name();
         let (name, silent_after) = match &self.workers.jobs.as_ref()?.source {
             JobsSource::Cache(cache) => {
+                ledger.want(workers, &[], &[]);
                 let caches = self.register.caches();
                 let done = versions.each_ref().map(|version| {
                     let done = caches.jobs(version, |name| name == cache);
@@ -182,12 +193,13 @@ impl Scene<'_> {
             }
             JobsSource::Signal { name, silent_after } => (name, *silent_after),
         };
-        let workers = self.workers.name();
-        let [old, new] = self.places(standing);
-        let mut wanted = vec![Wanted { version: versions[0].clone(), places: old }];
-        if versions[1] != versions[0] {
-            wanted.push(Wanted { version: versions[1].clone(), places: new });
-        }
+        let wanted = |(has, version): (Has, &Version)| {
+            let places = self.places(has);
+            let is_wanted = !places.is_empty() && (has == Has::Old || standing.is_some());
+            is_wanted.then(|| Wanted { version: version.clone(), places })
+        };
+        let wanted: Vec<Wanted> =
+            [Has::Old, Has::New].into_iter().zip(versions).filter_map(wanted).collect();
         ledger.want(workers, &[(name, silent_after)], &wanted);
         let moment = Instant::now();
         // After the last instance nobody is left to be compared with.
@@ -204,20 +216,14 @@ impl Scene<'_> {
         Some((done, blind))
     }
 
-    /// The instances that have the old version, and those that have the new one. One that is being
-    /// moved has neither.
-    fn places(&self, standing: Option<&Standing<'_>>) -> [Vec<String>; 2] {
-        let instances = &self.workers.fleet.instances;
-        let Some(Standing { trial, .. }) = standing else {
-            // While they are moved without a judge nobody knows.
-            let known = self.state.open_upgrade().is_none();
-            return [if known { instances.clone() } else { vec![] }, vec![]];
+    /// The instances that have the old version, or the new one.
+    fn places(&self, has: Has) -> Vec<String> {
+        let fleet = &self.workers.fleet;
+        let upgrade = self.state.open_upgrade();
+        let own = |instance: &&String| {
+            upgrade.map_or(Has::Old, |upgrade| upgrade.has(fleet, instance)) == has
         };
-        let item = self.state.open_upgrade().and_then(|upgrade| upgrade.item());
-        let stands = matches!(item, Some(Item::Trial(now)) if now == *trial);
-        let moved = usize::try_from(trial.moved).unwrap_or(usize::MAX);
-        let new = instances.iter().take(moved).cloned().collect();
-        [instances.iter().skip(moved.saturating_add(usize::from(!stands))).cloned().collect(), new]
+        fleet.instances.iter().filter(own).cloned().collect()
     }
 }
 
@@ -230,6 +236,9 @@ impl Control {
             let mut file = self.settings.upgrade.workers.iter();
             file.any(|workers| workers.name() == name && workers.jobs.is_some())
         };
+        for name in self.crews.keys().filter(|name| !judged(name)) {
+            self.register.signals().want(name, &[], &[]);
+        }
         self.crews.retain(|name, _| judged(name));
         for workers in self.settings.upgrade.workers.iter().filter(|w| w.jobs.is_some()) {
             let known = self.state.tiers.contains_key(&workers.follows);

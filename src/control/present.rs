@@ -37,7 +37,7 @@ impl View {
         Self {
             at: now,
             started: now,
-            zone: Zone::default(),
+            zone: None,
             observe: false,
             journal: None,
             journal_trouble: None,
@@ -68,7 +68,7 @@ impl Control {
         let tiers = self.state.tiers.iter();
         let chosen = tiers.filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name));
         let connections_left = self.left_behind(chosen.clone().map(|(name, _)| name));
-        let zone = &self.settings.upgrade.calendar.zone;
+        let zone = &self.settings.upgrade.calendar.zone.clone().unwrap_or_else(clock::zone);
         let sentences = chosen
             .map(|(name, tier)| standing(name, tier, self.state.closures.of(name), zone))
             .collect();
@@ -115,19 +115,31 @@ impl Control {
             let report = self.crews.get(file.name()).and_then(Crew::report);
             let upgrade = self.state.open_upgrade();
             let standing = upgrade.and_then(|upgrade| upgrade.trial(file.name()));
-            let explanation = match (&report, standing) {
-                (Some(report), Some(Standing { trial, .. })) => {
-                    let Trial { instance, version, moved, of, .. } = trial;
-                    let known = report.explain_jobs();
-                    format!(
-                        "on trial      {instance} on {version}, {moved} of {of} are moved\n{known}"
-                    )
-                }
-                (Some(_) | None, _) => "no instance is on trial; no jobs are judged\n".into(),
+            let explanation = if let (Some(report), Some(Standing { trial, .. })) =
+                (&report, standing)
+            {
+                let Trial { instance, version, moved, of, .. } = trial;
+                let known = report.explain_jobs();
+                format!("on trial      {instance} on {version}, {moved} of {of} are moved\n{known}")
+            } else {
+                let silent = self.silent(file.name());
+                format!("no instance is on trial; no jobs are judged\n{silent}")
             };
             CrewView { name: file.name().clone(), report, explanation }
         };
         judged.map(view).collect()
+    }
+
+    /// What the signals of workers do not say now: somebody may mend it before it matters.
+    fn silent(&self, workers: &TierName) -> String {
+        let now = Instant::now();
+        let entries = self.register.signals().entries();
+        let own = entries.iter().filter(|entry| entry.tier == *workers);
+        let line = |entry: &SignalEntry| {
+            let why = entry.silence(now)?;
+            Some(format!("blind         {} of {}: {why}\n", entry.signal, entry.wanted.version))
+        };
+        own.filter_map(line).collect()
     }
 
     fn chain(&self) -> Vec<(Version, Hop)> {
@@ -157,7 +169,7 @@ impl Control {
         let upgrade = self.state.open_upgrade()?;
         let (facts, now) = (self.facts(&self.settings, false), clock::wall());
         let wait = waits_for(&self.state, &facts, now);
-        let zone = &self.settings.upgrade.calendar.zone;
+        let zone = self.settings.upgrade.calendar.zone();
         Some(UpgradeView {
             id: upgrade.id,
             name: upgrade.name.clone(),

@@ -24,8 +24,8 @@ pub struct View {
     pub at: Timestamp,
     /// When the program started.
     pub started: Timestamp,
-    /// In which people say its times: as the file names it, else that of the machine.
-    pub zone: Zone,
+    /// In which people say its times, if the file names one.
+    pub zone: Option<Zone>,
     /// Whether verdicts are only written down.
     pub observe: bool,
     /// The journal's file; none: it is gone with the process.

@@ -198,6 +198,7 @@ impl Watched {
             | Change::Closed { .. }
             | Change::Cut
             | Change::DecisionNears { .. }
+            | Change::Overdue { .. }
             | Change::DecisionPassed
             | Change::Emptied { .. }
             | Change::Froze { .. }

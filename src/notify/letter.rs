@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::settings::Target;
+use crate::clock;
 use crate::journal::{self, Record, Seq};
 use crate::rollout::Event;
 use crate::time::{Timestamp, Zone};
@@ -80,7 +81,7 @@ impl Letter {
     /// A message that only says that messages arrive.
     pub(super) fn test(by: &str) -> Self {
         let (id, records) = (format!("weir-test-{}", rand::random::<u64>()), Vec::new());
-        let zone = Zone::default();
+        let zone = clock::zone();
         Self { id, last: 0, records, lost: 0, test: Some(by.to_owned()), zone }
     }
 
@@ -178,7 +179,7 @@ mod tests {
     }
 
     fn post_of(target: &Target, records: &[Record], told: (Seq, u64), now: Timestamp) -> Post {
-        Post::of(target, records, told, (now, &Zone::default()))
+        Post::of(target, records, told, (now, &Zone::UTC))
     }
 
     #[test]

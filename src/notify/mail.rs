@@ -116,7 +116,7 @@ mod tests {
             records: vec![record],
             lost: 0,
             test: None,
-            zone: Zone::default(),
+            zone: Zone::UTC,
         };
         let text = message(&mail, &letter, Timestamp::from_millis(1_772_347_251_000)).text;
         assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 78), "{text}");

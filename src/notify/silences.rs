@@ -128,7 +128,7 @@ async fn tend(
     counts: &DeliveryCounts,
 ) -> Result<(), Trouble> {
     let found = own(settings, keyring).await?;
-    let (now, zone) = (clock::wall(), Zone::default());
+    let (now, zone) = (clock::wall(), Zone::UTC);
     for (id, what) in open {
         let mark = format!("{COMMENT}{id}:");
         let known = found.iter().find(|silence| silence.comment.starts_with(&mark));

@@ -270,7 +270,7 @@ mod tests {
     fn letter(at: usize) -> Letter {
         let record = record(at);
         let last = record.seq;
-        let (id, records, zone) = ("weir-chat-1".into(), vec![record], Zone::default());
+        let (id, records, zone) = ("weir-chat-1".into(), vec![record], Zone::UTC);
         Letter { id, last, records, lost: 0, test: None, zone }
     }
 

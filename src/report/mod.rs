@@ -32,6 +32,8 @@ pub struct Report {
     pub name: Option<String>,
     /// Whether it is still open.
     pub open: bool,
+    /// Why it waits for a person's word, if it does.
+    pub held: Option<String>,
     /// When it began.
     pub from: Timestamp,
     /// When the last of it happened, or when this was written.
@@ -70,7 +72,7 @@ pub struct Planned {
 pub struct Part {
     /// The tier.
     pub tier: Option<TierName>,
-    /// How it ended, or how it stands if that is not as planned, as a sentence.
+    /// How it ended, as a sentence.
     pub outcome: Option<String>,
     /// The events in order.
     pub entries: Vec<Entry>,
@@ -173,8 +175,7 @@ impl Report {
         for record in records {
             state.apply(&record.event);
         }
-        let open = state.open().any(|(_, _, open)| open.id == rollout)
-            || state.open_upgrade().is_some_and(|upgrade| upgrade.id == rollout);
+        let (open, held) = standing(&state, rollout);
         let (from, until) = (first.event.at, if open { made } else { last.event.at });
         // What belongs to no rollout, and happened meanwhile where it matters.
         let meanwhile = |record: &Record| {
@@ -224,6 +225,7 @@ impl Report {
             rollout,
             name,
             open,
+            held,
             from,
             until,
             planned,
@@ -268,10 +270,18 @@ impl Report {
         let mut outcomes: Vec<String> =
             self.parts.iter().filter_map(|part| part.outcome.clone()).collect();
         if self.open {
-            outcomes.push("it is still open".into());
+            let held = self.held.as_ref().map(|why| format!(", and stands still: {why}"));
+            outcomes.push(format!("it is still open{}", held.unwrap_or_default()));
         }
         outcomes
     }
+}
+
+/// Whether `rollout` is open, and why it waits for a person's word, if it does.
+fn standing(state: &State, rollout: RolloutId) -> (bool, Option<String>) {
+    let upgrade = state.open_upgrade().filter(|upgrade| upgrade.id == rollout);
+    let open = upgrade.is_some() || state.open().any(|(_, _, open)| open.id == rollout);
+    (open, upgrade.and_then(|upgrade| upgrade.held.clone()))
 }
 
 /// What was agreed on where a rollout over tiers was opened.
@@ -297,13 +307,11 @@ fn rules(agreed: &Agreed, zone: &Zone) -> Vec<String> {
     decision.into_iter().chain([scope.to_owned()]).chain(no_return).collect()
 }
 
-/// Whether it says how something ended, or why it stands still.
+/// Whether it says how something ended.
 fn is_outcome(change: &Change) -> bool {
     matches!(
         change,
-        Change::DecisionPassed
-            | Change::Froze { .. }
-            | Change::Promoted { .. }
+        Change::Promoted { .. }
             | Change::RolledBack { .. }
             | Change::TurnedBack { .. }
             | Change::UpgradeEnded { .. }

@@ -94,7 +94,7 @@ fn a_page_needs_nothing_from_elsewhere_and_shows_what_was_written_as_it_was() {
         1,
         &records,
         &[sample(true, 1_772_334_840_000, 1)],
-        (Timestamp::from_millis(1_772_400_000_000), &Zone::default()),
+        (Timestamp::from_millis(1_772_400_000_000), &Zone::UTC),
     )
     .unwrap();
     let page = report.text(Format::Html);
@@ -129,7 +129,7 @@ fn what_a_step_has_written_is_shown_and_what_was_left_out_is_said() {
 
 #[test]
 fn what_is_not_in_the_journal_has_no_report() {
-    let at = (Timestamp::from_millis(0), &Zone::default());
+    let at = (Timestamp::from_millis(0), &Zone::UTC);
     let error = Report::of(99, &records(), &[], at).unwrap_err().to_string();
     assert_eq!(error, "the journal has no rollout 99; the newest is 4");
     assert_eq!(Report::of(1, &[], &[], at).unwrap_err(), ReportError::NoneYet);

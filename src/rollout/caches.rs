@@ -143,6 +143,7 @@ fn enters(event: &Event, version: &Version) -> bool {
         | Change::Asked { .. }
         | Change::Cut
         | Change::DecisionNears { .. }
+        | Change::Overdue { .. }
         | Change::DecisionPassed
         | Change::Emptied { .. }
         | Change::Froze { .. }

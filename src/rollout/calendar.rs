@@ -57,8 +57,8 @@ pub enum DecisionTime {
 /// When a rollout may go on by itself. Without hours: at all times that are not frozen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Calendar {
-    /// The zone of all times.
-    pub zone: Zone,
+    /// The zone of all times; hours and days need one.
+    pub zone: Option<Zone>,
     /// The hours in which it may.
     pub hours: Vec<Hours>,
     /// The days on which it may not.
@@ -82,9 +82,15 @@ pub enum CalendarError {
 }
 
 impl Calendar {
+    /// The zone of its times: UTC where none was named.
+    pub fn zone(&self) -> &Zone {
+        static UTC: Zone = Zone::UTC;
+        self.zone.as_ref().unwrap_or(&UTC)
+    }
+
     /// Whether a rollout may go on by itself at `now`.
     pub fn is_open(&self, now: Timestamp) -> bool {
-        let now = self.zone.at(now);
+        let now = self.zone().at(now);
         let in_hours = self.hours.is_empty() || self.hours.iter().any(|hours| hours.has(&now));
         in_hours && !self.freeze.iter().any(|freeze| freeze.has(now.date()))
     }
@@ -95,19 +101,19 @@ impl Calendar {
             return None;
         }
         Some(match self.opens_after(now) {
-            Some(opens) => format!("its hours come at {}", self.zone.say(opens)),
+            Some(opens) => format!("its hours come at {}", self.zone().say(opens)),
             None => "none of its hours comes within a year".into(),
         })
     }
 
     /// The next moment after `now` at which it may; none within 400 days.
     pub fn opens_after(&self, now: Timestamp) -> Option<Timestamp> {
-        let today = self.zone.at(now).date();
+        let today = self.zone().at(now).date();
         let days = (0..LOOK_AHEAD_DAYS).filter_map(|later| today.checked_add(later.days()).ok());
         for day in days {
             let starts = self.hours.iter().map(|hours| hours.from).chain([Time::midnight()]);
             let mut starts: Vec<Timestamp> =
-                starts.filter_map(|time| self.zone.moment(day.to_datetime(time))).collect();
+                starts.filter_map(|time| self.zone().moment(day.to_datetime(time))).collect();
             starts.sort_unstable();
             if let Some(open) = starts.into_iter().find(|at| *at > now && self.is_open(*at)) {
                 return Some(open);
@@ -261,7 +267,7 @@ mod tests {
 
     fn calendar(hours: &[&str], freeze: &[&str]) -> Calendar {
         Calendar {
-            zone: "Europe/Berlin".parse().unwrap(),
+            zone: Some("Europe/Berlin".parse().unwrap()),
             hours: hours.iter().map(|text| text.parse().unwrap()).collect(),
             freeze: freeze.iter().map(|text| text.parse().unwrap()).collect(),
         }
@@ -281,7 +287,7 @@ mod tests {
         assert!(calendar.is_open(at("2026-12-01T04:59:59")));
         assert!(!calendar.is_open(at("2026-12-01T05:00")));
         assert!(!calendar.is_open(at("2026-12-04T02:00")), "a Friday");
-        let opens = |text: &str| calendar.zone.say(calendar.opens_after(at(text)).unwrap());
+        let opens = |text: &str| calendar.zone().say(calendar.opens_after(at(text)).unwrap());
         assert_eq!(opens("2026-12-01T05:00"), "2026-12-02 01:00 CET");
         assert_eq!(opens("2026-12-03T12:00"), "2026-12-07 01:00 CET", "over the weekend");
     }

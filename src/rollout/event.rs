@@ -86,9 +86,8 @@ pub enum Change {
     Cut,
     /// The decision time comes soon, and it is not decided.
     DecisionNears {
-        /// How long it is until then.
-        #[serde(with = "crate::time::as_millis")]
-        left: Duration,
+        /// When that is, in the zone of the file.
+        said: String,
         /// What happens then.
         past: PastDecision,
     },
@@ -131,6 +130,18 @@ pub enum Change {
         purpose: Purpose,
         /// On what ground.
         cause: Opening,
+    },
+    /// The jobs of workers that were moved are looked at for long, and are not enough.
+    Overdue {
+        /// The tier of workers.
+        workers: TierName,
+        /// The instance that was moved last.
+        instance: String,
+        /// How long they were looked at.
+        #[serde(with = "crate::time::as_millis")]
+        looked: Duration,
+        /// What is known of them.
+        reason: String,
     },
     /// A tier has passed a stage, and waits for what comes between it and the next.
     Passed {
@@ -401,6 +412,7 @@ impl Change {
             Self::Interrupted { .. } => "interrupted",
             Self::Moved { .. } => "moved",
             Self::Opened { .. } => "opened",
+            Self::Overdue { .. } => "overdue",
             Self::Passed { .. } => "passed",
             Self::Paused => "paused",
             Self::Promoted { .. } => "promoted",
@@ -432,6 +444,7 @@ impl Change {
             Self::Closed { .. }
             | Self::Cut
             | Self::DecisionNears { .. }
+            | Self::Overdue { .. }
             | Self::DecisionPassed
             | Self::Emptied { .. }
             | Self::Froze { .. }

@@ -155,7 +155,8 @@ fn share(moved: usize, of: usize) -> Weight {
     Weight::basis_points(points).unwrap_or(Weight::ALL)
 }
 
-fn step_name(tier: &TierName, instance: &str, verb: &str, back: bool) -> String {
+/// What the step is called that does `verb` with an instance of `tier`.
+pub(super) fn step_name(tier: &TierName, instance: &str, verb: &str, back: bool) -> String {
     format!("{tier}-{instance}-{}{verb}", if back { "back-" } else { "" })
 }
 

@@ -1,5 +1,7 @@
 //! What the core is told: orders, verdicts, and what has ended.
 
+use std::time::Duration;
+
 use super::command::Command;
 use super::event::RolloutId;
 use super::runbook::{Outcome, StepName};
@@ -37,6 +39,8 @@ pub enum Input {
         verdict: Verdict,
         /// Jobs of the new version since the last instance was moved.
         done: u64,
+        /// How long they were looked at since then.
+        looked: Duration,
     },
     /// Of those who go back in steps nobody is left on the canary.
     Receded {

@@ -41,7 +41,7 @@ pub use outlook::{Leg, Outlook, Proof, Said, outlook};
 pub use plan::{Plan, PlanError, STAGES_MAX, Stage, Stages};
 pub use state::{Fate, Known, Outcome, Receding, Rollout, State, Tier};
 pub use step::{ROLLBACK_OVER_MAX, step};
-pub use trial::{Standing, Trial};
+pub use trial::{Has, Standing, Trial};
 pub use upgrade::{
     Agreed, Course, Ending, Item, PastDecision, Scope, Shift, Target, Turn, Upgrade,
 };

@@ -171,7 +171,7 @@ impl Seer<'_> {
     }
 
     fn said(&self, at: Timestamp) -> Said {
-        Said { at, said: self.calendar().zone.say(at) }
+        Said { at, said: self.calendar().zone().say(at) }
     }
 
     fn upgrade(&self, agreed: &Agreed) -> Outlook {
@@ -258,7 +258,7 @@ impl Seer<'_> {
                     Item::Home { .. } | Item::Shift(_) | Item::Step(_) | Item::Trial(_) => None,
                 },
                 begins: begins.map(|at| self.said(at)),
-                hours: waits.map(|at| self.calendar().zone.say(at)),
+                hours: waits.map(|at| self.calendar().zone().say(at)),
                 least,
                 likely,
                 note,

@@ -69,7 +69,7 @@ impl Event {
             Change::Approved { step } => format!("{by} said yes to step {step}"),
             Change::Asked { step, question } => asked(step, question),
             Change::Cut => cut(by),
-            Change::DecisionNears { left, past } => nears(*left, *past),
+            Change::DecisionNears { said, past } => nears(said, *past),
             Change::DecisionPassed => DECISION_PASSED.into(),
             Change::Emptied { release, caches, why } => emptied(release, caches, why),
             Change::Froze { cause } => froze(&ground(cause, self)),
@@ -80,6 +80,9 @@ impl Event {
                 format!("{version} now runs at {}", places.join(", "))
             }
             Change::Opened { purpose, cause } => opened(*purpose, *cause, by),
+            Change::Overdue { workers, instance, looked, reason } => {
+                overdue(workers, instance, *looked, reason)
+            }
             Change::Passed { weight, cause } => passed(*weight, cause, by),
             Change::Paused => {
                 format!("paused by {by}; a failing canary is still rolled back")
@@ -122,12 +125,20 @@ impl Event {
     }
 }
 
-fn nears(left: Duration, past: PastDecision) -> String {
+fn overdue(workers: &TierName, instance: &str, looked: Duration, reason: &str) -> String {
+    let looked = in_words(looked);
+    format!(
+        "{workers}: the jobs of {instance} are not enough after {looked}: {reason}; it goes on once they are, \
+         or by `weir advance`"
+    )
+}
+
+fn nears(said: &str, past: PastDecision) -> String {
     let then = match past {
         PastDecision::Hold => "nothing is raised until a person says so",
         PastDecision::Rollback => "everybody goes back",
     };
-    format!("is to be decided within {}; past that {then}", in_words(left))
+    format!("is to be decided by {said}; past that {then}")
 }
 
 /// What is said when the decision time has passed and the rollout holds.

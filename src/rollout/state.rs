@@ -362,6 +362,7 @@ impl Tier {
             | Change::Asked { .. }
             | Change::Closed { .. }
             | Change::DecisionNears { .. }
+            | Change::Overdue { .. }
             | Change::DecisionPassed
             | Change::Emptied { .. }
             | Change::Froze { .. }

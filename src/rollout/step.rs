@@ -55,8 +55,8 @@ pub fn step(
         Input::StepEnded { rollout, step, outcome } => {
             step_ended(*rollout, step, outcome, state, facts, now)
         }
-        Input::Jobs { workers, rollout, verdict, done } => {
-            jobs_seen(workers, *rollout, (verdict, *done), state, facts, now)
+        Input::Jobs { workers, rollout, verdict, done, looked } => {
+            jobs_seen(workers, *rollout, (verdict, *done, *looked), state, facts, now)
         }
         Input::Tick => ticked(state, facts, now),
         Input::Receded { tier } => receded(state, tier, now).into_iter().collect(),

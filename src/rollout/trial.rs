@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Blame, Cause, Change, Event, RolloutId};
 use super::facts::Facts;
+use super::fleet::{Fleet, step_name};
 use super::runbook::{Action, OnFailure, QUESTION_CHARS_MAX, Step, When};
 use super::state::State;
 use super::turning::turn_back;
@@ -99,6 +100,17 @@ pub struct Standing<'a> {
     pub trial: &'a Trial,
 }
 
+/// Which version an instance of workers has while a rollout moves them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Has {
+    /// It is being switched, or that failed.
+    Neither,
+    /// The new one.
+    New,
+    /// The one before.
+    Old,
+}
+
 impl Upgrade {
     /// How far the trial of `workers` has come, if their jobs are judged now.
     pub fn trial(&self, workers: &TierName) -> Option<Standing<'_>> {
@@ -121,6 +133,21 @@ impl Upgrade {
             | Item::Step(_)
             | Item::Trial(_) => None,
         })
+    }
+
+    /// Which version `instance` of `fleet` has, by the steps that were begun.
+    pub fn has(&self, fleet: &Fleet, instance: &str) -> Has {
+        let [onward, back] =
+            [false, true].map(|back| step_name(&fleet.name, instance, "switch", back));
+        let (begun, to_come) = self.items.split_at(self.begun().min(self.items.len()));
+        let switched = |item: &Item| is_called(item, &onward) || is_called(item, &back);
+        match begun.iter().rposition(switched) {
+            Some(last) if last >= self.at => Has::Neither,
+            Some(last) if is_called(&self.items[last], &onward) => Has::New,
+            // Of the way there nothing is known any more on the way back.
+            None if to_come.iter().any(|item| is_called(item, &back)) => Has::Neither,
+            Some(_) | None => Has::Old,
+        }
     }
 
     /// From which item on `workers` are moved now: after all went back they are moved anew.
@@ -208,6 +235,11 @@ fn undo(item: &Item) -> Option<(TierName, Vec<Item>)> {
     }
 }
 
+/// Whether `item` is the step `name`.
+fn is_called(item: &Item, name: &str) -> bool {
+    matches!(item, Item::Step(step) if step.name.as_str() == name)
+}
+
 /// Whether with `item` an instance of `tier` begins to be moved.
 fn is_move(item: &Item, tier: &TierName) -> bool {
     undo(item).is_some_and(|(of, _)| of == *tier)
@@ -242,7 +274,7 @@ pub(super) fn is_undoing(item: &Item) -> bool {
 pub(super) fn jobs_seen(
     workers: &TierName,
     id: RolloutId,
-    (verdict, done): (&Verdict, u64),
+    (verdict, done, looked): (&Verdict, u64, Duration),
     state: &State,
     facts: &Facts,
     now: Timestamp,
@@ -264,9 +296,9 @@ pub(super) fn jobs_seen(
         if passed {
             return vec![tried(upgrade, trial, cause, now)];
         }
-        let late = goes_on && is_overdue(upgrade, trial, facts, now);
+        let late = goes_on && is_overdue(upgrade, trial, facts, looked);
         return late
-            .then(|| overdue(upgrade.id, trial, (verdict, done), now))
+            .then(|| overdue(upgrade.id, trial, (verdict, done, looked), now))
             .into_iter()
             .collect();
     };
@@ -295,28 +327,30 @@ pub(super) fn jobs_seen(
     }
 }
 
-/// Whether a trial lasts longer than the stage of a tier may without a proof, and nobody was told.
-fn is_overdue(upgrade: &Upgrade, trial: &Trial, facts: &Facts, now: Timestamp) -> bool {
+/// Whether a trial was `looked` at for longer than the stage of a tier may last without a proof, and
+/// nobody was told.
+fn is_overdue(upgrade: &Upgrade, trial: &Trial, facts: &Facts, looked: Duration) -> bool {
     let mut file = facts.upgrade.workers.iter();
     let follows = file.find(|one| *one.name() == trial.workers).map(|one| &one.follows);
     let tier = follows.and_then(|follows| facts.tier(follows));
     let after = tier.map(|tier| tier.analysis.give_up.max(trial.bake));
-    upgrade.overdue != Some(upgrade.at)
-        && after.is_some_and(|after| now.since(upgrade.entered) >= after)
+    upgrade.overdue != Some(upgrade.at) && after.is_some_and(|after| looked >= after)
 }
 
-/// What people hear then: it goes on waiting.
+/// What people hear then.
 fn overdue(
     id: RolloutId,
     trial: &Trial,
-    (verdict, done): (&Verdict, u64),
+    (verdict, done, looked): (&Verdict, u64, Duration),
     now: Timestamp,
 ) -> Event {
-    let Trial { instance, least, .. } = trial;
     let said = verdict.reason();
-    let reason =
-        format!("{done} of {least} jobs of {instance}: {said}; `weir advance` goes on without");
-    Event { tier: Some(trial.workers.clone()), ..whole(id, Change::Held { reason }, now) }
+    let reason = match trial.least {
+        least if done < least => format!("{done} of {least} jobs, {said}"),
+        _ => said.to_owned(),
+    };
+    let (workers, instance) = (trial.workers.clone(), trial.instance.clone());
+    whole(id, Change::Overdue { workers, instance, looked, reason }, now)
 }
 
 /// The jobs are enough.

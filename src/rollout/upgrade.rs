@@ -354,11 +354,6 @@ impl Upgrade {
                 let trial = |workers: &TierName| Some((workers.clone(), self.trial(workers)?.at));
                 self.alarmed.extend(event.tier.as_ref().and_then(trial));
             }
-            Change::Held { .. } => {
-                if matches!(self.item(), Some(Item::Trial(_))) {
-                    self.overdue = Some(self.at);
-                }
-            }
             Change::Interrupted { step } => {
                 if self.still_running.as_ref() == Some(step) {
                     self.still_running = None;
@@ -376,6 +371,7 @@ impl Upgrade {
                 self.decide_by = None;
                 self.held = Some("its decision time has passed".into());
             }
+            Change::Overdue { .. } => self.overdue = Some(self.at),
             Change::Paused => self.paused = true,
             Change::Promoted { .. } => self.given(event),
             Change::Recalled { at, items, .. } => self.recall(*at, items, event),
@@ -400,6 +396,7 @@ impl Upgrade {
             Change::Adopted { .. }
             | Change::Cut
             | Change::Emptied { .. }
+            | Change::Held { .. }
             | Change::Moved { .. }
             | Change::Reanalysed { .. }
             | Change::Receding { .. }

@@ -62,7 +62,7 @@ impl Desk<'_> {
         let file = &self.facts.upgrade;
         let agreed = file.agreed(targets, self.facts.salt, self.state, self.facts, self.now);
         if let Some(passed) = agreed.decide_by.filter(|decide_by| *decide_by <= self.now) {
-            return Err(Refusal::DecisionPassed { said: file.calendar.zone.say(passed) });
+            return Err(Refusal::DecisionPassed { said: file.calendar.zone().say(passed) });
         }
         let id = self.state.latest + 1;
         let mut events = vec![self.whole(id, Change::UpgradeStarted { agreed: Box::new(agreed) })];

@@ -186,7 +186,7 @@ impl UpgradeFacts {
             salt,
             way_back: back.cloned().collect(),
             on_failure: self.on_failure,
-            decide_by: decide_by.and_then(|time| time.after(now, &self.calendar.zone)),
+            decide_by: decide_by.and_then(|time| time.after(now, self.calendar.zone())),
             past_decision: self.past_decision,
             no_return: self.no_return.clone(),
         }
@@ -395,7 +395,7 @@ impl Road<'_> {
             return Ok(());
         }
         let until = calendar.opens_after(self.now);
-        let said = until.map(|until| calendar.zone.say(until)).unwrap_or_default();
+        let said = until.map(|until| calendar.zone().say(until)).unwrap_or_default();
         Err(Wait::Hours { until, said })
     }
 
@@ -503,7 +503,8 @@ pub(super) fn ticked(state: &State, facts: &Facts, now: Timestamp) -> Vec<Event>
     // Who opened it later than that knows.
     let is_old = decide_by.since(upgrade.started) > REMINDED_BEFORE;
     if left <= REMINDED_BEFORE && is_old && !upgrade.reminded && !upgrade.goes_back() {
-        return vec![whole(upgrade.id, Change::DecisionNears { left, past }, now)];
+        let said = facts.upgrade.calendar.zone().say(decide_by);
+        return vec![whole(upgrade.id, Change::DecisionNears { said, past }, now)];
     }
     onward(upgrade, state, facts, now).unwrap_or_default()
 }

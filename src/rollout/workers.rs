@@ -42,6 +42,14 @@ pub enum JobsSource {
 }
 
 impl JobsSource {
+    /// The cache, if it is one.
+    pub fn cache(&self) -> Option<&str> {
+        match self {
+            Self::Cache(name) => Some(name),
+            Self::Signal { .. } => None,
+        }
+    }
+
     /// What the file calls it.
     pub fn name(&self) -> &str {
         match self {
@@ -99,7 +107,11 @@ impl Workers {
 #[cfg(test)]
 mod tests {
     use super::super::runbook::{OnFailure, Run, Step};
+    use super::super::trial::Has;
+    use super::super::upgrade::{Agreed, PastDecision, Scope, Turn, Upgrade};
     use super::*;
+    use crate::time::Timestamp;
+    use crate::traffic::Salt;
 
     fn run(words: &str) -> Run {
         let command = words.split(' ').map(str::to_owned).collect();
@@ -169,6 +181,54 @@ mod tests {
         let failures: Vec<OnFailure> = steps[0].undo.iter().map(|step| step.on_failure).collect();
         let (go, hold) = (OnFailure::Continue, OnFailure::Hold);
         assert_eq!(failures, [go, go, hold, hold, hold]);
+    }
+
+    #[test]
+    fn an_instance_has_neither_version_from_the_beginning_of_its_switch_to_the_end() {
+        let (old, new) = versions();
+        let items = workers().moves(Some(&old), &new);
+        let agreed = Agreed {
+            name: None,
+            targets: std::collections::BTreeMap::new(),
+            salt: Salt::new([7; 16]),
+            items: items.clone(),
+            way_back: vec![],
+            on_failure: Scope::Rollout,
+            decide_by: None,
+            past_decision: PastDecision::Hold,
+            no_return: None,
+        };
+        let mut upgrade = Upgrade::new(1, &agreed, Timestamp::from_millis(1));
+        let mut at = |place: usize, turn: Turn| {
+            (upgrade.at, upgrade.turn) = (place, turn);
+            ["work-1", "work-2"].map(|instance| upgrade.has(&fleet(), instance))
+        };
+        let (failed, run) = (Turn::Failed { reason: String::new(), run: 1 }, 1);
+        assert_eq!(at(0, Turn::Waiting), [Has::Old, Has::Old]);
+        assert_eq!(at(1, Turn::Running { run }), [Has::Old, Has::Old], "it is drained");
+        assert_eq!(at(2, Turn::Waiting), [Has::Old, Has::Old]);
+        assert_eq!(at(2, Turn::Running { run }), [Has::Neither, Has::Old]);
+        assert_eq!(at(2, failed), [Has::Neither, Has::Old]);
+        assert_eq!(at(3, Turn::Waiting), [Has::New, Has::Old]);
+        assert_eq!(at(7, Turn::Waiting), [Has::New, Has::Old], "the next one waits for its hours");
+        assert_eq!(at(14, Turn::Waiting), [Has::New, Has::New]);
+        // One goes back alone, and is moved anew.
+        let moved = steps(&workers(), &old, &new);
+        let undo = moved[7].undo.iter().cloned().map(|step| Item::Step(Box::new(step)));
+        upgrade.items.splice(14..14, undo);
+        upgrade.items.extend(items[7..].iter().cloned());
+        let mut at = |place: usize, turn: Turn| {
+            (upgrade.at, upgrade.turn) = (place, turn);
+            ["work-1", "work-2"].map(|instance| upgrade.has(&fleet(), instance))
+        };
+        assert_eq!(at(16, Turn::Running { run }), [Has::New, Has::Neither]);
+        assert_eq!(at(17, Turn::Waiting), [Has::New, Has::Old]);
+        assert_eq!(at(22, Turn::Waiting), [Has::New, Has::New]);
+        // Of a way back only what is still to do is known.
+        upgrade.items = upgrade.items[14..19].to_vec();
+        (upgrade.at, upgrade.turn) = (0, Turn::Waiting);
+        let has = ["work-1", "work-2"].map(|instance| upgrade.has(&fleet(), instance));
+        assert_eq!(has, [Has::Old, Has::Neither]);
     }
 
     #[test]

@@ -267,8 +267,6 @@ fn the_defaults_that_are_written_are_the_defaults() {
             };
             let said = match path.as_str() {
                 "state.path" => "/etc/weir/weir.db".to_owned(),
-                // Also where machines differ.
-                "zone" => weir::time::Zone::default().to_string(),
                 "tier.web.analysis.margin" => continue,
                 watch if watch.contains(".watch.") => continue,
                 _ => key.default.replace('"', ""),

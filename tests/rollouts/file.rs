@@ -192,7 +192,7 @@ impl File {
             past_decision: rollout.past_decision,
             no_return: rollout.no_return.as_ref().map(|name| name.parse().unwrap()),
             calendar: Calendar {
-                zone: Zone::default(),
+                zone: Some(Zone::UTC),
                 hours: rollout.hours.iter().map(|text| text.parse().unwrap()).collect(),
                 freeze: rollout.freeze.iter().map(|text| text.parse().unwrap()).collect(),
             },

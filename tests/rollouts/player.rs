@@ -227,7 +227,10 @@ impl Player {
             _ => panic!("{verdict:?} is no verdict on jobs"),
         };
         let (workers, done) = (workers.parse().unwrap(), done.parse().unwrap());
-        Input::Jobs { workers, rollout: self.state.latest, verdict, done }
+        let now = Timestamp::from_millis(BEGIN + self.elapsed);
+        let entered = self.state.open_upgrade().map_or(now, |upgrade| upgrade.entered);
+        let looked = now.since(entered);
+        Input::Jobs { workers, rollout: self.state.latest, verdict, done, looked }
     }
 
     fn verdict(&self, tier: &TierName, words: &[&str]) -> Input {

@@ -28,11 +28,12 @@ const MOMENTS: usize = 250;
 pub type Seen = BTreeMap<&'static str, u64>;
 
 /// What must have happened in some night, or nothing was tested of it.
-const EVERYTHING: [&str; 32] = [
+const EVERYTHING: [&str; 33] = [
     "Advanced",
     "Approved",
     "Asked",
     "DecisionNears",
+    "Overdue",
     "DecisionPassed",
     "Froze",
     "Interrupted",
@@ -183,7 +184,9 @@ impl Night {
         };
         let done = self.chance.random_range(0..60);
         let rollout = self.memory.latest;
-        self.decide(&Input::Jobs { workers, rollout, verdict, done });
+        let entered = self.memory.open_upgrade().map(|upgrade| upgrade.entered);
+        let looked = entered.map(|entered| self.now().since(entered)).unwrap_or_default();
+        self.decide(&Input::Jobs { workers, rollout, verdict, done, looked });
     }
 
     /// The step that runs ends, or one that nobody waits for.
@@ -372,6 +375,7 @@ fn kind(event: &Event) -> &'static str {
         Change::Approved { .. } => "Approved",
         Change::Asked { .. } => "Asked",
         Change::DecisionNears { .. } => "DecisionNears",
+        Change::Overdue { .. } => "Overdue",
         Change::DecisionPassed => "DecisionPassed",
         Change::Froze { .. } if event.tier.as_ref().is_some_and(is_crew) => "alarm of jobs",
         Change::Froze { .. } => "Froze",

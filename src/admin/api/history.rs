@@ -313,6 +313,7 @@ fn kind(change: &Change) -> Option<&'static str> {
         Change::Held { .. } => "held",
         Change::Interrupted { .. } => "step_interrupted",
         Change::Opened { .. } => "opened",
+        Change::Overdue { .. } => "overdue",
         Change::Passed { .. } => "passed",
         Change::Paused => "paused",
         Change::Promoted { .. } => "promoted",

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::journal;
-use crate::time::Zone;
 
 /// A part of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -13,10 +12,9 @@ pub struct Log {
     pub records: Vec<LogRecord>,
     /// The place of the newest record there is; 0: the journal is empty.
     pub latest: u64,
-    /// The time zone in which people say its times.
+    /// The time zone in which people say its times, if the file names one.
     #[serde(default)]
-    #[schema(value_type = String)]
-    pub zone: Zone,
+    pub zone: Option<String>,
 }
 
 /// One record of the journal.

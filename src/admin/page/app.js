@@ -218,7 +218,7 @@ function point(data) {
 
 // --- the journal
 
-const LOUD = /^(rolled_back|receding|turned_back|froze|held|interrupted|decision_passed)$/;
+const LOUD = /^(rolled_back|receding|turned_back|froze|held|overdue|interrupted|decision_nears|decision_passed)$/;
 
 function record({ seq, at, sentence, by, change }) {
   const list = byId('journal');

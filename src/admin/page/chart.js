@@ -33,7 +33,7 @@ const SHAPES = {
 function shapeOf(kind) {
   if (/^(raised|promoted|started|upgrade_started)$/.test(kind)) return 'up';
   if (/^(lowered|rolled_back|turned_back)$/.test(kind)) return 'down';
-  if (/^(paused|held|froze|closed|asked|decision_passed|step_interrupted)$/.test(kind)) return 'stop';
+  if (/^(paused|held|froze|closed|asked|decision_nears|decision_passed|overdue|step_interrupted)$/.test(kind)) return 'stop';
   return 'note';
 }
 

@@ -106,9 +106,9 @@ pub const ROOT: Keys = Keys {
         key(
             "zone",
             "name",
-            "the machine's",
+            "",
             Live,
-            "The time zone of all times in this file and of all that Weir writes, such as `\"Europe/Berlin\"`; `hours`, `freeze` and `decide_by` need it.",
+            "The time zone of all times in this file, such as `\"Europe/Berlin\"`; `hours`, `freeze` and `decide_by` need it. Messages, reports, the log and `weir status` say times in it, too; without it in that of the machine.",
         ),
         key("analysis", "table", "", Live, "How the canary is judged, for all tiers."),
         key("statsd", "table", "", Live, "Where figures from outside come in."),

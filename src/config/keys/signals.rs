@@ -25,7 +25,13 @@ pub const SIGNAL: Keys = Keys {
             RefusedWhileOpen,
             "What it is called in sentences and metrics; required.",
         ),
-        key("tier", "name of a tier", "", RefusedWhileOpen, "Of which tier it tells; required."),
+        key(
+            "tier",
+            "name of a tier",
+            "",
+            RefusedWhileOpen,
+            "Of which tier it tells, or of which `[[worker]]`, whose `jobs` name it; required.",
+        ),
         key(
             "source",
             "`\"jobs\"`, `\"promql\"`, `\"scrape\"` or `\"statsd\"`",
@@ -131,7 +137,7 @@ pub const SIGNAL: Keys = Keys {
             "address",
             "",
             Live,
-            "Where a Prometheus is, or a page of metrics; `{address}` and `{host}` are those of each upstream of the version.",
+            "Where a Prometheus is, or a page of metrics; `{address}` and `{host}` are those of each upstream of the version; of workers `{host}` is each instance.",
         ),
         key("token_file", "file", "", Live, "Holds the token that the Prometheus asks for."),
         key(

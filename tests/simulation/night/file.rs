@@ -208,7 +208,7 @@ fn calendar(chance: &mut StdRng) -> Calendar {
         0 => vec!["03:00-05:00".parse().unwrap(), "22:00-01:00".parse().unwrap()],
         _ => vec![],
     };
-    Calendar { zone: Zone::default(), hours, freeze: vec![] }
+    Calendar { zone: Some(Zone::UTC), hours, freeze: vec![] }
 }
 
 /// One thing of the file becomes different.

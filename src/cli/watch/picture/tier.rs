@@ -49,7 +49,7 @@ pub(super) fn tier(
     }
     lines.extend(next(tier, status, palette, width));
     if let Some(closed) = &tier.closed {
-        let text = format!("closed   {}", screen::closed(closed, Wall::of(status)));
+        let text = format!("closed   {}", screen::closed(closed, &Wall::of(status)));
         lines.push(Line::styled(cut(&text, width), palette.bad()));
     }
     if !tier.instances.is_empty() {
