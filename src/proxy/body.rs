@@ -332,7 +332,8 @@ impl Body for ResponseBody {
             exchange.carries(piece.len());
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        let conduit = this.line.pulse.conduit();
+        // With HTTP/2 the frames of many bodies go out in another order than they came in.
+        let conduit = this.line.pulse.conduit().filter(|_| !this.line.multiplexed.get());
         let passed_by = conduit.and_then(|conduit| incoming.poll_pass(cx, conduit));
         let polled = passed_by.unwrap_or_else(|| Pin::new(incoming).poll_frame(cx));
         exchange.upstream_owes.set(polled.is_pending());

@@ -146,8 +146,8 @@ impl Drop for Pipe {
     }
 }
 
-/// The way of long bodies to one client: a pipe, as long as something waits in it. Behind a lock only
-/// because hyper asks for `Send`; all of it stays on one thread.
+/// The way of long bodies to one client of HTTP/1.1, one after the other: a pipe, as long as something
+/// waits in it. Behind a lock only because hyper asks for `Send`; all of it stays on one thread.
 #[derive(Debug, Default)]
 pub struct Conduit(Mutex<Course>);
 

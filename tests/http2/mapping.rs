@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -13,6 +14,7 @@ use crate::support::http2_client::{
     CONTINUATION, Client, Content, DATA, END_HEADERS, END_STREAM, Fate, GET, HEADERS, PREFACE,
     SETTINGS, Wire, block, frame, request, run,
 };
+use crate::support::upstream::counted;
 
 #[test]
 fn every_kind_of_answer_passes() {
@@ -45,6 +47,29 @@ fn every_kind_of_answer_passes() {
         assert_eq!(client.get("/close", &[]).await.status, 502);
     });
     site.expect_counts([(12, 3), (0, 0)]);
+}
+
+#[test]
+fn long_answers_at_once_on_one_connection_come_as_they_were_sent() {
+    let site = Site::of(1, 0, |_| {});
+    run(async {
+        let client = Arc::new(Client::to(site.address).await);
+        // Of lengths that leave little for the last piece.
+        let lengths = [65_536, 70_000, 163_841, 262_243, 1_000_001, 3_000_000];
+        let ask = |length: usize| {
+            let client = Arc::clone(&client);
+            tokio::spawn(async move {
+                let answer = client.get(&format!("/counted?{length}"), &[]).await;
+                (length, answer.whole, answer.body == counted(length))
+            })
+        };
+        for _ in 0..5 {
+            for asked in lengths.map(ask) {
+                let (length, whole, same) = asked.await.unwrap();
+                assert!(whole && same, "{length} bytes: whole {whole}, as they were sent {same}");
+            }
+        }
+    });
 }
 
 #[test]
