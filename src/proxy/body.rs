@@ -13,6 +13,7 @@ use thiserror::Error as Failure;
 use super::client;
 use super::headers;
 use super::line::{Cut, Exchange, Fault, Line};
+use super::pipe::Conduit;
 use super::pool::{Busy, Link};
 use crate::cache::http::Reading;
 
@@ -336,7 +337,9 @@ impl Body for ResponseBody {
         let conduit = this.line.pulse.conduit().filter(|_| !this.line.multiplexed.get());
         let passed_by = conduit.and_then(|conduit| incoming.poll_pass(cx, conduit));
         let polled = passed_by.unwrap_or_else(|| Pin::new(incoming).poll_frame(cx));
-        exchange.upstream_owes.set(polled.is_pending());
+        // What waits in a pipe the client has not taken, and there may be no room for more.
+        let waits = conduit.is_some_and(Conduit::waits);
+        exchange.upstream_owes.set(polled.is_pending() && !waits);
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {

@@ -177,6 +177,11 @@ impl Conduit {
         filled.map_ok(|moved| Some(Bytes::from_static(&stand_in()[..moved])))
     }
 
+    /// Whether something waits to be sent.
+    pub fn waits(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pipe.is_some()
+    }
+
     /// Sends at most `most` bytes of what waits.
     pub fn poll_drain(
         &self,
@@ -260,12 +265,13 @@ mod tests {
         let mut left = 3_000_000;
         while left > 0 {
             let part = fill(&conduit, &from).await.unwrap();
-            assert!(stands_in(&part));
+            assert!(stands_in(&part) && conduit.waits());
             let mut waits = part.len();
             while waits > 0 {
                 waits -= poll_fn(|cx| conduit.poll_drain(cx, &to, waits)).await.unwrap();
             }
             left -= part.len();
+            assert!(!conduit.waits());
         }
         assert!(reader.join().unwrap().unwrap());
         assert_eq!(PIPES.with(|pipes| (pipes.open.get(), pipes.idle.borrow().len())), (1, 1));
