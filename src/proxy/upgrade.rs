@@ -28,7 +28,7 @@ use pump::Pump;
 pub use pump::{Chunk, chunk};
 pub use wish::Wish;
 
-/// How long one side may go on after the other has ended.
+/// How long one side may say nothing after the other has ended.
 const HALF_OPEN_MAX: Duration = Duration::from_secs(10);
 
 /// How long a frame that is under way may take to its end once the tunnel is to be closed. Whoever
@@ -53,6 +53,7 @@ pub struct Tunnel {
     line: Rc<Line>,
     ending: Ending,
     stage: Cell<Stage>,
+    /// Since when one side has ended, or when the other has last said something after that.
     half_since: Cell<Option<Instant>>,
     waker: RefCell<Option<Waker>>,
 }

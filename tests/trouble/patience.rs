@@ -87,3 +87,22 @@ fn what_is_no_long_poll_is_cut_and_counts() {
     assert_eq!(site.client().get("/slow?5000", "").status, 504);
     site.expect_counts([(1, 1), (0, 0)]);
 }
+
+#[test]
+fn who_has_ended_hears_the_other_side_out() {
+    if quick() {
+        return;
+    }
+    let site = Site::new(0);
+    let mut client = site.client();
+    // Longer than one that is silent would be waited for.
+    client.send(
+        "GET /last-words?13000 HTTP/1.1\r\nhost: app\r\nconnection: upgrade\r\n\
+         upgrade: other\r\n\r\n",
+    );
+    assert_eq!(client.head().unwrap().status, 101);
+    client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    while client.fill() {}
+    let (words, end) = client.rest().split_at(client.rest().len().saturating_sub(4));
+    assert_eq!((words.len(), end), (130, &b"over"[..]));
+}

@@ -75,7 +75,8 @@ impl Pump {
         if broken(&down) || broken(&up) || (down.is_ready() && up.is_ready()) {
             return Poll::Ready(());
         }
-        if (down.is_ready() || up.is_ready()) && tunnel.half_since.get().is_none() {
+        let moved = self.down.take_moved() | self.up.take_moved();
+        if (down.is_ready() || up.is_ready()) && (moved || tunnel.half_since.get().is_none()) {
             tunnel.half_since.set(Some(Instant::now()));
         }
         Poll::Pending
@@ -123,6 +124,8 @@ struct Flow {
     chunk: Chunk,
     left: Vec<u8>,
     sent: usize,
+    /// Whether bytes went on since somebody asked.
+    moved: bool,
     /// Nothing more comes.
     ended: bool,
     /// Nothing more goes.
@@ -138,8 +141,20 @@ impl Flow {
         if let Some(frames) = &mut frames {
             frames.pass(early);
         }
-        let (left, sent) = (early.to_vec(), 0);
-        Self { chunk, left, sent, ended: false, closed: false, parts: false, frames }
+        Self {
+            chunk,
+            left: early.to_vec(),
+            sent: 0,
+            moved: false,
+            ended: false,
+            closed: false,
+            parts: false,
+            frames,
+        }
+    }
+
+    fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
     }
 
     fn pass(
@@ -166,7 +181,10 @@ impl Flow {
         while self.sent < self.left.len() {
             match ready!(Pin::new(&mut *to).poll_write(cx, &self.left[self.sent..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.sent += written,
+                written => {
+                    self.sent += written;
+                    self.moved = true;
+                }
             }
         }
         // Memory is held only while something waits.
@@ -196,6 +214,7 @@ impl Flow {
             Poll::Ready(written) => written?,
             Poll::Pending => 0,
         };
+        self.moved |= written > 0;
         self.left.extend_from_slice(&bytes[written..]);
         Poll::Ready(Ok(()))
     }
