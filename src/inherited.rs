@@ -72,6 +72,14 @@ impl Inherited {
         Some(self.sockets.swap_remove(place).1.into())
     }
 
+    /// The names of the locks.
+    pub fn locks(&self) -> impl Iterator<Item = &[u8]> {
+        self.sockets.iter().filter_map(|(sort, _)| match sort {
+            Sort::Lock(name) => Some(&name[..]),
+            Sort::Listen(_) | Sort::Handover(_) => None,
+        })
+    }
+
     /// The socket at `path` where a hand-over is asked for.
     pub fn take_handover(&mut self, path: &Path) -> Option<UnixListener> {
         let wanted = Sort::Handover(path.to_owned());

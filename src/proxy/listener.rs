@@ -1,37 +1,37 @@
 //! Sockets to listen at: one a worker and address, and the lock that keeps a second Weir out. What
 //! was handed over is used before anything is opened.
 
+mod lock;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
-use tokio::runtime::Builder;
 
 use super::Error;
 use super::dial::keepalive;
 use super::io::Socket as Stream;
 use crate::inherited::Inherited;
 use crate::traffic::{Listen, Listener, Table, TierName};
+use lock::{lock, lock_name};
 
 /// Connections that wait to be accepted, a worker; more than the kernel's own limit is cut to it.
 const BACKLOG: i32 = 4096;
-
-/// What a name in the abstract namespace may have (`sockaddr_un` less its leading zero).
-const LOCK_BYTES_MAX: usize = 107;
 
 /// The addresses that are listened at.
 #[derive(Debug, Default)]
 pub struct Ports {
     bound: BTreeMap<Listen, Port>,
     inherited: Inherited,
+    /// The names of the locks that were handed over: the process before has them as long as it drains.
+    kin: BTreeSet<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -140,7 +140,8 @@ pub struct Unbound {
 impl Ports {
     /// Nothing is listened at yet; `inherited` is used where its addresses are wanted.
     pub fn new(inherited: Inherited) -> Self {
-        Self { bound: BTreeMap::new(), inherited }
+        let kin = inherited.locks().map(<[u8]>::to_vec).collect();
+        Self { bound: BTreeMap::new(), inherited, kin }
     }
 
     /// Opens what `table` has beyond what is open, and forgets what it has no more (the workers
@@ -159,7 +160,9 @@ impl Ports {
                 port.tiers = tiers;
                 continue;
             }
-            match open(listener, workers, &mut self.inherited, &tiers) {
+            let mut own = self.kin.clone();
+            own.extend(self.bound.values().map(|port| lock_name(&port.local)));
+            match open(listener, workers, &mut self.inherited, &tiers, &own) {
                 Ok((port, doors)) => {
                     opened.push(Opened { listen: listen.clone(), doors });
                     self.bound.insert(listen.clone(), port);
@@ -218,14 +221,15 @@ fn open(
     workers: usize,
     inherited: &mut Inherited,
     tiers: &[TierName],
+    own_locks: &BTreeSet<Vec<u8>>,
 ) -> Result<(Port, Vec<Vec<Door>>), Error> {
     let listen = &listener.listen;
     let given = inherited.take(listen);
     let own = given.is_empty();
     let (local, lock, sockets) = match listen {
-        _ if !own => adopt(listen, given, inherited)?,
-        Listen::Socket(address) => open_tcp(*address, workers)?,
-        Listen::Unix(path) => open_unix(path, listener.mode)?,
+        _ if !own => adopt(listen, given, inherited, own_locks)?,
+        Listen::Socket(address) => open_tcp(*address, workers, own_locks)?,
+        Listen::Unix(path) => open_unix(path, listener.mode, own_locks)?,
     };
     let doors = deal(&sockets, workers);
     let doors = doors.map_err(|source| Error::Bind {
@@ -247,7 +251,12 @@ fn deal(sockets: &[Door], workers: usize) -> io::Result<Vec<Vec<Door>>> {
 }
 
 /// Makes sockets that were handed over ready for use, and takes their lock, too.
-fn adopt(listen: &Listen, given: Vec<OwnedFd>, inherited: &mut Inherited) -> Result<Bound, Error> {
+fn adopt(
+    listen: &Listen,
+    given: Vec<OwnedFd>,
+    inherited: &mut Inherited,
+    own_locks: &BTreeSet<Vec<u8>>,
+) -> Result<Bound, Error> {
     let wrong = |source| Error::Bind { listen: listen.clone(), hint: hint(&source), source };
     let ready = |socket: OwnedFd| -> io::Result<Door> {
         SockRef::from(&socket).set_nonblocking(true)?;
@@ -268,14 +277,18 @@ fn adopt(listen: &Listen, given: Vec<OwnedFd>, inherited: &mut Inherited) -> Res
             SockRef::from(&held).listen(1).map_err(wrong)?;
             held
         }
-        None => lock(listen)?,
+        None => lock(listen, own_locks)?,
     };
     Ok((listen.clone(), held, sockets.map_err(wrong)?))
 }
 
-fn open_tcp(address: SocketAddr, workers: usize) -> Result<Bound, Error> {
+fn open_tcp(
+    address: SocketAddr,
+    workers: usize,
+    own_locks: &BTreeSet<Vec<u8>>,
+) -> Result<Bound, Error> {
     // With port 0 the lock comes second, since the address is not known before.
-    let early = if address.port() == 0 { None } else { Some(lock(&address.into())?) };
+    let early = if address.port() == 0 { None } else { Some(lock(&address.into(), own_locks)?) };
     let wrong = |source| Error::Bind { listen: address.into(), hint: hint(&source), source };
     let first = bind(address).map_err(wrong)?;
     let local = first.local_addr().map_err(wrong)?;
@@ -285,7 +298,7 @@ fn open_tcp(address: SocketAddr, workers: usize) -> Result<Bound, Error> {
     }
     let lock = match early {
         Some(lock) => lock,
-        None => lock(&local.into())?,
+        None => lock(&local.into(), own_locks)?,
     };
     Ok((local.into(), lock, sockets))
 }
@@ -304,9 +317,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// A Unix socket; all workers accept from the same one.
-fn open_unix(path: &Path, mode: u32) -> Result<Bound, Error> {
+fn open_unix(path: &Path, mode: u32, own_locks: &BTreeSet<Vec<u8>>) -> Result<Bound, Error> {
     let listen = Listen::Unix(path.to_owned());
-    let lock = lock(&listen)?;
+    let lock = lock(&listen, own_locks)?;
     let wrong = |source| Error::Bind { listen: listen.clone(), hint: hint(&source), source };
     let socket = bind_unix(path, mode).map_err(wrong)?;
     Ok((listen, lock, vec![Door::Unix(socket)]))
@@ -339,42 +352,5 @@ fn hint(error: &io::Error) -> &'static str {
         "no interface of this machine has it; choose another `listen`"
     } else {
         "choose another `listen`"
-    }
-}
-
-/// Holds the name `weir/<address>` in the abstract namespace of Unix sockets: two programs of one
-/// user could both bind with `SO_REUSEPORT`, and each would silently get half of the clients.
-fn lock(listen: &Listen) -> Result<UnixListener, Error> {
-    let wrong = |source| Error::Lock { listen: listen.clone(), source };
-    let name = UnixAddress::from_abstract_name(lock_name(listen)).map_err(wrong)?;
-    match UnixListener::bind_addr(&name) {
-        Ok(lock) => Ok(lock),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            Err(Error::Taken { listen: listen.clone(), holder: holder(&name) })
-        }
-        Err(error) => Err(wrong(error)),
-    }
-}
-
-fn lock_name(listen: &Listen) -> Vec<u8> {
-    let mut text = format!("weir/{listen}").into_bytes();
-    // Of a long path the end tells more.
-    text.drain(..text.len().saturating_sub(LOCK_BYTES_MAX));
-    text
-}
-
-/// The process that holds the lock `name`, in words; empty if it cannot be learned.
-fn holder(name: &UnixAddress) -> String {
-    let process = || -> io::Result<Option<i32>> {
-        let stream = UnixStream::connect_addr(name)?;
-        stream.set_nonblocking(true)?;
-        // Nothing runs on it: tokio is asked only because it knows the call.
-        let runtime = Builder::new_current_thread().enable_io().build()?;
-        let _inside = runtime.enter();
-        Ok(tokio::net::UnixStream::from_std(stream)?.peer_cred()?.pid())
-    };
-    match process() {
-        Ok(Some(process)) => format!(" (process {process})"),
-        Ok(None) | Err(_) => String::new(),
     }
 }
