@@ -628,6 +628,30 @@ fn an_heir_that_says_what_it_should_not_is_refused_and_nothing_changes() {
 }
 
 #[test]
+fn an_heir_that_errs_when_it_may_serve_is_ended() {
+    if is_quick() {
+        return;
+    }
+    let world = World::new(&[]);
+    let crowd = Crowd::enter(world.door);
+    let heir = Command::new("/usr/bin/python3")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/handover/heir.py"))
+        .arg(weir::handover::place(&world.journal()).unwrap())
+        .arg(world.journal().with_extension("db.lock"))
+        .spawn()
+        .expect("Debian: python3");
+    let process = heir.id();
+    // By a signal: it would hold on to the journal for ten minutes.
+    assert!(!ends(heir), "{}", world.program.log());
+    world.until("the old one decides", |world| world.ask("pause").status.success());
+    let log = world.program.log();
+    assert!(log.contains(&format!("process {process} was ended: it said what it")), "{log}");
+    crowd.is_served();
+    nobody_noticed(&crowd.leave(), "an heir that erred");
+    assert_eq!(world.weight(), 2_500);
+}
+
+#[test]
 fn a_disk_that_hangs_keeps_the_journal_and_no_roll_back_from_anybody() {
     if is_quick() {
         return;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 use thiserror::Error;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +23,9 @@ use crate::traffic::{Board, Generations};
 /// How long the journal may take to be written and closed. A disk that hangs longer keeps the
 /// journal here.
 const RELEASE_MAX: Duration = Duration::from_secs(5);
+
+/// How long an heir that was refused, or has gone, may take to let go of the journal.
+const LET_GO_MAX: Duration = Duration::from_secs(10);
 
 /// How long the workers may take to follow the heir's table; they look every 10 ms.
 const ACKNOWLEDGE_MAX: Duration = Duration::from_millis(400);
@@ -134,14 +138,16 @@ fn admitted(link: &Link, other: Option<u32>) -> Result<u32, String> {
 async fn give(link: Link, process: u32, estate: Arc<Estate>, bell: OwnedFd) -> Option<Succession> {
     tracing::info!("process {process} asks to take over");
     let (told, lowered) = mpsc::unbounded_channel();
-    let mut giver = Giver { link, estate, lowered: Told::new(lowered) };
+    // Opened while its connection is there: the number may be another's later.
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let heir = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let mut giver = Giver { link, estate, lowered: Told::new(lowered), may_serve: false };
     let outcome = match giver.introduce(bell).await {
         Ok(()) => {
-            let heir = Heir { process, told };
-            let outcome = giver.hand_over(heir).await;
+            let outcome = giver.hand_over(Heir { process, told }).await;
             if let Err(error) = &outcome {
                 giver.refuse(error).await;
-                giver.goes_on(error, process).await;
+                giver.goes_on(error, process, heir.as_ref()).await;
             }
             outcome
         }
@@ -153,7 +159,7 @@ async fn give(link: Link, process: u32, estate: Arc<Estate>, bell: OwnedFd) -> O
     match outcome {
         Ok(()) => {
             tracing::info!("process {process} serves; this one drains");
-            let Giver { link, estate, lowered } = giver;
+            let Giver { link, estate, lowered, .. } = giver;
             Some(Succession { process, link, estate, lowered })
         }
         Err(error) => {
@@ -167,6 +173,8 @@ struct Giver {
     link: Link,
     estate: Arc<Estate>,
     lowered: Told,
+    /// Whether the heir was told `Go`: it may serve, and listens to no refusal.
+    may_serve: bool,
 }
 
 impl Giver {
@@ -207,6 +215,7 @@ impl Giver {
         self.say(&ToHeir::Released).await?;
         is(&FromHeir::Opened, self.hear_and_tell(false).await?)?;
         self.lowered.tell_all(&self.link).await?;
+        self.may_serve = true;
         self.say(&ToHeir::Go).await?;
         loop {
             let message = self.hear_and_tell(true).await?;
@@ -219,18 +228,22 @@ impl Giver {
         Ok(())
     }
 
-    /// Takes everything back. An heir that is only slow is ended: it would wake up to a journal
-    /// that has another owner.
-    async fn goes_on(&self, error: &Failed, process: u32) {
-        if matches!(error, Failed::Late) {
-            let heir = i32::try_from(process).ok().and_then(Pid::from_raw);
-            match heir.map(|heir| kill_process(heir, Signal::KILL)) {
-                Some(Ok(())) => tracing::error!("process {process} was ended: {error}"),
-                Some(Err(why)) => tracing::error!("process {process} cannot be ended: {why}"),
-                None => tracing::error!("the process that takes over is not known here"),
-            }
+    /// Takes everything back. An heir that is only slow is ended, since it would wake up to a journal
+    /// that has another owner; so is one that may serve, and one that keeps the journal.
+    async fn goes_on(&self, error: &Failed, process: u32, heir: Option<&OwnedFd>) {
+        let ended =
+            matches!(error, Failed::Late) || (self.may_serve && !matches!(error, Failed::Gone));
+        if ended {
+            end(process, heir, error);
         }
-        self.estate.handle.take_journal_back().await;
+        let mut back = pin!(self.estate.handle.take_journal_back());
+        if timeout(LET_GO_MAX, &mut back).await.is_err() {
+            if !ended {
+                end(process, heir, error);
+            }
+            // Who has the journal decides, and nobody else.
+            back.await;
+        }
         tracing::info!("the journal is back; this process decides");
     }
 
@@ -261,6 +274,15 @@ impl Giver {
 
     async fn say(&self, message: &ToHeir) -> io::Result<()> {
         self.link.send(message, &[]).await
+    }
+}
+
+/// Ends the heir, whose number is `process`.
+fn end(process: u32, heir: Option<&OwnedFd>, because: &Failed) {
+    match heir.map(|heir| pidfd_send_signal(heir, Signal::KILL)) {
+        Some(Ok(())) => tracing::error!("process {process} was ended: {because}"),
+        Some(Err(why)) => tracing::error!("process {process} cannot be ended: {why}; end it"),
+        None => tracing::error!("process {process} is not known here; end it"),
     }
 }
 

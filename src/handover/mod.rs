@@ -19,7 +19,8 @@
 //! Who decides is who holds the journal's lock, which the kernel frees when a process dies. The
 //! heir serves only after `Go`, or when the other is dead; the other takes the journal back when
 //! the heir dies before `Serving`, and ends an heir that does not go on ([`STEP_MAX`]), so that
-//! none comes back from a long sleep to a journal that has another owner.
+//! none comes back from a long sleep to a journal that has another owner. It also ends one that says
+//! something else after `Go`, and one that keeps a journal which it is not to have.
 
 mod giving;
 mod share;
