@@ -340,16 +340,18 @@ pub fn proxy_settings(config: &Config, workers: usize) -> proxy::Settings {
         memory,
         environment,
     } = config.proxy.clone();
+    let (had, is_auto) = (machine::memory(), memory == MemoryLimit::Auto);
     proxy::Settings {
         workers: written.unwrap_or(workers),
         client: upstream_client,
         resolve_every,
         environment,
         memory: match memory {
-            MemoryLimit::Auto => machine::memory().map(machine::Memory::usual),
+            MemoryLimit::Auto => had.map(machine::Memory::usual),
             MemoryLimit::Bytes(bytes) => Some(bytes),
             MemoryLimit::None => None,
         },
+        memory_of_group: is_auto && matches!(had, Some(machine::Memory::Group(_))),
         ..proxy::Settings::default()
     }
 }

@@ -1,12 +1,15 @@
 //! What this process may have of the machine: file descriptors, memory, ports.
 
+mod group;
 pub mod kernel;
 pub mod ports;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use group::Group;
 
 /// File descriptors that this process may have open at most, if it asks for them.
 pub fn descriptors_max() -> u64 {
@@ -48,8 +51,7 @@ impl Memory {
 
 /// What there is for this process; none where the kernel does not say.
 pub fn memory() -> Option<Memory> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let group = group_limit(&groups, Path::new("/sys/fs/cgroup"));
+    let group = own_groups().iter().filter_map(Group::limit).min();
     let machine = std::fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.and_then(|text| kibibytes(&text, "MemTotal:"));
     match (group, machine) {
@@ -59,9 +61,29 @@ pub fn memory() -> Option<Memory> {
     }
 }
 
-/// Memory that this process has in use, in bytes (proc(5), `VmRSS`).
-pub fn resident() -> Option<u64> {
-    kibibytes(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
+/// Memory that this process has in use, in bytes: what is resident of it, or, where its limit is that
+/// of its group, what the group has in use for it if that is more. There the kernel counts the
+/// buffers of its sockets as well, and ends it by that count.
+pub fn used(of_group: bool) -> Option<u64> {
+    let resident = resident("self")?;
+    let groups = if of_group { own_groups() } else { vec![] };
+    let most = groups.iter().filter_map(|group| group.used(std::process::id(), resident_of)).max();
+    Some(most.unwrap_or(0).max(resident))
+}
+
+/// The control groups that this process is in, of those that bound memory.
+fn own_groups() -> Vec<Group> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    Group::all(&groups, Path::new("/sys/fs/cgroup"))
+}
+
+fn resident_of(process: u32) -> Option<u64> {
+    resident(&process.to_string())
+}
+
+/// What is resident of a process, in bytes (proc(5), `VmRSS`).
+fn resident(process: &str) -> Option<u64> {
+    kibibytes(&std::fs::read_to_string(format!("/proc/{process}/status")).ok()?, "VmRSS:")
 }
 
 /// The number behind `name` in a file of `/proc`, which counts in units of 1024 bytes.
@@ -70,64 +92,20 @@ fn kibibytes(text: &str, name: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The least of the limits of the control groups that this process is in, by `/proc/self/cgroup`:
-/// version 2 (cgroups(7), `memory.max`), or version 1's `memory.limit_in_bytes`.
-fn group_limit(groups: &str, root: &Path) -> Option<u64> {
-    groups
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (fields.next()?, fields.next()?);
-            let (mount, file) = match controllers {
-                "" => (root.to_owned(), "memory.max"),
-                some if some.split(',').any(|one| one == "memory") => {
-                    (root.join("memory"), "memory.limit_in_bytes")
-                }
-                _ => return None,
-            };
-            let own = mount.join(path.trim_start_matches('/'));
-            let above = own.ancestors().take_while(|folder| folder.starts_with(&mount));
-            // A group inside a container may see itself as the root.
-            let files: Vec<PathBuf> = above.map(|folder| folder.join(file)).collect();
-            let limits = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
-            limits.filter_map(|text| text.trim().parse::<u64>().ok()).min()
-        })
-        .min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_least_limit_of_a_control_group_and_those_around_it_counts() {
-        let root = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = root.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        write("system.slice/memory.max", "4000\n");
-        write("system.slice/weir.service/memory.max", "max\n");
-        write("memory/docker/abc/memory.limit_in_bytes", "9223372036854771712\n");
-        let limit = |groups: &str| group_limit(groups, root.path());
-        assert_eq!(limit("0::/system.slice/weir.service\n"), Some(4000));
-        assert_eq!(limit("0::/user.slice\n"), None);
-        assert_eq!(limit("0::/../outside\n"), None);
-        assert_eq!(
-            limit("4:cpu,memory:/docker/abc\n1:name=systemd:/x\n"),
-            Some(u64::MAX / 2 / 4096 * 4096)
-        );
-        assert_eq!(limit("no such line"), None);
-    }
 
     #[test]
     fn memory_is_read_in_bytes() {
         let Some(Memory::Group(most) | Memory::Machine(most)) = memory() else {
             panic!("the kernel says it");
         };
-        let used = resident().unwrap();
-        assert!(used > 1 << 20 && used < most, "{used} of {most}");
+        for of_group in [false, true] {
+            let used = used(of_group).unwrap();
+            assert!(used > 1 << 20 && used < most, "{used} of {most}");
+        }
+        assert_eq!(resident_of(u32::MAX), None);
         assert_eq!(Memory::Group(1000).usual(), 800);
         assert_eq!(kibibytes("VmRSS:\t  12 kB\n", "VmRSS:"), Some(12 * 1024));
         assert_eq!(kibibytes("VmRSS: many kB\n", "VmRSS:"), None);

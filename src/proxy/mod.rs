@@ -101,6 +101,8 @@ pub struct Settings {
     pub caches: Arc<HttpCaches>,
     /// Memory in bytes above which new requests are refused; none: as much as there is.
     pub memory: Option<u64>,
+    /// Whether that is a share of what the control group may have, and so counts all that it has.
+    pub memory_of_group: bool,
 }
 
 impl Default for Settings {
@@ -115,6 +117,7 @@ impl Default for Settings {
             resolver,
             caches: Arc::default(),
             memory: None,
+            memory_of_group: false,
         }
     }
 }
@@ -456,7 +459,8 @@ impl Keeper {
     /// Looks how much memory is in use, and says when that begins to be too much, or ceases.
     fn weigh(&self) {
         let memory = self.register.memory();
-        let told = machine::resident().and_then(|used| memory.uses(used));
+        let used = machine::used(self.settings.memory_of_group);
+        let told = used.and_then(|used| memory.uses(used));
         if memory.is_short() {
             // Better to keep less than to send users away.
             self.settings.caches.give_way();

@@ -193,7 +193,7 @@ pub const PROXY: Keys = Keys {
             "size from `64MiB`, `\"auto\"` or `\"none\"`",
             "\"auto\"",
             Restart,
-            "Memory that Weir may have; above it new requests get 503 with `Retry-After`, before memory runs out. `auto` is 80 % of what the control group may have (`MemoryMax=` of systemd, a container's limit), or half of the machine where there is no such limit.",
+            "Memory that Weir may have; above it new requests get 503 with `Retry-After`, before memory runs out. `auto` is 80 % of what the control group may have (`MemoryMax=` of systemd, a container's limit), or half of the machine where there is no such limit; in a group all that it has in use counts, without caches of files and other processes.",
         ),
         key(
             "environment",
@@ -617,7 +617,7 @@ pub const TIMEOUTS: Keys = Keys {
             "duration, 100ms to 24h",
             "\"10s\"",
             Live,
-            "Age at which a request without an answer counts as an error (hanging), once.",
+            "Age at which a request without an answer counts as an error (hanging), once; a GET, HEAD or OPTIONS to a canary goes to stable then.",
         ),
         key(
             "long_polls",
@@ -701,7 +701,7 @@ pub const LIMITS: Keys = Keys {
             "size, 1B to 1MiB, or `\"none\"`",
             "\"240B\"",
             Live,
-            "Bytes a second that a client must send of a request's body, on average over the time in which it is waited for; a slower one gets 408.",
+            "Bytes a second that a client must send of a request's body, on average over the time in which it is waited for; a slower one gets 408. Not for calls of gRPC to an upstream that speaks HTTP/2.",
         ),
         key(
             "read_rate",
