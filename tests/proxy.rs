@@ -630,15 +630,52 @@ fn a_hanging_request_counts_once_and_at_its_moment() {
         tier.timeouts.first_byte = Duration::from_millis(300);
         tier.timeouts.response_head = Duration::from_millis(1_500);
     });
+    // What may change something is asked of nobody else.
     let mut client = site.client();
-    client.send("GET /hang HTTP/1.1\r\nhost: app\r\n\r\n");
-    std::thread::sleep(Duration::from_millis(900));
-    assert_eq!(site.counts(), [(0, 0), (1, 1)], "counted before it ends");
-    assert_eq!(client.answer("GET").unwrap().status, 504);
+    client.send("POST /hang HTTP/1.1\r\nhost: app\r\ncontent-length: 0\r\n\r\n");
+    site.wait_until("counted", || site.counts()[1].0 == 1);
+    assert_eq!(site.canary.state.cancelled.load(Ordering::SeqCst), 0, "before it ends");
+    assert_eq!(client.answer("POST").unwrap().status, 504);
     site.expect_counts([(0, 0), (1, 1)]);
-    assert_eq!(client.get("/slow?700", "").status, 200);
+    client.send("POST /slow?700 HTTP/1.1\r\nhost: app\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(client.answer("POST").unwrap().status, 200);
     site.expect_counts([(0, 0), (2, 2)]);
     assert_eq!(site.shown().1.canary.attempts.timeout, 1);
+    assert_eq!((site.shown().1.rescues, site.stable.requests()), (0, 0));
+}
+
+#[test]
+fn what_a_hanging_canary_does_not_answer_is_asked_of_stable() {
+    let site = Site::with(100, |tier| {
+        tier.timeouts.first_byte = Duration::from_millis(300);
+        tier.timeouts.response_head = Duration::from_mins(5);
+        tier.timeouts.long_polls = vec![Pattern::new("/slow")];
+    });
+    site.canary.state.hanging.store(true, Ordering::SeqCst);
+    let mut client = site.client();
+    for (method, count) in [("GET", 1), ("HEAD", 2), ("OPTIONS", 3)] {
+        client.send(&format!("{method} /path HTTP/1.1\r\nhost: app\r\nx-own: 1\r\n\r\n"));
+        let answer = client.answer(method).unwrap();
+        assert_eq!((answer.status, answer.field("x-version")), (200, Some("1.0")), "{method}");
+        let head = site.stable.last_head();
+        assert!(head.starts_with(&format!("{method} /path ")), "{head}");
+        assert!(head.contains("x-own: 1") && head.contains("x-weir-version: 1.0"), "{head}");
+        site.expect_counts([(0, 0), (count, count)]);
+    }
+    let shown = site.shown().1;
+    assert_eq!((shown.rescues, shown.canary.attempts.timeout), (3, 3));
+    site.wait_until("taken back", || site.canary.state.cancelled.load(Ordering::SeqCst) == 3);
+    // A tester sees what he asked for, and a long poll is in no hurry.
+    site.canary.state.hanging.store(false, Ordering::SeqCst);
+    let answer = client.get("/slow?900", "");
+    assert_eq!((answer.status, answer.field("x-version")), (200, Some("1.1")));
+    site.expect_counts([(0, 0), (4, 3)]);
+    // Stable itself is nobody's stand-in.
+    site.publish(|tier| tier.weight = Weight::NONE);
+    site.stable.state.hanging.store(true, Ordering::SeqCst);
+    client.send("GET / HTTP/1.1\r\nhost: app\r\n\r\n");
+    site.wait_until("counted", || site.counts()[0] == (1, 1));
+    assert_eq!(site.stable.state.cancelled.load(Ordering::SeqCst), 0);
 }
 
 #[test]
@@ -927,6 +964,35 @@ fn a_second_weir_is_kept_out() {
     );
     let error = second(site.stable.address).unwrap_err().to_string();
     assert!(error.contains("stop the program that has it"), "{error}");
+    // Nor may it take all addresses of this port, among which this one is.
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], site.address.port()));
+    let error = second(everywhere).unwrap_err().to_string();
+    let taken = format!("{everywhere} is already served by another weir (process {process}, at ");
+    assert!(error.starts_with(&format!("{taken}{})", site.address)), "{error}");
+    // It may itself, beside the one address or in its place.
+    let at = |listen: SocketAddr, name: &str| {
+        let mut tier = site.table.tiers[0].clone();
+        let mut settings = (*tier.tier).clone();
+        settings.name = name.parse().unwrap();
+        settings.listener = Arc::new(Listener::plain(listen));
+        tier.tier = Arc::new(settings);
+        tier
+    };
+    let free = std::net::TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
+    let all = SocketAddr::from(([0, 0, 0, 0], free.port()));
+    let own = SocketAddr::from(([127, 0, 0, 3], free.port()));
+    for tiers in
+        [vec![at(free, "web")], vec![at(free, "web"), at(all, "api")], vec![at(all, "api")]]
+    {
+        let both = tiers.len() == 2;
+        let everywhere = tiers.iter().any(|tier| tier.tier.name.as_str() == "api");
+        site.board.publish(Table { tiers, ..Table::default() });
+        let proxy = site.proxy.as_ref().unwrap();
+        let connects = |address| std::net::TcpStream::connect(address).is_ok();
+        site.wait_until("served", || connects(free) && connects(own) == everywhere);
+        site.wait_until("listening", || proxy.local_addresses().len() == 1 + usize::from(both));
+        assert_eq!(Client::to(free).get("/", "").status, 200);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::header::{
-    CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE,
+    CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE,
 };
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use tower::Service;
@@ -25,7 +25,7 @@ use super::line::{Cut, Exchange, Fault, Stage};
 use super::overlay;
 use super::place::Place;
 use super::pool::{Busy, Link};
-use super::seen::{Field, Seen};
+use super::seen::{self, Field, Seen};
 use super::view::UpstreamView;
 use super::worker::Worker;
 use crate::metrics::{HealthState, Outcome};
@@ -134,7 +134,8 @@ pub async fn forward(
             }
             Err(failed) => *failed,
         };
-        if matches!(failed.failure, Failure::Fault(_) | Failure::ClientLate) {
+        let ended = exchange.cut.get() == Some(Cut::Stream);
+        if ended || matches!(failed.failure, Failure::Fault(_) | Failure::ClientLate) {
             exchange.tally.forget();
             return Err(failed.failure);
         }
@@ -220,13 +221,16 @@ async fn attempt(
         let may_retry = reused || place.track == Track::Canary || place.release.upstreams.len() > 1;
         let copies = may_retry && !link.connection.gives_back() && repeats(&request);
         let spare = copies.then(|| Spare::of(&request));
+        exchange.is_spared.set(is_spared(place, exchange, &request));
+        exchange.is_call.set(link.connection.is_shared() && is_call(&request));
         address(&mut request, place, &upstream, exchange);
         let now = if reused { now } else { Instant::now() };
         exchange.enters(Stage::Waiting, now);
         if request.body().is_none() {
             exchange.hand_over(now);
         }
-        match exchange.unless_cut(link.connection.call(request)).await {
+        let mut calling = link.connection.call(request);
+        match exchange.unless_cut(&mut calling).await {
             Ok(Ok(response)) => {
                 let most = worker.idle_max(&place.tier.table.tier.limits);
                 let lease = Lease { link, busy, most };
@@ -254,9 +258,16 @@ async fn attempt(
                 }
             }
             Err(Cut::Client) => return Err(Failed::by_client(Failure::ClientLate)),
-            Err(Cut::Upstream | Cut::Total | Cut::Stream) => {
+            Err(Cut::Stream) => return Err(Failed::by_client(Failure::Full)),
+            Err(Cut::Hanging) => {
                 link.connection.retire();
-                return Err(late(place, upstream));
+                let back = calling.take_back();
+                let again = back.or_else(|| spare.map(|spare| spare.request(exchange)));
+                return Err(late(place, &upstream, again));
+            }
+            Err(Cut::Upstream | Cut::Total) => {
+                link.connection.retire();
+                return Err(late(place, &upstream, None));
             }
         }
     }
@@ -281,6 +292,22 @@ fn choose(
 /// Whether the request may be sent twice: it means the same, and has no body that is gone.
 pub fn repeats(request: &Request<RequestBody>) -> bool {
     request.method().is_idempotent() && request.body().is_none()
+}
+
+/// Whether stable may be asked for an answer to `request` that the canary at `place` does not begin
+/// in time: it changes nothing, so it does no harm if the canary does it after all.
+fn is_spared(place: &Place, exchange: &Exchange, request: &Request<RequestBody>) -> bool {
+    place.track == Track::Canary
+        && !place.preview
+        && request.method().is_safe()
+        && request.body().is_none()
+        && !exchange.asks_upgrade()
+}
+
+/// Whether `request` is a call of gRPC, whose client may send for hours.
+fn is_call(request: &Request<RequestBody>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    request.method() == Method::POST && kind.is_some_and(seen::is_grpc)
 }
 
 /// What a request without a body is made from once more. Its fields are a plain list: hardly ever
@@ -468,13 +495,19 @@ fn broke(
     })
 }
 
-fn late(place: &Place, upstream: Rc<UpstreamView>) -> Box<Failed> {
-    hurt(place, &upstream, "took too long to answer");
+/// `again`: what goes to stable instead, and to no other upstream of a canary, which may hang like this
+/// one.
+fn late(
+    place: &Place,
+    upstream: &Rc<UpstreamView>,
+    again: Option<Request<RequestBody>>,
+) -> Box<Failed> {
+    hurt(place, upstream, "took too long to answer");
     Box::new(Failed {
         failure: Failure::Late,
         outcome: Outcome::TimedOut,
-        request: None,
-        upstream: Some(upstream),
+        request: again,
+        upstream: None,
         excused: false,
     })
 }

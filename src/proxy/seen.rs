@@ -140,7 +140,7 @@ impl Seen {
 
 /// `application/grpc` and what may follow it; `application/grpc-web` carries its trailers in the
 /// body, where nobody looks.
-fn is_grpc(kind: &[u8]) -> bool {
+pub fn is_grpc(kind: &[u8]) -> bool {
     let rest = kind.strip_prefix(b"application/grpc");
     rest.is_some_and(|rest| rest.first().is_none_or(|byte| b"+; ".contains(byte)))
 }

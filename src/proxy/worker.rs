@@ -307,7 +307,7 @@ impl Worker {
             tunnel.follow(&view, now);
         }
         for line in self.lines.borrow().iter() {
-            for exchange in line.exchanges.borrow().iter().filter(|one| one.is_stream.get()) {
+            for exchange in line.exchanges.borrow().iter().filter(|one| one.is_endless()) {
                 let slot = exchange.tally.release();
                 let Some(tier) = view.tier(&exchange.tier.table.tier.name) else { continue };
                 let closes = tier.table.access.closes() && !exchange.insider;
@@ -414,7 +414,7 @@ impl Worker {
             self.admit_now(newcomer);
         }
         for line in self.lines.borrow().iter() {
-            for exchange in line.exchanges.borrow().iter().filter(|one| one.is_stream.get()) {
+            for exchange in line.exchanges.borrow().iter().filter(|one| one.is_endless()) {
                 exchange.end_within(limit / 2, Instant::now());
             }
         }

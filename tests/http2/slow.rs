@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use weir::metrics::Slow;
 
 use crate::proxy::Site;
+use crate::support::http2::Http2;
 use crate::support::http2_client::{
     DATA, END_HEADERS, END_STREAM, Fate, GET, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, Wire,
     block, frame, get,
 };
+use crate::upstreams::scene::Scene;
 
 /// Streams of the slow client; they begin with 1.
 const STREAMS: u32 = 20;
@@ -138,4 +140,85 @@ fn a_body_that_comes_byte_by_byte_ends_and_honest_ones_go_on() {
     let cells = site.register.tier(&"web".parse().unwrap());
     assert_eq!(cells.slow(Slow::Body), u64::from(STREAMS));
     assert_eq!(site.counts()[0].1, 0, "no error of the app");
+}
+
+/// The head of a POST, of a call of gRPC if it `calls`.
+fn post(calls: bool) -> Vec<u8> {
+    let kind = if calls { "application/grpc+proto" } else { "application/json" };
+    let more = [(":path", "/upload"), ("content-type", kind), ("te", "trailers")];
+    block(&[&[(":method", "POST")], &GET[1..3], &more].concat())
+}
+
+#[test]
+fn a_call_whose_client_says_little_goes_on_and_another_body_does_not() {
+    let upstream = Http2::start(100);
+    let scene = Scene::with(&[format!("h2c://{}", upstream.address)], &[], |plan| {
+        plan.tier.limits.body_rate = Some(100_000);
+        plan.tier.timeouts.rate_grace = Duration::from_millis(500);
+    });
+    let mut wire = Wire::to(scene.address);
+    for (stream, calls) in [(1, true), (3, false)] {
+        wire.send(&frame(HEADERS, END_HEADERS, stream, &post(calls)));
+    }
+    let mut writer = wire.stream.try_clone().unwrap();
+    let (mut sent, begun) = (0, Instant::now());
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| (wire.fate(3), wire));
+        // As long again as the other took.
+        let mut ended = None;
+        while ended.is_none_or(|ended: Duration| begun.elapsed() < 2 * ended) {
+            assert!(begun.elapsed() < 3 * PATIENCE, "it goes on");
+            let pieces = [1, 3].map(|stream| frame(DATA, 0, stream, b"x"));
+            let pieces = if ended.is_none() { pieces.concat() } else { pieces[0].clone() };
+            writer.write_all(&pieces).unwrap();
+            sent += 1;
+            if other.is_finished() && ended.is_none() {
+                ended = Some(begun.elapsed());
+            }
+            std::thread::sleep(PACE);
+        }
+        writer.write_all(&frame(DATA, END_STREAM, 1, b"x")).unwrap();
+        let (fate, mut wire) = other.join().unwrap();
+        assert_eq!(fate, Fate::Answered(408));
+        assert_eq!(wire.fate(1), Fate::Answered(200));
+    });
+    assert_eq!(upstream.state.whole.load(Ordering::SeqCst), 1);
+    assert!(upstream.state.bytes.load(Ordering::SeqCst) > sent);
+    assert_eq!(scene.register.tier(&"web".parse().unwrap()).slow(Slow::Body), 1);
+}
+
+#[test]
+fn a_call_whose_client_says_nothing_ends() {
+    let upstream = Http2::start(100);
+    let scene = Scene::with(&[format!("h2c://{}", upstream.address)], &[], |plan| {
+        plan.tier.timeouts.body_idle = Duration::from_millis(500);
+    });
+    let mut wire = Wire::to(scene.address);
+    wire.send(&frame(HEADERS, END_HEADERS, 1, &post(true)));
+    wire.send(&frame(DATA, 0, 1, b"x"));
+    assert_eq!(wire.fate(1), Fate::Answered(408));
+}
+
+#[test]
+fn a_call_whose_client_still_sends_ends_when_its_release_loses() {
+    let (stable, canary) = (Http2::start(100), Http2::start(100));
+    let addresses = [&stable, &canary].map(|upstream| format!("h2c://{}", upstream.address));
+    let scene = Scene::with(&addresses[..1], &addresses[1..], |plan| {
+        plan.tier.timeouts.stream_after = Duration::from_millis(200);
+    });
+    let mut wire = Wire::to(scene.address);
+    for stream in [1, 3] {
+        wire.send(&frame(HEADERS, END_HEADERS, stream, &post(stream == 1)));
+        wire.send(&frame(DATA, 0, stream, b"x"));
+    }
+    crate::upstreams::scene::wait_until("there", || {
+        canary.state.streams.load(Ordering::SeqCst) == 2
+    });
+    scene.publish(|tier| tier.canary = None);
+    assert_eq!(wire.fate(1), Fate::Answered(503));
+    // What is no call is a request like any other.
+    wire.send(&frame(DATA, END_STREAM, 3, b"x"));
+    assert_eq!(wire.fate(3), Fate::Answered(200));
+    let shown = scene.canary();
+    assert_eq!((shown.canary.attempts.timeout, scene.stable().stable.attempts.timeout), (0, 0));
 }

@@ -35,6 +35,8 @@ pub struct State {
     pub failing: AtomicU64,
     /// Milliseconds before each answer.
     pub delay: AtomicU64,
+    /// Whether nothing is answered but checks of health; notices when a connection is closed.
+    pub hanging: AtomicBool,
     /// Closes connections after an answer without having said so, when milliseconds have gone by.
     pub close_after: AtomicU64,
     /// Connections closed for that reason.
@@ -103,7 +105,8 @@ impl Connection {
                 self.state.requests.fetch_add(1, Ordering::SeqCst);
                 self.state.heads.lock().unwrap().push(head.clone());
             }
-            if !self.serve(&path, &head) {
+            let hangs = path != "/health" && self.state.hanging.load(Ordering::SeqCst);
+            if !self.serve(if hangs { "/hang" } else { &path }, &head) {
                 return;
             }
             let close_after = self.state.close_after.load(Ordering::SeqCst);
@@ -238,6 +241,19 @@ impl Connection {
                      upgrade: {protocol}\r\n\r\n"
                 ));
                 self.echo()
+            }
+            // Once the other side has ended, a byte every tenth of a second for so many milliseconds.
+            "/last-words" => {
+                self.write(
+                    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                     upgrade: other\r\n\r\n",
+                );
+                while self.fill().is_some() {}
+                let words = (0..number / 100).all(|_| {
+                    thread::sleep(Duration::from_millis(100));
+                    self.write("x")
+                });
+                words && self.last("over")
             }
             "/hang" | "/slow" | "/status" | "/close" | "/garbage" | "/cut" | "/cut-chunk" => {
                 self.misbehave(path, number)

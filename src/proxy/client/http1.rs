@@ -139,6 +139,11 @@ pub struct Calling<B> {
 }
 
 impl<B> Calling<B> {
+    /// The request, where it has no body and no answer came; the connection is of no use any more.
+    pub fn take_back(&mut self) -> Option<Request<B>> {
+        self.request.take()
+    }
+
     /// The same; `exchange` hears what comes before the answer.
     pub fn heard_by(mut self, exchange: Rc<Exchange>) -> Self {
         self.hears = Some(exchange);

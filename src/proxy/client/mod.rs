@@ -290,6 +290,16 @@ impl Service<Request<RequestBody>> for Connection {
     }
 }
 
+impl Calling {
+    /// The request, if it can be had back from an upstream that does not answer.
+    pub fn take_back(&mut self) -> Option<Request<RequestBody>> {
+        match self {
+            Self::Http1(calling) => calling.take_back(),
+            Self::Http2(_) | Self::HyperHttp1(_) => None,
+        }
+    }
+}
+
 impl Future for Calling {
     type Output = Result<Response<Body>, Box<Broken>>;
 

@@ -43,6 +43,8 @@ pub enum Cut {
     Upstream,
     /// The client did not go on.
     Client,
+    /// A canary did not begin to answer in time what stable may be asked as well.
+    Hanging,
     /// It took too long as a whole.
     Total,
     /// A stream of a release that lost ends here.
@@ -99,6 +101,11 @@ pub struct Exchange {
     pub streams_by: RefCell<Option<Rc<Pool>>>,
     /// Whether it is a call of gRPC.
     pub is_grpc: Cell<bool>,
+    /// Whether it came as a call of gRPC, and its upstream can take one: its client may send a little
+    /// now and then for hours before anything is answered.
+    pub is_call: Cell<bool>,
+    /// Whether stable may be asked instead where nothing is answered in time.
+    pub is_spared: Cell<bool>,
     /// What the client did wrong.
     pub fault: Cell<Option<Fault>>,
     /// When it is to end, because its release has lost.
@@ -159,6 +166,8 @@ impl Exchange {
             is_stream: Cell::new(false),
             streams_by: RefCell::default(),
             is_grpc: Cell::new(false),
+            is_call: Cell::new(false),
+            is_spared: Cell::new(false),
             fault: Cell::new(None),
             ending: Ending::default(),
             cut: Cell::new(None),
@@ -311,18 +320,22 @@ impl Exchange {
     }
 
     fn sweep_waiting(&self, now: Instant) -> Option<Cut> {
+        // Where a call may be silent, its client may as well.
+        if self.tally.is_long() && (self.handed.get().is_some() || self.is_call.get()) {
+            return None;
+        }
         let Some(handed) = self.handed.get() else {
             let owing = if self.client_owes.get() { Cut::Client } else { Cut::Upstream };
             let still = now.saturating_duration_since(self.since.get());
             return (still > self.tier.table.tier.timeouts.body_idle).then_some(owing);
         };
-        if self.tally.is_long() {
-            return None;
-        }
         let waiting = now.saturating_duration_since(handed);
         let timeouts = &self.tier.table.tier.timeouts;
         if waiting > timeouts.first_byte {
             self.tally.hangs();
+            if self.is_spared.get() {
+                return Some(Cut::Hanging);
+            }
         }
         (waiting > timeouts.response_head).then_some(Cut::Upstream)
     }

@@ -14,10 +14,18 @@ impl Exchange {
         }
     }
 
+    /// Whether it would go on for ever if it were let: a stream, or a call of gRPC whose client still
+    /// sends.
+    pub fn is_endless(&self) -> bool {
+        self.is_stream.get() || (self.is_call.get() && self.handed.get().is_none())
+    }
+
     /// Whether it is time.
     pub(super) fn has_parted(&self, now: Instant) -> bool {
         let stream_after = self.tier.table.tier.timeouts.stream_after;
-        let call = self.is_grpc.get().then(|| self.begun + stream_after);
-        self.ending.at().is_some_and(|at| now >= at && call.is_none_or(|call| now >= call))
+        let is_call = self.is_grpc.get() || self.is_call.get();
+        let call = is_call.then(|| self.begun + stream_after);
+        let due = |at| now >= at && call.is_none_or(|call| now >= call);
+        self.is_endless() && self.ending.at().is_some_and(due)
     }
 }

@@ -87,6 +87,10 @@ impl Exchange {
         let passed = now.saturating_duration_since(self.looked.replace(now));
         let slow = self.awaits_client()?;
         self.owed.set(self.owed.get() + passed);
+        if slow == Slow::Body && self.is_call.get() {
+            // It sends when there is something to say. It wastes its place like any other.
+            return None;
+        }
         let owed = self.owed.get().checked_sub(self.tier.table.tier.timeouts.rate_grace)?;
         (self.carried.get() < bytes(self.rate(slow)?, owed)).then_some(Cut::Client)
     }
