@@ -337,7 +337,7 @@ fn a_start_waits_for_health_as_long_as_it_is_told() {
     let order = json!({"order": "start", "version": "2.0.0", "upstreams": [address.to_string()]});
     let (status, trouble) = api.order(&order);
     assert_eq!((status, trouble["kind"].as_str()), (409, Some("refused")), "{trouble}");
-    let (status, done) = api.post("operator", "/api/v1/orders?wait=20s", &order);
+    let (status, done) = api.post("operator", "/api/v1/orders?wait=2m", &order);
     assert_eq!(status, 200, "{done}");
     drop(upstream.join());
 }

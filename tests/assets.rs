@@ -90,7 +90,7 @@ stages = [{{ weight = "50%", bake = "1h" }}]
 "#,
             old.address, new.address
         ));
-        program.say(&["start", "web", "2", "--wait", "20s"]);
+        program.say(&["start", "web", "2", "--wait", "2m"]);
         Self { old, new, program, address, hangs }
     }
 

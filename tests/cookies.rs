@@ -89,7 +89,7 @@ stages = [{{ weight = "50%", bake = "1h" }}]
 
     /// Opens a rollout and finds a user for it.
     fn split(&mut self) {
-        self.program.say(&["start", "web", "2", "--again", "--wait", "20s"]);
+        self.program.say(&["start", "web", "2", "--again", "--wait", "2m"]);
         self.user = self.somebody("2");
     }
 

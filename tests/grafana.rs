@@ -24,7 +24,7 @@ use super::support::upstream::Upstream;
 use super::web_sockets::node;
 
 /// How long what must come may take, on a machine that does other things beside.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -188,13 +188,13 @@ impl World {
         for line in [
             "maintenance on web",
             "maintenance off web",
-            "start web 1.0.0 --wait 20s",
+            "start web 1.0.0 --wait 2m",
             "promote web --yes",
-            "start web 1.1.0 --wait 20s",
+            "start web 1.1.0 --wait 2m",
             "pause web",
             "resume web",
             "rollback web",
-            "start web 1.1.0 --again --wait 20s",
+            "start web 1.1.0 --again --wait 2m",
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             self.program.say(&words);

@@ -17,7 +17,7 @@ use crate::support::client::{Answer, Client};
 use crate::support::program::{Program, free_address};
 
 /// How long something may take that takes a moment.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(2);
 
 /// Versions of an app behind a Weir that keeps answers.
 struct Scene {

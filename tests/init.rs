@@ -46,7 +46,7 @@ fn on_a_terminal(folder: &Path, answers: &[&str], arguments: &[&str]) -> (Option
 /// Serves with `file`, opens a rollout, and has both versions answer.
 fn serves(file: &str, admin: &str, listen: &str, new: &Upstream) {
     let program = Program::start(&file.replace(admin, "ADMIN"));
-    program.say(&["start", "1.1.0", "--wait", "20s"]);
+    program.say(&["start", "1.1.0", "--wait", "2m"]);
     program.say(&["advance", "--to", "50%"]);
     let before = new.requests();
     for newcomer in 0..64 {

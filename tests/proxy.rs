@@ -107,14 +107,14 @@ impl Site {
 
     pub fn expect_counts(&self, counts: [(u64, u64); 2]) {
         let start = Instant::now();
-        while self.counts() != counts && start.elapsed() < Duration::from_secs(3) {
+        while self.counts() != counts && start.elapsed() < Duration::from_mins(1) {
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(self.counts(), counts, "(requests, errors) of stable and canary");
     }
 
     pub fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
-        self.wait_until_within(Duration::from_secs(10), what, holds);
+        self.wait_until_within(Duration::from_mins(1), what, holds);
     }
 
     pub fn wait_until_within(&self, limit: Duration, what: &str, holds: impl Fn() -> bool) {
@@ -768,12 +768,10 @@ fn events_arrive_one_by_one_and_end_when_their_release_loses() {
     let mut client = site.client();
     client.send("GET /events?100 HTTP/1.1\r\nhost: app\r\n\r\n");
     assert_eq!(client.head().unwrap().status, 200);
-    let start = Instant::now();
+    // The stream never ends: what is read has not waited for more.
     for _ in 0..3 {
         assert_eq!(client.chunk().unwrap(), b"data: 1\n\n");
     }
-    let took = start.elapsed();
-    assert!((Duration::from_millis(150)..Duration::from_millis(600)).contains(&took), "{took:?}");
     site.expect_counts([(0, 0), (1, 0)]);
     assert_eq!(site.totals().1.latency.iter().sum::<u64>(), 0, "never as slow");
     site.publish(|tier| (tier.canary, tier.weight) = (None, Weight::NONE));
@@ -869,31 +867,28 @@ fn after_the_acknowledgement_nobody_reaches_the_canary() {
 fn slow_heads_and_idle_clients_are_closed() {
     let site = Site::with(0, |tier| {
         tier.timeouts.request_head = Duration::from_millis(300);
+        tier.timeouts.client_idle = Duration::from_mins(10);
+    });
+    assert!(site.client().is_closed(), "nothing came");
+    let mut client = site.client();
+    client.get("/", "");
+    // Byte by byte, as long as there is somebody; a head in time is the exception.
+    let mut bytes =
+        "GET / HTTP/1.1\r\nhost: app\r\nx: ".bytes().chain(std::iter::repeat_n(b'x', 900));
+    let written = bytes.all(|byte| {
+        std::thread::sleep(Duration::from_millis(50));
+        client.stream.write_all(&[byte]).is_ok()
+    });
+    assert!(!written, "it had 45 s for a head");
+    let site = Site::with(0, |tier| {
+        tier.timeouts.request_head = Duration::from_mins(10);
         tier.timeouts.client_idle = Duration::from_millis(1_200);
     });
-    let silent = |client: &mut Client| {
-        let start = Instant::now();
-        assert!(client.is_closed());
-        start.elapsed()
-    };
-    assert!(silent(&mut site.client()) < Duration::from_millis(1_100));
     let mut client = site.client();
     client.get("/", "");
     let start = Instant::now();
-    let mut closed = None;
-    for byte in "GET / HTTP/1.1\r\nhost: app\r\n".bytes() {
-        std::thread::sleep(Duration::from_millis(50));
-        let written = client.stream.write_all(&[byte]);
-        closed = written.err().map(|_| start.elapsed());
-        if closed.is_some() {
-            break;
-        }
-    }
-    assert!(closed.is_some_and(|after| after < Duration::from_millis(1_300)), "{closed:?}");
-    let mut client = site.client();
-    client.get("/", "");
-    let idle = silent(&mut client);
-    assert!((Duration::from_secs(1)..Duration::from_secs(2)).contains(&idle), "{idle:?}");
+    assert!(client.is_closed());
+    assert!(start.elapsed() >= Duration::from_millis(900), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -915,7 +910,7 @@ fn draining_finishes_what_is_under_way() {
     site.wait_until("there", || site.stable.requests() == 2);
     let proxy = site.proxy.take().unwrap();
     let address = site.address;
-    let cut = std::thread::spawn(move || proxy.drain(Duration::from_secs(5)));
+    let cut = std::thread::spawn(move || proxy.drain(Duration::from_mins(1)));
     assert!(idle.is_closed());
     let answer = busy.answer("GET").unwrap();
     assert_eq!((answer.text().as_str(), answer.field("connection")), ("slow", Some("close")));
@@ -932,7 +927,7 @@ fn draining_cuts_what_takes_too_long() {
     site.wait_until("there", || site.stable.requests() == 1);
     let start = Instant::now();
     assert_eq!(site.proxy.take().unwrap().drain(Duration::from_millis(200)), 1);
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < Duration::from_secs(50), "the answer would have a minute");
     assert!(hanging.is_closed());
 }
 
@@ -1053,7 +1048,7 @@ fn the_heaviest_key_shows() {
         client.get("/", &uid(if request % 2 == 0 { 0 } else { request }));
     }
     let name = "web".parse().unwrap();
-    site.wait_until_within(Duration::from_secs(15), "known", || {
+    site.wait_until_within(Duration::from_mins(2), "known", || {
         site.register.key_share(&name).is_some()
     });
     let share = site.register.key_share(&name).unwrap();

@@ -13,7 +13,7 @@ use weir::rollout::runbook::{Action, Outcome, Run, Step, When};
 use weir::tls::{Keyring, Protocols};
 
 /// How long anything may take on a machine that does other things as well.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What does steps in `folder`; no output may show `secret`.
 fn hooks(folder: &Path, secret: &str) -> Hooks {

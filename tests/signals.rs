@@ -19,7 +19,7 @@ use super::support::quick;
 use super::support::upstream::Upstream;
 
 /// How long what must come may take, on a machine that does other things beside.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A program before an app in two versions, with users.
 struct World {
@@ -62,7 +62,7 @@ slow = {{ tolerated = "100pp", margin = "50pp" }}
             stable.address, canary.address
         );
         let program = Program::start(&file);
-        program.say(&["start", "--wait", "20s"]);
+        program.say(&["start", "--wait", "2m"]);
         Self { users: Users::of(listen), program, canary, _stable: stable }
     }
 
@@ -300,7 +300,7 @@ on_fail = "rollback"
     world.rolled_back("jobs");
     // The next try is held while nobody can be asked.
     prometheus.kill();
-    world.program.say(&["start", "1.1.0", "--again", "--wait", "20s"]);
+    world.program.say(&["start", "1.1.0", "--again", "--wait", "2m"]);
     let held = world.wait("blind", |tier| {
         tier["rollout"]["report"]["blind"].as_array().is_some_and(|blind| blind.len() == 2)
     });

@@ -53,7 +53,7 @@ impl Shop {
     fn curl(&self, name: &str, arguments: &[&str]) -> Output {
         let port = self.listen.port();
         Command::new("curl")
-            .args(["--silent", "--show-error", "--max-time", "15", "--cacert"])
+            .args(["--silent", "--show-error", "--max-time", "60", "--cacert"])
             .arg(self.files.path().join("ca.pem"))
             .args(["--resolve", &format!("{name}:{port}:127.0.0.1")])
             .args(arguments)
@@ -66,7 +66,7 @@ impl Shop {
     /// request.
     fn openssl(&self, arguments: &[&str]) -> String {
         let mut child = Command::new("timeout")
-            .args(["15", "openssl", "s_client", "-ign_eof"])
+            .args(["60", "openssl", "s_client", "-ign_eof"])
             .args(["-connect", &self.listen.to_string()])
             .args(if arguments.iter().any(|one| one.ends_with("servername")) {
                 &[][..]
@@ -117,7 +117,7 @@ fn text(bytes: &[u8]) -> String {
 fn eventually(what: &str, holds: impl Fn() -> bool) {
     let since = Instant::now();
     while !holds() {
-        assert!(since.elapsed() < Duration::from_secs(10), "not in time: {what}");
+        assert!(since.elapsed() < Duration::from_mins(2), "not in time: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -351,7 +351,7 @@ fn who_dallies_in_a_handshake_is_cut_off_and_keeps_nobody_out() {
     // And those who do not even begin.
     let silent = TcpStream::connect(shop.listen).unwrap();
     for mut socket in dallying.into_iter().chain([silent]) {
-        socket.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
         let mut rest = Vec::new();
         assert!(socket.read_to_end(&mut rest).map_or(true, |read| read == 0), "{rest:?}");
     }
@@ -396,7 +396,7 @@ fn a_unix_socket_may_speak_tls() {
     let tcp = file.lines().find(|line| line.starts_with("listen = \"127")).unwrap().to_owned();
     let _program = Program::start(&file.replace(&tcp, &format!("listen = {listen:?}")));
     let output = Command::new("curl")
-        .args(["--silent", "--show-error", "--max-time", "15", "--cacert"])
+        .args(["--silent", "--show-error", "--max-time", "60", "--cacert"])
         .arg(files.path().join("ca.pem"))
         .arg("--unix-socket")
         .arg(&socket)
@@ -408,7 +408,7 @@ fn a_unix_socket_may_speak_tls() {
 
 #[test]
 fn a_stop_ends_connections_properly_and_waits_for_nobody_who_is_silent() {
-    let shop = Shop::open();
+    let shop = Shop::open_with("", "timeouts = { drain = \"10m\" }");
     let mut kept = shop.client("shop.test");
     kept.get("/");
     let _silent = TcpStream::connect(shop.listen).unwrap();
@@ -418,7 +418,8 @@ fn a_stop_ends_connections_properly_and_waits_for_nobody_who_is_silent() {
     assert!(sent.unwrap().success());
     assert!(kept.ends(), "with a close_notify");
     eventually("the admin is gone", || get(shop.program.admin(), "/healthz").is_none());
-    assert!(since.elapsed() < Duration::from_secs(8), "the drain is 30 s: {:?}", since.elapsed());
+    let took = since.elapsed();
+    assert!(took < Duration::from_mins(3), "the drain has ten minutes: {took:?}");
 }
 
 /// A plain Weir before an upstream with TLS; `release` is what its release says of it.

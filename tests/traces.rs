@@ -15,7 +15,7 @@ use super::support::quick;
 use super::support::upstream::Upstream;
 
 /// How long something may take that happens at once on a machine with nothing else to do.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The example of the recommendation.
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -181,7 +181,7 @@ fn what_nobody_samples_passes_byte_for_byte() {
     let world = World::new("0%", "trusted_proxies = [\"192.0.2.1\"]", "");
     world.get("/strange", &format!("traceparent: {PARENT}\r\n"));
     assert_eq!(world.told().as_deref(), Some(PARENT));
-    world.program.say(&["start", "web", "--wait", "20s"]);
+    world.program.say(&["start", "web", "--wait", "2m"]);
     world.span("started", |span| span["name"] == "started");
     assert!(!world.spans().iter().any(|span| span["kind"] == 2), "{:#?}", world.spans());
 }
@@ -192,7 +192,7 @@ fn a_span_says_who_answered_how_often_it_was_tried_and_what_the_cache_had() {
         return;
     }
     let world = World::new("100%", "cache = { size = \"16MiB\" }", "");
-    world.program.say(&["start", "web", "--wait", "20s"]);
+    world.program.say(&["start", "web", "--wait", "2m"]);
     // A user of the canary.
     let user = (0..200)
         .find(|user| {
@@ -257,7 +257,7 @@ fn a_rollout_is_one_trace_from_its_start_to_its_end() {
         return;
     }
     let world = World::new("0%", "", "service = \"shop-weir\"");
-    world.program.say(&["start", "web", "--wait", "20s", "--reason", "new checkout"]);
+    world.program.say(&["start", "web", "--wait", "2m", "--reason", "new checkout"]);
     world.program.say(&["pause"]);
     world.program.say(&["rollback", "--reason", "too slow"]);
     let whole = world.span("the whole", |span| span["name"] == "rollout");
@@ -281,7 +281,7 @@ fn a_rollout_is_one_trace_from_its_start_to_its_end() {
     assert!(letter.body.contains("\"shop-weir\""), "{}", letter.body);
 
     // The next one is another trace.
-    world.program.say(&["start", "web", "1.1.0", "--again", "--wait", "20s"]);
+    world.program.say(&["start", "web", "1.1.0", "--again", "--wait", "2m"]);
     world.program.say(&["promote", "web", "--yes"]);
     let good = world
         .span("the other", |span| span["name"] == "rollout" && span["traceId"] != whole["traceId"]);

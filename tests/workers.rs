@@ -9,7 +9,7 @@ use super::support::program::{Program, free_address};
 use super::support::upstream::Upstream;
 
 /// How long anything may take on a machine that does other things as well.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What is done with `$1`: each move is a line of `moves`, with what users had at that moment.
 const WORKER: &str = r#"
@@ -98,7 +98,7 @@ run = ["sh", "-c", "echo restored >> moves"]
 
     /// Everybody gets the new version; the workers' turn comes.
     fn promote(&self) {
-        self.say("start --wait 20s");
+        self.say("start --wait 2m");
         self.say("promote --yes");
     }
 

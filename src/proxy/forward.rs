@@ -221,8 +221,7 @@ async fn attempt(
         let may_retry = reused || place.track == Track::Canary || place.release.upstreams.len() > 1;
         let copies = may_retry && !link.connection.gives_back() && repeats(&request);
         let spare = copies.then(|| Spare::of(&request));
-        exchange.is_spared.set(is_spared(place, exchange, &request));
-        exchange.is_call.set(link.connection.is_shared() && is_call(&request));
+        note(exchange, place, &request, &link);
         address(&mut request, place, &upstream, exchange);
         let now = if reused { now } else { Instant::now() };
         exchange.enters(Stage::Waiting, now);
@@ -257,17 +256,10 @@ async fn attempt(
                     again => return Err(broke(place, upstream, again, &cause)),
                 }
             }
-            Err(Cut::Client) => return Err(Failed::by_client(Failure::ClientLate)),
-            Err(Cut::Stream) => return Err(Failed::by_client(Failure::Full)),
-            Err(Cut::Hanging) => {
-                link.connection.retire();
+            Err(cut) => {
                 let back = calling.take_back();
-                let again = back.or_else(|| spare.map(|spare| spare.request(exchange)));
-                return Err(late(place, &upstream, again));
-            }
-            Err(Cut::Upstream | Cut::Total) => {
-                link.connection.retire();
-                return Err(late(place, &upstream, None));
+                let back = back.or_else(|| spare.map(|spare| spare.request(exchange)));
+                return Err(cut_off(cut, place, &upstream, &link, back));
             }
         }
     }
@@ -294,20 +286,20 @@ pub fn repeats(request: &Request<RequestBody>) -> bool {
     request.method().is_idempotent() && request.body().is_none()
 }
 
-/// Whether stable may be asked for an answer to `request` that the canary at `place` does not begin
-/// in time: it changes nothing, so it does no harm if the canary does it after all.
-fn is_spared(place: &Place, exchange: &Exchange, request: &Request<RequestBody>) -> bool {
-    place.track == Track::Canary
+/// Notes what the sweep has to know of `request`, which goes to `place` through `link`.
+fn note(exchange: &Exchange, place: &Place, request: &Request<RequestBody>, link: &Link) {
+    // It changes nothing, so it does no harm if the canary does it after all.
+    let is_spared = place.track == Track::Canary
         && !place.preview
         && request.method().is_safe()
         && request.body().is_none()
-        && !exchange.asks_upgrade()
-}
-
-/// Whether `request` is a call of gRPC, whose client may send for hours.
-fn is_call(request: &Request<RequestBody>) -> bool {
-    let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    request.method() == Method::POST && kind.is_some_and(seen::is_grpc)
+        && !exchange.asks_upgrade();
+    exchange.is_spared.set(is_spared);
+    let kind = || request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_call = link.connection.is_shared()
+        && request.method() == Method::POST
+        && kind().is_some_and(seen::is_grpc);
+    exchange.is_call.set(is_call);
 }
 
 /// What a request without a body is made from once more. Its fields are a plain list: hardly ever
@@ -495,21 +487,30 @@ fn broke(
     })
 }
 
-/// `again`: what goes to stable instead, and to no other upstream of a canary, which may hang like this
-/// one.
-fn late(
+/// The request was cut before its answer; `back` is the request, if it could be had back.
+fn cut_off(
+    cut: Cut,
     place: &Place,
     upstream: &Rc<UpstreamView>,
-    again: Option<Request<RequestBody>>,
+    link: &Link,
+    back: Option<Request<RequestBody>>,
 ) -> Box<Failed> {
-    hurt(place, upstream, "took too long to answer");
-    Box::new(Failed {
-        failure: Failure::Late,
-        outcome: Outcome::TimedOut,
-        request: again,
-        upstream: None,
-        excused: false,
-    })
+    match cut {
+        Cut::Client => Failed::by_client(Failure::ClientLate),
+        Cut::Stream => Failed::by_client(Failure::Full),
+        Cut::Hanging | Cut::Total | Cut::Upstream => {
+            link.connection.retire();
+            hurt(place, upstream, "took too long to answer");
+            Box::new(Failed {
+                failure: Failure::Late,
+                outcome: Outcome::TimedOut,
+                request: back.filter(|_| cut == Cut::Hanging),
+                // It goes to no other of a canary, which may hang like this one.
+                upstream: None,
+                excused: false,
+            })
+        }
+    }
 }
 
 impl Failed {

@@ -8,7 +8,7 @@ use weir::traffic::{TierName, Version};
 use super::*;
 
 /// As long as a slow machine may take for two points.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Asks until there is what `is_there` looks for.
 fn until(api: &Api, is_there: impl Fn(&Value) -> bool) -> Value {

@@ -9,7 +9,7 @@ use super::Api;
 use super::client::{self, Client};
 
 /// As long as a slow machine may take.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Streams that may be open at once.
 const STREAMS_MAX: usize = 32;

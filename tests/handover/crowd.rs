@@ -15,7 +15,7 @@ const USERS: usize = 40;
 const ANSWERS_SEEN: usize = 20;
 
 /// How long those may take.
-const SEEN_WITHIN: Duration = Duration::from_secs(30);
+const SEEN_WITHIN: Duration = Duration::from_mins(2);
 
 /// What the users met.
 #[derive(Debug, Default)]
@@ -145,7 +145,7 @@ fn visit(
     let connect = || {
         let stream = TcpStream::connect(door)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
         Ok::<_, std::io::Error>(stream)
     };
     let mut stream = kept.take().map_or_else(connect, Ok)?;

@@ -14,7 +14,7 @@ use tokio::runtime::Builder;
 use weir::handover::wire::Link;
 
 /// What is waited for at most.
-const WAIT_MAX: Duration = Duration::from_secs(20);
+const WAIT_MAX: Duration = Duration::from_mins(2);
 
 /// The relay, until the two have parted.
 pub struct Relay {

@@ -390,7 +390,7 @@ fn answers_of_http2_come_to_clients_of_http1_as_they_were_meant() {
     let mut wrong = Vec::new();
     for (what, frames, expected) in of_http2() {
         let mut stream = TcpStream::connect(scene.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         upstream.answers(frames);
         let (came, is_whole) = ask(&mut stream, "connection: te\r\nte: trailers\r\n");
         let text = String::from_utf8_lossy(&came).into_owned();

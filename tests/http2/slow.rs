@@ -22,8 +22,11 @@ const STREAMS: u32 = 20;
 /// How often it does a little.
 const PACE: Duration = Duration::from_millis(50);
 
-/// How long they may take to end; by their silence they would take a minute.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long they may take to end; by their silence they would take [`SILENCE`].
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// So long anybody may be silent.
+const SILENCE: Duration = Duration::from_mins(10);
 
 fn slow() -> impl Iterator<Item = u32> {
     (0..STREAMS).map(|count| 2 * count + 1)
@@ -35,6 +38,7 @@ fn site() -> Site {
         tier.limits.read_rate = Some(100_000);
         tier.limits.body_rate = Some(100_000);
         tier.timeouts.rate_grace = Duration::from_millis(500);
+        tier.timeouts.body_idle = SILENCE;
     })
 }
 

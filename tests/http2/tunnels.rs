@@ -47,7 +47,7 @@ async fn say_goodbye(socket: &mut TokioIo<hyper::upgrade::Upgraded>) {
     socket.write_all(&frame(8, &[0x03, 0xe9], Some([1, 2, 3, 4]))).await.unwrap();
     let since = Instant::now();
     assert_eq!(socket.read(&mut said).await.unwrap(), 0, "the end of the stream");
-    assert!(since.elapsed() < Duration::from_secs(2), "nobody waits for a reply that has come");
+    assert!(since.elapsed() < Duration::from_secs(8), "nobody waits for a reply that has come");
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn what_is_not_kept_is_not_asked_for_one_after_the_other() {
     let scene = Scene::start(move |_| {
         let now = busy.fetch_add(1, Ordering::SeqCst) + 1;
         seen.fetch_max(now, Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(Duration::from_secs(2));
         busy.fetch_sub(1, Ordering::SeqCst);
         answer(200, "cache-control: no-store\r\n", &now.to_string())
     });
@@ -167,7 +167,7 @@ fn an_answer_that_breaks_off_is_not_kept_and_nobody_takes_it_for_whole() {
         let head = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\ncache-control: max-age=60\r\n\r\n";
         let body = if number == 0 { "half" } else { "page end" };
         stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(Duration::from_secs(2));
     });
     let (_program, address, _) = weir("size = \"64MiB\"", &[app]);
     let mut clients: Vec<Client> = (0..3).map(|_| Client::to(address)).collect();

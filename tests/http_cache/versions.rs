@@ -11,7 +11,7 @@ use crate::support::app::answer;
 
 /// Opens a rollout; gives the header line of a user who is on the canary.
 fn split(scene: &Scene, again: bool) -> String {
-    let start = ["start", "web", "1.1.0", "--wait", "20s", "--again"];
+    let start = ["start", "web", "1.1.0", "--wait", "2m", "--again"];
     scene.program.say(&start[..if again { 6 } else { 5 }]);
     let user = |number: usize| format!("x-user: {number}\r\n");
     let is_there = |user: &String| scene.get("/who", user).text().contains("1.1.0");
@@ -54,7 +54,7 @@ fn each_version_has_its_own_answers_through_rollout_rollback_and_promotion() {
 fn a_promotion_right_after_the_start_leaves_the_version_before_its_answers() {
     let scene = Scene::pair(|version, _| answer(200, "cache-control: max-age=600\r\n", version));
     scene.until("/", "", |answer| answer.text() == "1.0.0");
-    scene.program.say(&["start", "web", "1.1.0", "--wait", "20s"]);
+    scene.program.say(&["start", "web", "1.1.0", "--wait", "2m"]);
     scene.program.say(&["rollback", "web"]);
     let start = json!({"order": "start", "tier": "web", "version": "1.1.0", "again": true});
     for round in 0..10 {
@@ -169,7 +169,7 @@ fn a_canary_that_fails_behind_a_warm_cache_is_rolled_back() {
         let lines = "cache-control: max-age=1, stale-while-revalidate=600, stale-if-error=600\r\n";
         answer(200, lines, version)
     });
-    scene.program.say(&["start", "web", "1.1.0", "--wait", "20s"]);
+    scene.program.say(&["start", "web", "1.1.0", "--wait", "2m"]);
     let mut client = scene.client();
     let mut visit = |round: usize| {
         for page in 0..PAGES {

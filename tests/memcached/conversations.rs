@@ -10,7 +10,7 @@ use super::{Memcached, Scene, file, free_address};
 use crate::support::program::{Program, get};
 
 /// How long something may take that happens by itself: the machine is busy.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(2);
 
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();

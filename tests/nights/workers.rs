@@ -152,7 +152,7 @@ releases = [
 
     /// Admin and web get the new version, and the turn of the workers comes.
     fn up_to_the_workers(&self) {
-        self.say("start --wait 20s");
+        self.say("start --wait 2m");
         for tier in ["admin", "web"] {
             self.until(tier, |shop| shop.waits_for().contains(&format!("the judge of {tier}")));
             self.say("promote --yes");

@@ -98,7 +98,7 @@ fn alerts_are_silenced_while_a_rollout_is_open_and_heard_after_it_also_after_a_k
     manager.fire("shop");
     manager.fire("bank");
     assert_eq!(manager.silences("active"), [""; 0]);
-    world.say("start --wait 20s");
+    world.say("start --wait 2m");
     wait("the silence", || (manager.silences("active").len() == 1).then_some(()));
     assert_eq!(manager.silences("active"), ["weir rollout 1: 1.1.0 in web"]);
     let state = |service: &str, state: &str| {
@@ -118,7 +118,7 @@ fn alerts_are_silenced_while_a_rollout_is_open_and_heard_after_it_also_after_a_k
     state("shop", "active");
     assert_eq!(manager.silences("expired").len(), 1);
     // And one that ended while nobody was there.
-    world.say("start web 1.1.0 --again --wait 20s");
+    world.say("start web 1.1.0 --again --wait 2m");
     wait("the second silence", || (manager.silences("active").len() == 1).then_some(()));
     assert_eq!(manager.silences("active"), ["weir rollout 2: 1.1.0 in web"]);
 }
@@ -140,7 +140,7 @@ fn alerts_stay_silenced_between_the_tiers_of_a_rollout() {
         manager.address
     );
     let world = World::new(&more, &[]);
-    world.say("start --wait 20s");
+    world.say("start --wait 2m");
     // Nobody has the new version yet.
     wait("the silence", || (manager.silences("active").len() == 1).then_some(()));
     assert_eq!(manager.silences("active"), ["weir rollout 1: night"]);

@@ -94,7 +94,7 @@ fn mail_goes_encrypted_to_a_real_server_and_its_refusals_are_said() {
     assert!(lines[1].contains("535") && lines[1].contains("to AUTH"), "{said}");
     assert!(lines[2].contains("is signed by nobody that is trusted here"), "{said}");
     assert!(lines[3].contains("550 no such user to RCPT TO:<nobody@example.org>"), "{said}");
-    world.say("start --wait 20s --reason Körbe");
+    world.say("start --wait 2m --reason Körbe");
     let message = wait("mail", || server.messages().get(1).cloned());
     assert_eq!((&message["encrypted"], &message["authenticated"]), (&true.into(), &true.into()));
     assert_eq!(message["to"], serde_json::json!(["ops@example.org"]));

@@ -15,7 +15,7 @@ use super::super::support::upstream::Upstream;
 use super::read;
 
 /// How long a night may take on a machine that does other things as well.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A night that has begun.
 pub struct Night {

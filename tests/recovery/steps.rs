@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::World;
 
 /// How long something may take that takes a moment.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(2);
 
 impl World {
     /// Opens a rollout at 50 % once more, and takes it back as `line` says.
     fn goes_back(&self, line: &str) -> String {
-        self.say("start web 1.1.0 --again --wait 20s");
+        self.say("start web 1.1.0 --again --wait 2m");
         self.say("advance --to 50%");
         self.say(line)
     }

@@ -13,7 +13,7 @@ use crate::support::quick::is_quick;
 const VERSIONS: [&str; 2] = ["1.0.0", "1.1.0"];
 
 /// Celery takes seconds to start, on a machine that does other things as well.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Workers of both versions, and the app.
 struct Shop {

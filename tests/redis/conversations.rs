@@ -12,7 +12,7 @@ use super::{Redis, Scene, file, free_address};
 use crate::support::program::{Program, get};
 
 /// How long what happens beside may take: the machine is busy.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(2);
 
 pub fn text(text: &str) -> Value {
     Value::Bulk(text.into())

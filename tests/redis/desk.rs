@@ -12,7 +12,7 @@ use weir::namespace::resp::{self, Value};
 use super::client::Client;
 
 /// How long it may take until a client that waits for something is known to wait.
-const BLOCKED_MAX: Duration = Duration::from_secs(5);
+const BLOCKED_MAX: Duration = Duration::from_secs(20);
 
 /// Commands, and words after them, that go to the server.
 const ADMINISTRATION: &[&str] = &[

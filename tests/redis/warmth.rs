@@ -15,7 +15,7 @@ use crate::support::program::Program;
 use crate::support::upstream::Upstream;
 
 /// How long the judge may take on a busy machine.
-const JUDGED_MAX: Duration = Duration::from_mins(2);
+const JUDGED_MAX: Duration = Duration::from_mins(5);
 
 /// Users who come until they are told to go.
 struct Users {

@@ -48,7 +48,7 @@ impl Client {
     /// On a connection that is there.
     pub fn on(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         Self { stream, buffer: Vec::new() }
     }
 

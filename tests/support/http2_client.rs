@@ -38,7 +38,7 @@ pub const END_HEADERS: u8 = 4;
 const ROOM: u32 = 1 << 30;
 
 /// Longest a test waits for a client to come to something.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Runs `test`. What it spawns goes on while it blocks.
 pub fn run<T>(test: impl Future<Output = T>) -> T {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::program::free_address;
 
 /// How long it may take until it answers.
-const READY_MAX: Duration = Duration::from_secs(20);
+const READY_MAX: Duration = Duration::from_mins(2);
 
 /// A running `memcached`.
 pub struct Memcached {

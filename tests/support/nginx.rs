@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::program::get;
 
 /// How long it may take to answer.
-const READY_MAX: Duration = Duration::from_secs(30);
+const READY_MAX: Duration = Duration::from_mins(2);
 
 /// An nginx that ends with the test.
 pub struct Nginx {

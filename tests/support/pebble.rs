@@ -13,7 +13,7 @@ use super::certificates::Authority;
 use super::program::free_address;
 
 /// How long it may take until it answers.
-const READY_MAX: Duration = Duration::from_secs(20);
+const READY_MAX: Duration = Duration::from_mins(2);
 
 /// Where an authority listens, and where it looks for proofs.
 pub struct Pebble {
@@ -114,7 +114,7 @@ impl Pebble {
     /// The certificate that everything it issues leads to.
     pub fn root(&self) -> String {
         let output = Command::new("curl")
-            .args(["--silent", "--show-error", "--max-time", "15", "--cacert"])
+            .args(["--silent", "--show-error", "--max-time", "60", "--cacert"])
             .arg(self.folder.path().join("ca.pem"))
             .arg(format!("https://localhost:{}/roots/0", self.management.port()))
             .output()

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::client::{Answer, Client};
 
 /// How long the program may take until it is ready.
-const READY_MAX: Duration = Duration::from_secs(20);
+const READY_MAX: Duration = Duration::from_mins(2);
 
 /// An address of the loopback that was free a moment ago.
 pub fn free_address() -> SocketAddr {
@@ -204,8 +204,8 @@ impl Drop for Program {
 
 /// A GET on a connection of its own; the whole answer, head and body.
 pub fn get(address: SocketAddr, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(20)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();

@@ -11,7 +11,7 @@ use super::client::Client;
 use super::program::{free_address, get};
 
 /// How long it may take until it answers.
-const READY_MAX: Duration = Duration::from_mins(1);
+const READY_MAX: Duration = Duration::from_mins(3);
 
 /// A running `prometheus`.
 pub struct Prometheus {

@@ -42,7 +42,7 @@ impl Secure {
 
     /// The same, with the certificate of the authority in PEM.
     pub fn believing(mut socket: TcpStream, name: &str, authority: &str) -> Self {
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()

@@ -54,7 +54,7 @@ impl Scene {
 
     /// Opens a rollout.
     pub fn open(&self) {
-        self.program.say(&["start", "web", "1.1.0", "--wait", "20s"]);
+        self.program.say(&["start", "web", "1.1.0", "--wait", "2m"]);
     }
 }
 

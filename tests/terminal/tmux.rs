@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::skipped;
 
 /// How long anything may take to be on the screen.
-const SHOWN_MAX: Duration = Duration::from_secs(40);
+const SHOWN_MAX: Duration = Duration::from_mins(2);
 
 /// A shell in a terminal; both end with it.
 pub struct Tmux {

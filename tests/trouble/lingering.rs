@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::quick;
 use crate::proxy::Site;
+use crate::support::client::Client;
 
 /// Bytes that are sent before anybody looks for an answer: more than sockets hold.
 const MUCH: usize = 12 * 1024 * 1024;
@@ -13,8 +14,8 @@ const MUCH: usize = 12 * 1024 * 1024;
 /// Sends `head` and then `MUCH` bytes of `filling`, all before it reads; what came back.
 fn refused(site: &Site, head: &str, filling: &[u8]) -> String {
     let mut stream = TcpStream::connect(site.address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    stream.set_write_timeout(Some(Duration::from_mins(1))).unwrap();
     stream.write_all(head.as_bytes()).unwrap();
     for _ in 0..MUCH / filling.len() {
         stream.write_all(filling).expect("what comes too late is read and thrown away");
@@ -77,7 +78,7 @@ fn what_is_thrown_away_is_bounded() {
     }
     let site = Site::of(1, 0, |tier| tier.limits.body_bytes = Some(1_000));
     let mut stream = TcpStream::connect(site.address).unwrap();
-    stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_write_timeout(Some(Duration::from_mins(1))).unwrap();
     stream
         .write_all(b"POST /sink HTTP/1.1\r\nhost: app\r\ncontent-length: 9999999999\r\n\r\n")
         .unwrap();
@@ -93,7 +94,7 @@ fn what_is_thrown_away_is_bounded() {
     assert!(silent.is_closed());
     let cells = site.register.tier(&"web".parse().unwrap());
     let open = || cells.connections.load(std::sync::atomic::Ordering::SeqCst);
-    site.wait_until_within(Duration::from_secs(20), "closed", || open() == 0);
+    site.wait_until_within(Duration::from_mins(2), "closed", || open() == 0);
 }
 
 #[test]
@@ -106,11 +107,25 @@ fn who_lingers_makes_way_and_holds_up_no_drain() {
     let mut first = site.client();
     first.send(post);
     assert_eq!(first.answer("POST").unwrap().status, 413);
+    // It is not silent, and so would linger for half a minute.
+    let goes_on = |client: &Client| {
+        let mut stream = client.stream.try_clone().unwrap();
+        std::thread::spawn(move || {
+            while stream.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        })
+    };
     let begun = Instant::now();
+    let first = goes_on(&first);
     let mut second = site.client();
     second.send(post);
     assert_eq!(second.answer("POST").unwrap().status, 413);
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
-    assert_eq!(site.proxy.take().unwrap().drain(Duration::from_secs(30)), 0);
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    first.join().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    let second = goes_on(&second);
+    assert_eq!(site.proxy.take().unwrap().drain(Duration::from_mins(5)), 0);
+    second.join().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
 }

@@ -64,7 +64,7 @@ fn a_request_that_is_answered_never_makes_way() {
     let site = site(3, |_| {});
     let mut busy: Vec<Client> = (0..3).map(|_| site.client()).collect();
     for client in &mut busy {
-        client.send("GET /slow?6000 HTTP/1.1\r\nhost: app\r\n\r\n");
+        client.send("GET /slow?15000 HTTP/1.1\r\nhost: app\r\n\r\n");
     }
     site.wait_until("busy", || site.stable.requests() == 3);
     for _ in 0..5 {
@@ -193,10 +193,12 @@ fn a_body_below_the_least_rate_is_refused_and_one_above_it_is_not() {
     let begun = Instant::now();
     let mut sent = 0;
     while slow(&site, Slow::Body) == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "nobody is too slow");
+        assert!(begun.elapsed() < Duration::from_mins(2), "nobody is too slow");
         _ = late.stream.write_all(b"x");
-        good.send(&"x".repeat(10_000));
-        sent += 10_000;
+        if sent < 900_000 {
+            good.send(&"x".repeat(10_000));
+            sent += 10_000;
+        }
         sleep(Duration::from_millis(50));
     }
     assert_eq!(late.answer("POST").unwrap().status, 408);
@@ -224,7 +226,7 @@ fn an_answer_that_is_not_read_is_cut_off_and_a_stream_with_pauses_is_not() {
     assert_eq!(events.head().unwrap().status, 200);
     let mut deaf = site.client();
     deaf.send("GET /big?200000000 HTTP/1.1\r\nhost: app\r\n\r\n");
-    site.wait_until_within(Duration::from_mins(1), "cut off", || slow(&site, Slow::Read) == 1);
+    site.wait_until_within(Duration::from_mins(4), "cut off", || slow(&site, Slow::Read) == 1);
     for _ in 0..3 {
         assert_eq!(events.chunk().unwrap(), b"data: 1\n\n");
     }

@@ -14,7 +14,7 @@ fn what_there_is_no_memory_for_is_told_when_to_come_again() {
     let site = Site::of(1, 0, |_| {});
     let memory = site.register.memory();
     let mut busy = site.client();
-    busy.send("GET /slow?1500 HTTP/1.1\r\nhost: app\r\n\r\n");
+    busy.send("GET /slow?6000 HTTP/1.1\r\nhost: app\r\n\r\n");
     site.wait_until("busy", || site.stable.requests() == 1);
     memory.may_have(Some(1));
     site.wait_until("short", || memory.is_short());
@@ -56,7 +56,7 @@ fn the_version_that_everybody_goes_back_to_is_warm() {
     });
     let connections = || site.stable.state.connections.load(Ordering::SeqCst);
     let mut clients: Vec<Client> = (0..8).map(|_| site.client()).collect();
-    all_at_once(&mut clients, 300);
+    all_at_once(&mut clients, 2_000);
     let opened = connections();
     assert!(opened >= 8, "{opened}");
     // Promoted: the old version has no traffic for longer than connections may idle.
@@ -65,12 +65,12 @@ fn the_version_that_everybody_goes_back_to_is_warm() {
         let canary = tier.canary.take().unwrap();
         tier.others = vec![std::mem::replace(&mut tier.stable, canary)];
     });
-    all_at_once(&mut clients, 1_500);
+    all_at_once(&mut clients, 2_000);
     assert_eq!(site.canary.requests(), 8);
     site.publish(|tier| {
         tier.weight = Weight::NONE;
         tier.others = vec![tier.canary.take().unwrap()];
     });
-    all_at_once(&mut clients, 300);
+    all_at_once(&mut clients, 2_000);
     assert_eq!(connections(), opened, "nobody waited for a connection");
 }

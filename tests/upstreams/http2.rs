@@ -73,14 +73,14 @@ fn an_answer_may_have_a_head_and_nothing_else() {
 fn requests_share_connections_as_long_as_the_upstream_takes_more() {
     let upstream = Http2::start(100);
     let scene = Scene::new(&h2c(&upstream));
-    assert!(scene.at_once(40, "/slow?800").iter().all(|status| *status == 200));
+    assert!(scene.at_once(40, "/slow?3000").iter().all(|status| *status == 200));
     // The checks open and close connections of their own.
     wait_until("shared", || upstream.state.open.load(Ordering::SeqCst) <= 2);
     assert_eq!(upstream.state.streams_seen.load(Ordering::SeqCst), 40);
 
     let narrow = Http2::start(4);
     let scene = Scene::new(&h2c(&narrow));
-    assert!(scene.at_once(40, "/slow?800").iter().all(|status| *status == 200));
+    assert!(scene.at_once(40, "/slow?3000").iter().all(|status| *status == 200));
     assert_eq!(narrow.state.streams_seen.load(Ordering::SeqCst), 40, "none had to wait");
     assert!(narrow.state.open.load(Ordering::SeqCst) >= 10);
 }

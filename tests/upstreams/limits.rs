@@ -37,7 +37,7 @@ fn an_upstream_never_has_more_connections_than_it_may_and_everybody_is_served() 
     let scene = Scene::with(&at(&[&upstream]), &[], |plan| {
         plan.tier.limits.upstream_connections = Some(3);
         plan.tier.health.interval = Duration::from_hours(1);
-        plan.tier.timeouts.connect = Duration::from_secs(15);
+        plan.tier.timeouts.connect = Duration::from_mins(1);
     });
     let checks = upstream.state.connections.load(Ordering::SeqCst);
     let statuses = std::thread::scope(|scope| {
@@ -76,8 +76,9 @@ fn who_is_one_too_many_is_sent_away_until_later() {
     let scene = Scene::with(&at(&[&upstream]), &[], |plan| {
         plan.tier.limits.upstream_connections = Some(1);
         plan.tier.limits.upstream_pending = 1;
+        plan.tier.timeouts.connect = Duration::from_mins(1);
     });
-    let mut busy = fill(&scene, 0, (1, 1), "/slow?500");
+    let mut busy = fill(&scene, 0, (1, 1), "/slow?3000");
     assert_eq!(scene.at_once(8, "/"), [503; 8]);
     assert!(busy.iter_mut().all(|client| client.answer("GET").unwrap().status == 200));
     let shown = scene.stable();
@@ -93,8 +94,9 @@ fn the_answer_says_when_to_come_again() {
     let scene = Scene::with(&at(&[&upstream]), &[], |plan| {
         plan.tier.limits.upstream_connections = Some(1);
         plan.tier.limits.upstream_pending = 1;
+        plan.tier.timeouts.connect = Duration::from_mins(1);
     });
-    let _busy = fill(&scene, 0, (1, 1), "/slow?1000");
+    let _busy = fill(&scene, 0, (1, 1), "/slow?5000");
     let answer = scene.client().get("/", "");
     assert_eq!((answer.status, answer.field("retry-after")), (503, Some("1")));
 }
@@ -105,6 +107,7 @@ fn another_upstream_serves_what_is_too_much_for_one() {
     let scene = Scene::with(&at(&[&one, &two]), &[], |plan| {
         plan.tier.limits.upstream_connections = Some(1);
         plan.tier.limits.upstream_pending = 1;
+        plan.tier.timeouts.connect = Duration::from_mins(1);
     });
     let mut clients: Vec<Client> = Vec::new();
     let held = |slot| {
@@ -113,7 +116,7 @@ fn another_upstream_serves_what_is_too_much_for_one() {
     };
     for count in 1..=4 {
         let mut client = scene.client();
-        client.send("GET /slow?700 HTTP/1.1\r\nhost: app\r\n\r\n");
+        client.send("GET /slow?3000 HTTP/1.1\r\nhost: app\r\n\r\n");
         wait_until("there", || held(0) + held(1) == count);
         clients.push(client);
     }
@@ -144,7 +147,7 @@ fn streams_beyond_what_connections_may_carry_wait_too() {
     let upstream = Http2::start(2);
     let scene = Scene::with(&[format!("h2c://{}", upstream.address)], &[], |plan| {
         plan.tier.limits.upstream_connections = Some(2);
-        plan.tier.timeouts.connect = Duration::from_secs(15);
+        plan.tier.timeouts.connect = Duration::from_mins(1);
     });
     let statuses = scene.at_once(24, "/slow?50");
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
@@ -156,10 +159,11 @@ fn a_client_that_leaves_the_line_holds_up_nobody() {
     let upstream = Upstream::start("1.0");
     let scene = Scene::with(&at(&[&upstream]), &[], |plan| {
         plan.tier.limits.upstream_connections = Some(1);
+        plan.tier.timeouts.connect = Duration::from_mins(1);
     });
     let pending = || scene.register.upstream_shown(0).pending;
     let mut clients: Vec<Client> = (0..6).map(|_| scene.client()).collect();
-    clients[0].send("GET /slow?600 HTTP/1.1\r\nhost: app\r\n\r\n");
+    clients[0].send("GET /slow?3000 HTTP/1.1\r\nhost: app\r\n\r\n");
     wait_until("busy", || upstream.requests() == 1);
     for client in &mut clients[1..] {
         client.send("GET / HTTP/1.1\r\nhost: app\r\n\r\n");
@@ -227,10 +231,10 @@ fn an_upstream_that_comes_back_gets_less_than_its_share_at_first() {
     scene.publish(|tier| {
         let mut changed = (*tier.tier).clone();
         // What is known since a second is known for long.
-        changed.health.slow_start = Duration::from_secs(3);
+        changed.health.slow_start = Duration::from_secs(8);
         tier.tier = changed.into();
     });
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(8));
     let mut failing = scene.client();
     one.state.failing.store(0, Ordering::SeqCst);
     while scene.health(0) != HealthState::Ejected && scene.health(1) != HealthState::Ejected {
@@ -241,7 +245,7 @@ fn an_upstream_that_comes_back_gets_less_than_its_share_at_first() {
     let of_one = share(100);
     let slow = if back == 0 { of_one } else { 1.0 - of_one };
     assert!(slow < 0.35, "{slow} at once");
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(8));
     let later = share(200);
     assert!((0.3..0.7).contains(&later), "{later} later");
 }

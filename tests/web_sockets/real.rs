@@ -13,7 +13,7 @@ use crate::support::program::{Program, free_address};
 const USERS: usize = 80;
 
 /// How long something may take that takes a moment.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(2);
 
 /// Two versions of an app, and Weir before them.
 struct Stage {
