@@ -68,20 +68,20 @@ def call(port):
     channel = grpc.insecure_channel(f"127.0.0.1:{port}")
     path = "/" + SERVICE + "/"
     answer, outcome = channel.unary_unary(path + "Echo").with_call(
-        b"hello", metadata=(("x-one", "1"), ("x-two-bin", b"\x00\x01")), timeout=20
+        b"hello", metadata=(("x-one", "1"), ("x-two-bin", b"\x00\x01")), timeout=60
     )
     trailers = dict(outcome.trailing_metadata())
     print("echo", answer, trailers["x-length"], trailers["x-seen-bin"])
     large = b"x" * 3_000_000
-    print("large", channel.unary_unary(path + "Echo")(large, timeout=60) == large)
+    print("large", channel.unary_unary(path + "Echo")(large, timeout=180) == large)
     for code in ("NOT_FOUND", "UNAVAILABLE", "INTERNAL"):
         try:
-            channel.unary_unary(path + "Fail")(code.encode(), timeout=20)
+            channel.unary_unary(path + "Fail")(code.encode(), timeout=60)
         except grpc.RpcError as error:
             print("fail", error.code().name, error.details())
     messages = (b"small" for _ in range(5_000))
-    print("count", channel.stream_unary(path + "Count")(messages, timeout=60))
-    numbers = list(channel.unary_stream(path + "Split")(b"2000", timeout=60))
+    print("count", channel.stream_unary(path + "Count")(messages, timeout=180))
+    numbers = list(channel.unary_stream(path + "Split")(b"2000", timeout=180))
     print("split", len(numbers), numbers[-1])
     # Each message is sent only when the one before has come back.
     back = threading.Semaphore(1)
@@ -92,7 +92,7 @@ def call(port):
             yield word
 
     said = []
-    for word in channel.stream_stream(path + "Talk")(words(), timeout=20):
+    for word in channel.stream_stream(path + "Talk")(words(), timeout=60):
         said.append(word)
         back.release()
     print("talk", said)

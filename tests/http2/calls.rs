@@ -41,7 +41,7 @@ impl Drop for Server {
 /// What a client at `port` sees.
 fn seen_at(port: u16) -> String {
     let mut command = Command::new("timeout");
-    command.args(["100", PYTHON, SCRIPT, "call", &port.to_string()]);
+    command.args(["300", PYTHON, SCRIPT, "call", &port.to_string()]);
     command.env("PYTHONIOENCODING", "utf-8").stdin(Stdio::null());
     let output = command.output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);

@@ -13,7 +13,7 @@ fn is_quick() -> bool {
 fn output(program: &str, arguments: &[&str]) -> String {
     // Debian: curl, nghttp2-client.
     let mut command = Command::new("timeout");
-    command.args(["60", program]).args(arguments).stdin(Stdio::null());
+    command.args(["180", program]).args(arguments).stdin(Stdio::null());
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let error = String::from_utf8_lossy(&output.stderr);

@@ -29,7 +29,7 @@ fn ioredis_does_all_that_it_does_without_weir() {
     let scene = Scene::start();
     let ports = scene.ports.map(|port| port.port().to_string());
     let mut node = Command::new("timeout");
-    node.args(["60", "node"]).arg(folder.join("ioredis.js")).args(ports);
+    node.args(["180", "node"]).arg(folder.join("ioredis.js")).args(ports);
     let played = node.current_dir(cache.join("redis_node")).stdin(Stdio::null()).output().unwrap();
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert_eq!(said(&played.stdout), "played\n", "{}", said(&played.stderr));
@@ -42,7 +42,7 @@ fn redis_rb_does_all_that_it_does_without_weir() {
     }
     let scene = Scene::start();
     let mut ruby = Command::new("timeout");
-    ruby.args(["120", "/usr/bin/ruby"]).arg(ruby_file("redis_client.rb"));
+    ruby.args(["300", "/usr/bin/ruby"]).arg(ruby_file("redis_client.rb"));
     let ports = scene.ports.map(|port| port.port().to_string());
     let played = ruby.args(ports).stdin(Stdio::null()).output().unwrap();
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
