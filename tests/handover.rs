@@ -3,6 +3,7 @@
 
 mod crowd;
 mod relay;
+mod second;
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};

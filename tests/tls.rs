@@ -1,6 +1,7 @@
 //! TLS from end to end: the real binary with curl, openssl and clients of our own.
 
 mod acme;
+mod second;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

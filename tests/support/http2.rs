@@ -1,4 +1,4 @@
-//! A small HTTP/2 server without TLS that does what its path says.
+//! A small HTTP/2 server, with or without TLS, that does what its path says.
 //!
 //! `/echo` sends back what comes, piece by piece, with a trailer that says how many bytes it were,
 //! and one for each trailer that came. `/` and any other path answer 200 with the head that came in.
@@ -14,8 +14,13 @@ use bytes::Bytes;
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+
+use super::certificates::Signed;
+use super::secure;
 
 /// A server that runs until it is dropped.
 pub struct Http2 {
@@ -54,6 +59,17 @@ pub struct State {
 impl Http2 {
     /// Starts one that takes `streams` on a connection at once.
     pub fn start(streams: u32) -> Self {
+        Self::start_with(streams, None)
+    }
+
+    /// The same with TLS and the certificate `signed`; it speaks nothing but HTTP/2.
+    pub fn start_secure(streams: u32, signed: &Signed) -> Self {
+        let mut config = secure::server(signed, None);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self::start_with(streams, Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    fn start_with(streams: u32, tls: Option<TlsAcceptor>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -66,7 +82,7 @@ impl Http2 {
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).unwrap();
                 tokio::select! {
-                    () = accept(&listener, streams, &shared) => {}
+                    () = accept(&listener, tls.as_ref(), streams, &shared) => {}
                     _ = stopped => {}
                 }
             });
@@ -86,37 +102,49 @@ impl Drop for Http2 {
     }
 }
 
-async fn accept(listener: &TcpListener, streams: u32, state: &Arc<State>) {
+async fn accept(
+    listener: &TcpListener,
+    tls: Option<&TlsAcceptor>,
+    streams: u32,
+    state: &Arc<State>,
+) {
     loop {
         let (socket, _) = listener.accept().await.unwrap();
-        let state = Arc::clone(state);
+        let (state, tls) = (Arc::clone(state), tls.cloned());
         tokio::spawn(async move {
             state.connections.fetch_add(1, Ordering::SeqCst);
             state.open.fetch_add(1, Ordering::SeqCst);
-            let mut builder = server::Builder::new();
-            builder.max_concurrent_streams(streams).enable_connect_protocol();
-            if let Ok(mut connection) = builder.handshake::<_, Bytes>(socket).await {
-                while let Some(Ok((request, mut respond))) = connection.accept().await {
-                    let is_check = request.uri().path() == "/health";
-                    if !is_check && state.leaving.load(Ordering::SeqCst) > 0 {
-                        connection.graceful_shutdown();
+            match tls {
+                None => speak(socket, streams, &state).await,
+                Some(tls) => {
+                    if let Ok(socket) = tls.accept(socket).await {
+                        speak(socket, streams, &state).await;
                     }
-                    let refuses = |left: u64| left.checked_sub(1);
-                    let refusing = &state.refusing;
-                    if !is_check
-                        && refusing
-                            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, refuses)
-                            .is_ok()
-                    {
-                        state.requests.fetch_add(1, Ordering::SeqCst);
-                        respond.send_reset(Reason::REFUSED_STREAM);
-                        continue;
-                    }
-                    tokio::spawn(serve(request, respond, Arc::clone(&state)));
                 }
             }
             state.open.fetch_sub(1, Ordering::SeqCst);
         });
+    }
+}
+
+/// Serves one connection until it ends.
+async fn speak<S: AsyncRead + AsyncWrite + Unpin>(socket: S, streams: u32, state: &Arc<State>) {
+    let mut builder = server::Builder::new();
+    builder.max_concurrent_streams(streams).enable_connect_protocol();
+    let Ok(mut connection) = builder.handshake::<_, Bytes>(socket).await else { return };
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        let is_check = request.uri().path() == "/health";
+        if !is_check && state.leaving.load(Ordering::SeqCst) > 0 {
+            connection.graceful_shutdown();
+        }
+        let refuses = |left: u64| left.checked_sub(1);
+        let refusing = &state.refusing;
+        if !is_check && refusing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, refuses).is_ok() {
+            state.requests.fetch_add(1, Ordering::SeqCst);
+            respond.send_reset(Reason::REFUSED_STREAM);
+            continue;
+        }
+        tokio::spawn(serve(request, respond, Arc::clone(state)));
     }
 }
 

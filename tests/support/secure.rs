@@ -29,6 +29,36 @@ fn roots(pem: &str) -> RootCertStore {
     roots
 }
 
+/// What a client of TLS is told that believes the certificate `authority` in PEM.
+pub fn client(authority: &str) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots(authority))
+        .with_no_client_auth()
+}
+
+/// What a server of TLS is told that has the certificate `signed`. If it wants to know who asks,
+/// `clients` have signed for them.
+pub fn server(signed: &Signed, clients: Option<&Authority>) -> ServerConfig {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let roots = Arc::new(roots(&authority.pem));
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let chain = CertificateDer::pem_slice_iter(signed.chain.as_bytes());
+    let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(signed.key.as_bytes()).unwrap();
+    builder.with_single_cert(chain, key).unwrap()
+}
+
 impl Secure {
     /// Connects to `address` and asks for `name`, which `authority` must have signed for.
     pub fn to(address: SocketAddr, name: &str, authority: &Authority) -> Self {
@@ -43,11 +73,7 @@ impl Secure {
     /// The same, with the certificate of the authority in PEM.
     pub fn believing(mut socket: TcpStream, name: &str, authority: &str) -> Self {
         socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots(authority))
-            .with_no_client_auth();
+        let config = client(authority);
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut session = ClientConnection::new(Arc::new(config), name).unwrap();
         while session.is_handshaking() {
@@ -122,22 +148,7 @@ impl SecureUpstream {
     /// Starts one with the certificate `signed`. If it wants to know who asks, `clients` have
     /// signed for them.
     pub fn start(signed: &Signed, clients: Option<&Authority>) -> Self {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(authority) => {
-                let roots = Arc::new(roots(&authority.pem));
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
-                builder.with_client_cert_verifier(verifier.build().unwrap())
-            }
-        };
-        let chain = CertificateDer::pem_slice_iter(signed.chain.as_bytes());
-        let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
-        let key = PrivateKeyDer::from_pem_slice(signed.key.as_bytes()).unwrap();
-        let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
+        let config = Arc::new(server(signed, clients));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (stopped, handshakes) = (Arc::new(AtomicBool::new(false)), Arc::default());
