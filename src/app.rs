@@ -280,7 +280,9 @@ impl Api {
             Ok(sockets)
         };
         let (handle, board) = (weir.handle().clone(), Arc::clone(weir.board()));
-        Estate { handle, board, lend: Box::new(lend) }
+        let keyring = Arc::clone(weir.certificates().keyring());
+        let answer = move |proofs| keyring.answer_as(proofs);
+        Estate { handle, board, lend: Box::new(lend), answer: Box::new(answer) }
     }
 
     fn serve(self, config: &Config, weir: &Weir, reloading: &Arc<Reloading>) -> ServingApi {

@@ -151,7 +151,8 @@ impl Weir {
         let proxy = proxy::start_at(inherited, &settings, theirs, counts, keyring)?;
         if let Some(predecessor) = predecessor {
             let (handle, board) = (handle.clone(), Arc::clone(&board));
-            tokio::spawn(predecessor.is_followed(handle, board, workers));
+            let proofs = certificates.keyring().proofs();
+            tokio::spawn(predecessor.is_followed(handle, board, workers, proofs));
         }
         let control = Some(tokio::spawn(control.run(stopped)));
         let certificates = Arc::new(certificates);

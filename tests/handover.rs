@@ -2,9 +2,10 @@
 //! stays on a version, and exactly one process decides, also when either is killed in between.
 
 mod crowd;
-mod relay;
+pub mod relay;
 mod second;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -17,12 +18,16 @@ use serde_json::{Value, json};
 
 use super::support::client::Client;
 use super::support::disk::Disk;
+use super::support::http2_client::{
+    DATA, END_HEADERS, END_STREAM, GET, HEADERS, Wire, block, frame,
+};
 use super::support::program::{Program, free_address, get};
 use super::support::upstream::Upstream;
 use super::support::web_socket::GOODBYE;
 use crowd::{Crowd, Met};
 use relay::Relay;
 use weir::handover::wire::{FromHeir, Link, ToHeir};
+use weir::traffic::Generations;
 
 /// How long something may take that takes a moment.
 const SOON: Duration = Duration::from_mins(2);
@@ -587,6 +592,45 @@ fn an_old_one_that_has_lost_its_heir_serves_stable_alone() {
         assert!(client.get("/", cookie).text().starts_with("1.0.0"));
     }
     assert!(ends(old));
+}
+
+#[test]
+fn a_proof_that_the_heir_owes_is_given_on_a_connection_of_the_old_one() {
+    let (stable, canary) = (Upstream::start("1.0.0"), Upstream::start("1.1.0"));
+    let door = free_address();
+    let text = file(door, &stable, &canary).replace("drain = \"3s\"", "drain = \"10m\"");
+    let program = Program::start(&text);
+    let place = weir::handover::place(&program.directory().join("weir.db")).unwrap();
+    // Busy for a minute, and so it stays open; as it never says that it was told to leave, it may ask
+    // for more.
+    let mut wire = Wire::to(door);
+    let fields = |path| block(&[&GET[..3], &[(":path", path)]].concat());
+    wire.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &fields("/hang")));
+    let since = Instant::now();
+    while stable.requests() == 0 {
+        assert!(since.elapsed() < SOON, "{}", program.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let proofs = BTreeMap::from([("token-1".to_owned(), "token-1.of the heir".to_owned())]);
+    let follow =
+        FromHeir::Follow { epoch: 1, tiers: vec![], generations: Generations::default(), proofs };
+    let hello = FromHeir::Hello { protocol: 1, weir: "9.9.9".into() };
+    let words = [hello, FromHeir::Prepared, FromHeir::Opened, FromHeir::Serving, follow];
+    let link = runtime.block_on(async {
+        let link = Link::to(&place).unwrap();
+        for word in words {
+            link.send(&word, &[]).await.unwrap();
+            let heard = link.receive_within::<ToHeir>(SOON).await.unwrap();
+            assert!(!matches!(heard, None | Some((ToHeir::Refused { .. }, _))), "{heard:?}");
+        }
+        link
+    });
+    let asked = fields("/.well-known/acme-challenge/token-1");
+    wire.send(&frame(HEADERS, END_STREAM | END_HEADERS, 3, &asked));
+    let proof = wire.read_until(DATA).expect("an answer");
+    assert_eq!((proof.stream, &*proof.payload), (3, &b"token-1.of the heir"[..]));
+    drop(link);
 }
 
 /// What the program says of a hand-over that `speak` asks for, as an heir that is none.

@@ -41,6 +41,8 @@ pub struct Estate {
     pub board: Arc<Board>,
     /// Copies of all listeners and locks.
     pub lend: Box<dyn Fn() -> io::Result<Vec<OwnedFd>> + Send + Sync>,
+    /// Has authorities answered that ask for a proof, by token.
+    pub answer: Box<dyn Fn(BTreeMap<String, String>) + Send + Sync>,
 }
 
 impl fmt::Debug for Estate {
@@ -385,7 +387,8 @@ impl Succession {
                     follows = self.lowered.tell(lowered, &self.link, true).await.is_ok();
                 }
                 message = self.link.receive() => follows = match message {
-                    Ok(Some((FromHeir::Follow { epoch, tiers, generations }, _))) => {
+                    Ok(Some((FromHeir::Follow { epoch, tiers, generations, proofs }, _))) => {
+                        (self.estate.answer)(proofs);
                         self.follow(&tiers, generations).await;
                         self.link.send(&ToHeir::Followed { epoch }, &[]).await.is_ok()
                     }

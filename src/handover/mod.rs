@@ -13,7 +13,7 @@
 //! | | ← | `Lowered`: what was rolled back or paused meanwhile; `Go` |
 //! | publishes, accepts: `Serving` | → | accepts nothing more |
 //! | | ← | `Draining`, and at its end `Drained` |
-//! | `Follow`: each table it publishes | → | places the requests on its last connections by it |
+//! | `Follow`: each table it publishes, and the proofs it owes authorities | → | places the requests on its last connections by it |
 //! | | ← | `Followed` |
 //!
 //! Who decides is who holds the journal's lock, which the kernel frees when a process dies. The

@@ -1,5 +1,6 @@
 //! The side that takes over.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 use thiserror::Error;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::share::shares;
@@ -185,19 +186,31 @@ impl Predecessor {
     }
 
     /// Says that this process serves, and has the other follow the tables on `board`, as one more
-    /// worker at `seat`, until it ends.
-    pub async fn is_followed(self, handle: Handle, board: Arc<Board>, seat: usize) {
+    /// worker at `seat`, and answer authorities by `proofs`, until it ends.
+    pub async fn is_followed(
+        self,
+        handle: Handle,
+        board: Arc<Board>,
+        seat: usize,
+        proofs: watch::Receiver<BTreeMap<String, String>>,
+    ) {
         let seat = Seat { board, seat };
         let changed = Arc::new(Notify::new());
         let waker = Arc::clone(&changed);
         seat.board.set_waker(seat.seat, Box::new(move || waker.notify_one()));
         changed.notify_one();
         if self.say(&FromHeir::Serving).await.is_ok() {
-            self.lead(&handle, &seat, &changed).await;
+            self.lead(&handle, &seat, &changed, proofs).await;
         }
     }
 
-    async fn lead(self, handle: &Handle, seat: &Seat, changed: &Notify) {
+    async fn lead(
+        self,
+        handle: &Handle,
+        seat: &Seat,
+        changed: &Notify,
+        mut proofs: watch::Receiver<BTreeMap<String, String>>,
+    ) {
         let (link, process) = (Arc::new(self.link), self.process);
         let mut asked: Option<Instant> = None;
         loop {
@@ -208,10 +221,13 @@ impl Predecessor {
                 }
             };
             tokio::select! {
+                // An authority may ask on a connection that the other still has.
+                Ok(()) = proofs.changed() => changed.notify_one(),
                 () = changed.notified(), if asked.is_none() => {
+                    let proofs = proofs.borrow().clone();
                     let (epoch, table) = seat.board.current();
                     let (tiers, generations) = (shares(&table), table.generations.clone());
-                    let follow = FromHeir::Follow { epoch, tiers, generations };
+                    let follow = FromHeir::Follow { epoch, tiers, generations, proofs };
                     if link.send(&follow, &[]).await.is_err() {
                         return;
                     }

@@ -1,5 +1,6 @@
 //! What two processes say to each other: one JSON object a packet, file descriptors beside it.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -58,6 +59,9 @@ pub enum FromHeir {
         /// Which beginning the part of each release in each cache is.
         #[serde(default, skip_serializing_if = "Generations::is_empty")]
         generations: Generations,
+        /// What authorities are answered that ask for a proof (HTTP-01), by token.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        proofs: BTreeMap<String, String>,
     },
 }
 

@@ -11,6 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::sync::watch;
 
 use super::certificate::{CertificateError, certified};
 use super::{Standing, TlsError};
@@ -30,6 +31,9 @@ pub struct Protocols {
     pub client: &'static [&'static [u8]],
 }
 
+/// The answers to authorities that ask at `/.well-known/acme-challenge/`, by token.
+pub type Proofs = BTreeMap<String, String>;
+
 /// What all handshakes share. One a process.
 pub struct Keyring {
     protocols: Protocols,
@@ -38,7 +42,7 @@ pub struct Keyring {
     pub(super) tickets: Arc<dyn ProducesTickets>,
     pub(super) sessions: Arc<dyn StoresServerSessions>,
     names: RwLock<BTreeMap<String, Name>>,
-    tokens: RwLock<BTreeMap<String, String>>,
+    proofs: watch::Sender<Proofs>,
     system: Mutex<Option<Arc<RootCertStore>>>,
 }
 
@@ -75,7 +79,7 @@ impl Keyring {
             tickets: aws_lc_rs::Ticketer::new()?,
             sessions: ServerSessionMemoryCache::new(SESSIONS_MAX),
             names: RwLock::default(),
-            tokens: RwLock::default(),
+            proofs: watch::Sender::default(),
             system: Mutex::default(),
         }))
     }
@@ -83,8 +87,17 @@ impl Keyring {
     /// The answer to an authority that asks at `/.well-known/acme-challenge/{token}` (HTTP-01,
     /// RFC 8555, section 8.3); none: it was not asked for here.
     pub fn answer(&self, token: &str) -> Option<String> {
-        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        tokens.get(token).cloned()
+        self.proofs.borrow().get(token).cloned()
+    }
+
+    /// All such answers, as they change: a process that drains is asked, too.
+    pub fn proofs(&self) -> watch::Receiver<Proofs> {
+        self.proofs.subscribe()
+    }
+
+    /// Answers authorities as another process does, which orders instead of this one.
+    pub fn answer_as(&self, proofs: Proofs) {
+        self.proofs.send_replace(proofs);
     }
 
     /// How it stands with every certificate that is served, those of the file first.
@@ -252,11 +265,12 @@ impl Keyring {
 
     /// Answers an authority that asks for `token`; none takes it back.
     pub(super) fn answer_with(&self, token: &str, answer: Option<&str>) {
-        let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
-        match answer {
-            Some(answer) => tokens.insert(token.to_owned(), answer.to_owned()),
-            None => tokens.remove(token),
-        };
+        self.proofs.send_modify(|proofs| {
+            match answer {
+                Some(answer) => proofs.insert(token.to_owned(), answer.to_owned()),
+                None => proofs.remove(token),
+            };
+        });
     }
 
     fn made(&self) -> MutexGuard<'_, Made> {

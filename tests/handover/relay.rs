@@ -50,7 +50,7 @@ impl Relay {
         _ = self.go.send(true);
     }
 
-    /// Puts the socket back, and tells what was said. A message that is held is lost.
+    /// Puts the socket back, and tells what was said, and before it `proofs` where there were some. A message that is held is lost.
     pub fn end(mut self) -> Vec<String> {
         let real = self.path.with_extension("real");
         // While the message is held: an heir that learns of the death of the other makes a socket
@@ -97,6 +97,9 @@ async fn pass(
             if may_go.recv_timeout(WAIT_MAX) != Ok(true) {
                 return said;
             }
+        }
+        if message["proofs"].as_object().is_some_and(|proofs| !proofs.is_empty()) {
+            said.push("proofs".to_owned());
         }
         said.push(word);
         let sockets: Vec<OwnedFd> = sockets;

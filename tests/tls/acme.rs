@@ -11,6 +11,7 @@ use super::super::support::program::{Program, free_address, get};
 use super::super::support::secure::Secure;
 use super::super::support::upstream::Upstream;
 use super::text;
+use crate::handover::relay::Relay;
 
 const NAME: &str = "shop.test";
 
@@ -212,15 +213,19 @@ fn a_certificate_is_renewed_in_time_and_no_connection_ends() {
 
 #[test]
 fn a_process_that_only_drains_orders_nothing() {
-    let validity = Duration::from_secs(24);
-    let Some(ground) = ground(validity, &[("PEBBLE_AUTHZREUSE", "50")]) else { return };
-    let mut scene = Scene::open(ground, &Listens::AsKnown, "[state]\npath = \"weir.db\"");
+    let Some(ground) = ground(Duration::from_secs(24), &[]) else { return };
+    let mut scene = Scene::open(
+        ground,
+        &Listens::AsKnown,
+        "challenge = \"http-01\"\n[state]\npath = \"weir.db\"",
+    );
     scene.wait_for_certificate();
     let root = scene.pebble.root();
     let mut download = scene.client(&root);
     let (first, size) = (download.certificate(), 64 << 20);
     download.send(&format!("GET /big?{size} HTTP/1.1\r\nhost: {NAME}\r\n\r\n"));
     assert!(download.head().starts_with("HTTP/1.1 200"));
+    let relay = Relay::at(&scene.program.directory().join("weir.db"), "nothing of that name");
     let heir = scene.program.another(&["--replace"]);
     let mut before = scene.program.swap(heir).unwrap();
     scene.eventually("a successor", || scene.program.log().contains("this one drains"));
@@ -237,6 +242,9 @@ fn a_process_that_only_drains_orders_nothing() {
     assert_eq!(scene.pebble.orders(), 2, "{}", scene.program.log());
     before.kill().unwrap();
     before.wait().unwrap();
+    // On a connection of its own the authority would have been answered there, too.
+    let said = relay.end();
+    assert!(said.iter().any(|word| word == "proofs"), "{said:?}");
 }
 
 #[test]
