@@ -149,8 +149,8 @@ mod tests {
         assert_eq!(used(service), Some(3500));
         write(root, "system.slice/weir.service/cgroup.procs", "7\n8\n9\n");
         assert_eq!(used(service), Some(3200), "9 has ended");
-        let many: String = (7..100).map(|process| format!("{process}\n")).collect();
-        write(root, "system.slice/weir.service/cgroup.procs", &many);
+        let many: Vec<String> = (7..100).map(|process| process.to_string()).collect();
+        write(root, "system.slice/weir.service/cgroup.procs", &many.join("\n"));
         assert_eq!(used(service), None, "too many others");
         write(root, "system.slice/weir.service/cgroup.procs", "8\n");
         assert_eq!(used(service), None, "it is not there");

@@ -181,6 +181,18 @@ fn may_retry(place: &Place, upstream: &Rc<UpstreamView>) -> bool {
     spared
 }
 
+/// A copy of a request that may be sent once more, where the connection would not give it back.
+fn spare_of(
+    request: &Request<RequestBody>,
+    link: &Link,
+    reused: bool,
+    place: &Place,
+) -> Option<Spare> {
+    let may_retry = reused || place.track == Track::Canary || place.release.upstreams.len() > 1;
+    let copies = may_retry && !link.connection.gives_back() && repeats(request);
+    copies.then(|| Spare::of(request))
+}
+
 /// Sends `request` to one upstream of the release at `place`.
 async fn attempt(
     worker: &Worker,
@@ -218,9 +230,7 @@ async fn attempt(
         if !exchange.may_have(&link.connection, request.body().is_none()) {
             return Err(untunnelled(upstream, link, request));
         }
-        let may_retry = reused || place.track == Track::Canary || place.release.upstreams.len() > 1;
-        let copies = may_retry && !link.connection.gives_back() && repeats(&request);
-        let spare = copies.then(|| Spare::of(&request));
+        let spare = spare_of(&request, &link, reused, place);
         note(exchange, place, &request, &link);
         address(&mut request, place, &upstream, exchange);
         let now = if reused { now } else { Instant::now() };

@@ -124,8 +124,8 @@ struct Flow {
     chunk: Chunk,
     left: Vec<u8>,
     sent: usize,
-    /// Whether bytes went on since somebody asked.
-    moved: bool,
+    /// Bytes that went on since somebody asked.
+    moved: usize,
     /// Nothing more comes.
     ended: bool,
     /// Nothing more goes.
@@ -145,7 +145,7 @@ impl Flow {
             chunk,
             left: early.to_vec(),
             sent: 0,
-            moved: false,
+            moved: 0,
             ended: false,
             closed: false,
             parts: false,
@@ -154,7 +154,7 @@ impl Flow {
     }
 
     fn take_moved(&mut self) -> bool {
-        std::mem::take(&mut self.moved)
+        std::mem::take(&mut self.moved) > 0
     }
 
     fn pass(
@@ -183,7 +183,7 @@ impl Flow {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => {
                     self.sent += written;
-                    self.moved = true;
+                    self.moved += written;
                 }
             }
         }
@@ -214,7 +214,7 @@ impl Flow {
             Poll::Ready(written) => written?,
             Poll::Pending => 0,
         };
-        self.moved |= written > 0;
+        self.moved += written;
         self.left.extend_from_slice(&bytes[written..]);
         Poll::Ready(Ok(()))
     }
