@@ -52,7 +52,7 @@ impl Peace {
 }
 
 /// A copy of `request`, if it asks for a file that another version may have.
-pub fn copy(place: &Place, request: &Request<RequestBody>) -> Option<Spare> {
+pub fn copy(place: &Place, request: &Request<RequestBody>) -> Option<Box<Spare>> {
     let prefixes = &place.tier.table.tier.assets;
     let reads = [Method::GET, Method::HEAD].contains(request.method());
     let path = request.uri().path();
@@ -67,9 +67,9 @@ pub async fn find(
     worker: &Worker,
     exchange: &Rc<Exchange>,
     place: &Place,
-    spare: Spare,
-    mut first: Answer,
-) -> Answer {
+    spare: Box<Spare>,
+    mut first: Box<Answer>,
+) -> Box<Answer> {
     if !misses(&first, spare.path()) {
         return first;
     }
@@ -151,7 +151,7 @@ async fn ask(
     place: &Place,
     other: &Rc<ReleaseView>,
     spare: &Spare,
-) -> Option<Answer> {
+) -> Option<Box<Answer>> {
     let there = place.at(other);
     // Again with a connection that cannot have died while it was idle.
     for fresh in [false, true] {
@@ -177,14 +177,14 @@ async fn ask(
         response.headers_mut().remove(SET_COOKIE);
         *response.version_mut() = Version::HTTP_11;
         let most = worker.idle_max(&place.tier.table.tier.limits);
-        return Some(Answer { response, seen, lease: Lease { link, busy, most } });
+        return Some(Box::new(Answer { response, seen, lease: Lease { link, busy, most } }));
     }
     None
 }
 
 /// Reads what nobody wants, so that its connection can be used again.
-async fn drain(answer: Answer) {
-    let Answer { response, lease: Lease { link, busy, most }, .. } = answer;
+async fn drain(answer: Box<Answer>) {
+    let Answer { response, lease: Lease { link, busy, most }, .. } = *answer;
     let mut body = response.into_body();
     let read = async {
         let mut left = DRAINED_BYTES_MAX;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use thiserror::Error as Failure;
 
@@ -48,6 +48,10 @@ pub struct RequestBody {
     /// Whether something was taken that was not kept.
     is_lost: bool,
 }
+
+/// A request on its way to an upstream. It goes from hand to hand, and to move all of it each time
+/// would cost more than its place on the heap.
+pub type Outbound = Box<Request<RequestBody>>;
 
 /// What has been taken of a body that may have to be sent once more.
 #[derive(Debug, Default)]

@@ -21,7 +21,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
-use super::body::{Lease, RequestBody};
+use super::body::{Lease, Outbound, RequestBody};
 use super::forward::{self, Answer, Failure};
 use super::line::{Exchange, Stage};
 use super::place::Place;
@@ -69,9 +69,9 @@ const OF_ONE: [StatusCode; 6] = [
 #[derive(Debug)]
 pub enum Served {
     /// The service.
-    Upstream(Answer),
+    Upstream(Box<Answer>),
     /// The cache, or the service through it; counted already.
-    Cache(Response<Reading>),
+    Cache(Box<Response<Reading>>),
 }
 
 /// Answers `request` from the cache, or by the service at `place`.
@@ -80,7 +80,7 @@ pub async fn serve(
     cache: &Arc<HttpCache>,
     exchange: &Rc<Exchange>,
     place: &mut Place,
-    mut request: Request<RequestBody>,
+    mut request: Outbound,
 ) -> Result<Served, Failure> {
     place.release.tag_mark.take(request.headers_mut());
     exchange.conditions_of.set(Some(place.release.release.slot));
@@ -161,11 +161,7 @@ impl Visit {
         asked::is_clear(&self.client, |name| self.cache.caching().forwarded.contains(name))
     }
 
-    async fn serve(
-        &self,
-        place: &mut Place,
-        request: Request<RequestBody>,
-    ) -> Result<Served, Failure> {
+    async fn serve(&self, place: &mut Place, request: Outbound) -> Result<Served, Failure> {
         let mut waits = 0;
         loop {
             let kept = self.find();
@@ -182,7 +178,7 @@ impl Visit {
             }
             if self.says.only_if_cached {
                 self.exchange.tally.forget();
-                return Ok(Served::Cache(giving::unkept()));
+                return Ok(Served::Cache(Box::new(giving::unkept())));
             }
             if waits == WAITS_MAX || !self.may_wait(kept.as_ref()) {
                 return self.ask(place, request, kept, None).await;
@@ -252,7 +248,7 @@ impl Visit {
         self.exchange.tally.forget();
         self.exchange.looks_up(Found::Hit);
         count(&self.space.counts.collapsed);
-        Some(Served::Cache(giving::coming(self, head, reader, &Said::Collapsed)))
+        Some(Served::Cache(Box::new(giving::coming(self, head, reader, &Said::Collapsed))))
     }
 
     fn hit(&self, kept: &Arc<Kept>) -> Served {
@@ -261,14 +257,14 @@ impl Visit {
         let ttl = kept.head.policy.ttl(kept.head.resident(Instant::now()));
         let counts = &self.space.counts;
         count(if ttl > 0 { &counts.hits } else { &counts.stale });
-        Served::Cache(giving::kept(self, kept, &Said::Hit { ttl }))
+        Served::Cache(Box::new(giving::kept(self, kept, &Said::Hit { ttl })))
     }
 
     /// Asks the service, on behalf of all if it has the `lead`.
     async fn ask(
         &self,
         place: &mut Place,
-        mut request: Request<RequestBody>,
+        mut request: Outbound,
         kept: Option<Arc<Kept>>,
         lead: Option<Lead>,
     ) -> Result<Served, Failure> {
@@ -314,7 +310,7 @@ impl Visit {
                 for (name, line) in cookies {
                     given.headers_mut().append(name, line);
                 }
-                Ok(Served::Cache(given))
+                Ok(Served::Cache(Box::new(given)))
             }
             (_, Some(kept)) if TROUBLE.contains(&status) => {
                 lead.into_iter().for_each(Lead::is_alone);
@@ -330,7 +326,7 @@ impl Visit {
     fn stale(&self, kept: &Arc<Kept>, status: Option<StatusCode>) -> Served {
         self.exchange.cut.set(None);
         count(&self.space.counts.stale);
-        Served::Cache(giving::kept(self, kept, &Said::Stale(status)))
+        Served::Cache(Box::new(giving::kept(self, kept, &Said::Stale(status))))
     }
 
     /// What is kept has not changed.
@@ -339,7 +335,7 @@ impl Visit {
         place: &Place,
         ticket: &Ticket,
         kept: &Arc<Kept>,
-        answer: Answer,
+        answer: Box<Answer>,
         delay: Duration,
         lead: Option<Lead>,
     ) -> Arc<Kept> {
@@ -366,7 +362,7 @@ impl Visit {
         &self,
         place: &Place,
         ticket: Ticket,
-        (answer, delay): (Answer, Duration),
+        (answer, delay): (Box<Answer>, Duration),
         asks: bool,
         lead: Option<Lead>,
     ) -> Served {
@@ -394,7 +390,7 @@ impl Visit {
         };
         count(&self.space.counts.misses);
         forward::count(&self.exchange, place, &answer, Instant::now());
-        let Answer { response, lease, .. } = answer;
+        let Answer { response, lease, .. } = *answer;
         let (writer, reader) = self.cache.fill(&self.space, ticket, head.clone());
         let lead = match lead {
             Some(lead) if head.policy.is_for_waiters(Duration::ZERO) => {
@@ -416,7 +412,7 @@ impl Visit {
             *given.headers_mut() = parts.headers;
             giving::say(given.headers_mut(), &Said::Stored { status, asks });
         }
-        Served::Cache(given)
+        Served::Cache(Box::new(given))
     }
 
     /// The head of an answer as it is kept, if it may be.
@@ -452,11 +448,7 @@ impl Visit {
     }
 
     /// A request that passes by the cache, and may change what is in it.
-    async fn pass(
-        &self,
-        place: &mut Place,
-        request: Request<RequestBody>,
-    ) -> Result<Served, Failure> {
+    async fn pass(&self, place: &mut Place, request: Outbound) -> Result<Served, Failure> {
         let said = if is_asked_for(&request) { Said::Bypass } else { Said::Method };
         let answer = forward::forward(&self.worker, &self.exchange, place, request).await?;
         let status = answer.response.status();
@@ -480,7 +472,7 @@ impl Visit {
 }
 
 /// An answer that the client gets as its service gave it.
-fn passed(mut answer: Answer, said: &Said) -> Served {
+fn passed(mut answer: Box<Answer>, said: &Said) -> Served {
     giving::say(answer.response.headers_mut(), said);
     Served::Upstream(answer)
 }

@@ -65,14 +65,29 @@ impl Seeker<'_> {
     /// There are too many, or none can be opened in time.
     pub async fn connect(&self, fresh: bool, now: Instant) -> Result<(Link, bool), Unreached> {
         self.exchange.enters(Stage::Connecting, now);
+        match self.kept(fresh, now) {
+            Some(found) if !self.is_doubtful(&found) && found.link.connection.is_ready() => {
+                Ok((found.link, found.is_alone))
+            }
+            // Boxed, since few requests need it, and none shall carry its weight.
+            first => Box::pin(self.search(first, fresh, now)).await,
+        }
+    }
+
+    /// The same with `first`, which has to be looked at or waited for, and whatever comes next.
+    async fn search(
+        &self,
+        first: Option<Found>,
+        fresh: bool,
+        now: Instant,
+    ) -> Result<(Link, bool), Unreached> {
         let kind = self.kind();
-        while !fresh
-            && !self.upstream.pool.has_line()
-            && let Some(found) = self.upstream.pool.take(kind, now)
-        {
+        let mut next = first;
+        while let Some(found) = next {
             if let Some(usable) = self.usable(found).await? {
                 return Ok(usable);
             }
+            next = self.kept(fresh, now);
         }
         let waiting = Waiting::at(self.upstream, self.limits()).ok_or(Unreached::Full)?;
         loop {
@@ -86,8 +101,7 @@ impl Seeker<'_> {
                 }
                 Turn::New(seat) => {
                     waiting.advance();
-                    // Boxed, since few requests need it, and none shall carry its weight.
-                    let opened = Box::pin(self.open(seat, kind));
+                    let opened = pin!(self.open(seat, kind));
                     let opened = self.exchange.unless_cut(opened).await;
                     return Ok((opened.map_err(late)??, false));
                 }
@@ -106,11 +120,21 @@ impl Seeker<'_> {
         &self.place.tier.table.tier.limits
     }
 
-    /// A connection that was used before, if it is still good for this request. One that may not be
-    /// repeated takes none that was idle for long without a look.
+    /// A connection that was used before, unless others wait for one or it must be `fresh`.
+    fn kept(&self, fresh: bool, now: Instant) -> Option<Found> {
+        let pool = &self.upstream.pool;
+        if fresh || pool.has_line() { None } else { pool.take(self.kind(), now) }
+    }
+
+    /// Whether it has to be looked at first: a request that may not be repeated takes none without
+    /// that which was idle for long.
+    fn is_doubtful(&self, found: &Found) -> bool {
+        found.idle > self.place.tier.table.tier.timeouts.reuse_idle && !repeats(self.request)
+    }
+
+    /// A connection that was used before, if it is still good for this request.
     async fn usable(&self, mut found: Found) -> Result<Option<(Link, bool)>, Unreached> {
-        let timeouts = &self.place.tier.table.tier.timeouts;
-        let doubtful = found.idle > timeouts.reuse_idle && !repeats(self.request);
+        let doubtful = self.is_doubtful(&found);
         let connection = &mut found.link.connection;
         let open = (!doubtful || connection.look().await)
             && (connection.is_ready()

@@ -17,7 +17,7 @@ use tower::Service;
 
 use super::added::Own;
 use super::assets;
-use super::body::{Lease, RequestBody};
+use super::body::{Lease, Outbound, RequestBody};
 use super::client::{Body, Broken, Cause};
 use super::connect::{Seeker, Unreached};
 use super::headers;
@@ -44,7 +44,8 @@ const NOT_ASKED_FOR: &str = "it changes to a protocol that was not asked for, or
 const NO_TUNNEL: &str = "it speaks HTTP/2 and takes no WebSockets by it (RFC 8441); let it announce \
                          SETTINGS_ENABLE_CONNECT_PROTOCOL, or name it as http://";
 
-/// An answer, where it comes from, and the connection it comes on.
+/// An answer, where it comes from, and the connection it comes on. It goes from hand to hand in a box,
+/// like an [`Outbound`].
 #[derive(Debug)]
 pub struct Answer {
     /// The answer, as the upstream sent it.
@@ -98,7 +99,7 @@ struct Failed {
     failure: Failure,
     outcome: Outcome,
     /// The request, if it may be sent again.
-    request: Option<Request<RequestBody>>,
+    request: Option<Outbound>,
     upstream: Option<Rc<UpstreamView>>,
     /// Whether it failed because the release has only just started.
     excused: bool,
@@ -111,8 +112,8 @@ pub async fn forward(
     worker: &Worker,
     exchange: &Rc<Exchange>,
     place: &mut Place,
-    mut request: Request<RequestBody>,
-) -> Result<Answer, Failure> {
+    mut request: Outbound,
+) -> Result<Box<Answer>, Failure> {
     let mut tried: Option<Rc<UpstreamView>> = None;
     let mut count = 0;
     place.release.budget.earn(place.tier.table.tier.limits.retries);
@@ -132,7 +133,7 @@ pub async fn forward(
                     }
                 });
             }
-            Err(failed) => *failed,
+            Err(failed) => failed,
         };
         let ended = exchange.cut.get() == Some(Cut::Stream);
         if ended || matches!(failed.failure, Failure::Fault(_) | Failure::ClientLate) {
@@ -187,7 +188,7 @@ fn spare_of(
     link: &Link,
     reused: bool,
     place: &Place,
-) -> Option<Spare> {
+) -> Option<Box<Spare>> {
     let may_retry = reused || place.track == Track::Canary || place.release.upstreams.len() > 1;
     let copies = may_retry && !link.connection.gives_back() && repeats(request);
     copies.then(|| Spare::of(request))
@@ -198,9 +199,9 @@ async fn attempt(
     worker: &Worker,
     exchange: &Rc<Exchange>,
     place: &mut Place,
-    mut request: Request<RequestBody>,
+    mut request: Outbound,
     tried: Option<&Rc<UpstreamView>>,
-) -> Result<Answer, Box<Failed>> {
+) -> Result<Box<Answer>, Failed> {
     let mut fresh = false;
     let mut full: Vec<Rc<UpstreamView>> = Vec::new();
     loop {
@@ -324,14 +325,14 @@ pub struct Spare {
 
 impl Spare {
     /// A copy of `request`, which has no body.
-    pub fn of(request: &Request<RequestBody>) -> Self {
+    pub fn of(request: &Request<RequestBody>) -> Box<Self> {
         let pair = |(name, value): (&HeaderName, &HeaderValue)| (name.clone(), value.clone());
-        Self {
+        Box::new(Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
             fields: request.headers().iter().map(pair).collect(),
-        }
+        })
     }
 
     /// Its path.
@@ -340,8 +341,8 @@ impl Spare {
     }
 
     /// The request once more.
-    pub fn request(self, exchange: &Rc<Exchange>) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::none(Rc::clone(exchange)));
+    pub fn request(self, exchange: &Rc<Exchange>) -> Outbound {
+        let mut request = Box::new(Request::new(RequestBody::none(Rc::clone(exchange))));
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
         *request.version_mut() = self.version;
@@ -394,8 +395,8 @@ fn answered(
     exchange: &Rc<Exchange>,
     mut response: Response<Body>,
     lease: Lease,
-    spare: Option<Spare>,
-) -> Result<Answer, Box<Failed>> {
+    spare: Option<Box<Spare>>,
+) -> Result<Box<Answer>, Failed> {
     let status = response.status();
     let upgrade = status == StatusCode::SWITCHING_PROTOCOLS;
     let granted = !upgrade || exchange.is_granted(response.headers());
@@ -403,13 +404,13 @@ fn answered(
     let Some(seen) = seen.filter(|_| granted) else {
         let upstream = Rc::clone(&lease.busy.upstream);
         hurt(place, &upstream, if granted { NO_HTTP } else { NOT_ASKED_FOR });
-        return Err(Box::new(Failed {
+        return Err(Failed {
             failure: Failure::Unreachable,
             outcome: Outcome::Other,
             request: spare.map(|spare| spare.request(exchange)),
             upstream: Some(upstream),
             excused: false,
-        }));
+        });
     };
     if status == StatusCode::NO_CONTENT {
         // Whoever believed it would take what follows for a body (RFC 9110, section 8.6).
@@ -423,7 +424,7 @@ fn answered(
     } else {
         lease.busy.upstream.cells.success();
     }
-    Ok(Answer { response, seen, lease })
+    Ok(Box::new(Answer { response, seen, lease }))
 }
 
 /// A failure of `upstream`; after some in a row it is left out, if it may be.
@@ -442,9 +443,9 @@ fn hurt(place: &Place, upstream: &Rc<UpstreamView>, error: &str) {
 fn unreachable(
     place: &Place,
     upstream: Rc<UpstreamView>,
-    request: Request<RequestBody>,
+    request: Outbound,
     error: &io::Error,
-) -> Box<Failed> {
+) -> Failed {
     let excused = upstream.cells.state(Instant::now()) == HealthState::Unknown;
     hurt(place, &upstream, &error.to_string());
     let (failure, outcome) = if error.kind() == ErrorKind::TimedOut {
@@ -453,7 +454,7 @@ fn unreachable(
         (Failure::Unreachable, Outcome::Refused)
     };
     let (request, upstream) = (Some(request), Some(upstream));
-    Box::new(Failed { failure, outcome, request, upstream, excused })
+    Failed { failure, outcome, request, upstream, excused }
 }
 
 /// Why there is no upstream to be had, where these are full.
@@ -462,24 +463,20 @@ const fn nobody(full: &[Rc<UpstreamView>]) -> Failure {
 }
 
 /// Who speaks HTTP/2 alone and opens no tunnels by it is well, and still of no use for this request.
-fn untunnelled(
-    upstream: Rc<UpstreamView>,
-    link: Link,
-    request: Request<RequestBody>,
-) -> Box<Failed> {
+fn untunnelled(upstream: Rc<UpstreamView>, link: Link, request: Outbound) -> Failed {
     upstream.cells.failed(NO_TUNNEL);
     upstream.pool.keep(link, Instant::now(), usize::MAX);
     let (failure, outcome) = (Failure::Unreachable, Outcome::Other);
     let (request, upstream) = (Some(request), Some(upstream));
-    Box::new(Failed { failure, outcome, request, upstream, excused: false })
+    Failed { failure, outcome, request, upstream, excused: false }
 }
 
 fn broke(
     place: &Place,
     upstream: Rc<UpstreamView>,
-    request: Option<Request<RequestBody>>,
+    request: Option<Outbound>,
     cause: &Cause,
-) -> Box<Failed> {
+) -> Failed {
     hurt(place, &upstream, &cause.to_string());
     let outcome = if cause.is_parse() {
         Outcome::Other
@@ -488,13 +485,13 @@ fn broke(
     } else {
         Outcome::Reset
     };
-    Box::new(Failed {
+    Failed {
         failure: Failure::Unreachable,
         outcome,
         request,
         upstream: Some(upstream),
         excused: false,
-    })
+    }
 }
 
 /// The request was cut before its answer; `back` is the request, if it could be had back.
@@ -503,36 +500,36 @@ fn cut_off(
     place: &Place,
     upstream: &Rc<UpstreamView>,
     link: &Link,
-    back: Option<Request<RequestBody>>,
-) -> Box<Failed> {
+    back: Option<Outbound>,
+) -> Failed {
     match cut {
         Cut::Client => Failed::by_client(Failure::ClientLate),
         Cut::Stream => Failed::by_client(Failure::Full),
         Cut::Hanging | Cut::Total | Cut::Upstream => {
             link.connection.retire();
             hurt(place, upstream, "took too long to answer");
-            Box::new(Failed {
+            Failed {
                 failure: Failure::Late,
                 outcome: Outcome::TimedOut,
                 request: back.filter(|_| cut == Cut::Hanging),
                 // It goes to no other of a canary, which may hang like this one.
                 upstream: None,
                 excused: false,
-            })
+            }
         }
     }
 }
 
 impl Failed {
     /// Nobody could even be asked.
-    fn unsent(failure: Failure, request: Request<RequestBody>) -> Box<Self> {
+    fn unsent(failure: Failure, request: Outbound) -> Self {
         let outcome = if failure == Failure::Full { Outcome::Full } else { Outcome::Refused };
         let request = Some(request);
-        Box::new(Self { failure, outcome, request, upstream: None, excused: false })
+        Self { failure, outcome, request, upstream: None, excused: false }
     }
 
-    fn by_client(failure: Failure) -> Box<Self> {
+    fn by_client(failure: Failure) -> Self {
         let outcome = Outcome::Other;
-        Box::new(Self { failure, outcome, request: None, upstream: None, excused: false })
+        Self { failure, outcome, request: None, upstream: None, excused: false }
     }
 }

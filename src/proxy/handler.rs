@@ -11,7 +11,7 @@ use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
 use super::added::Own;
-use super::body::{Lease, RequestBody, ResponseBody};
+use super::body::{Lease, Outbound, RequestBody, ResponseBody};
 use super::caching::{self, Served};
 use super::client;
 use super::cookies::{self, Plan};
@@ -117,7 +117,7 @@ pub async fn answer(
         Ok(Served::Upstream(answer)) => {
             passage.finish(answer, &place, &exchange, plan, upgrade, &asked)
         }
-        Ok(Served::Cache(response)) => passage.give(response, &place, &exchange, plan, &asked),
+        Ok(Served::Cache(response)) => passage.give(*response, &place, &exchange, plan, &asked),
         Err(failure) => passage.fail(failure, &exchange, &asked),
     })
 }
@@ -312,15 +312,17 @@ impl<'a> Passage<'a> {
         let tally = Tally::new(&self.worker.error_keys, place, judged, is_long);
         let tier = Rc::clone(self.tier);
         let stream = self.line.stream();
-        let mut exchange = Exchange::new(stream, self.begun, tally, tier, self.client);
-        exchange.insider = place.insider;
-        // HTTP/1.0 knows no answer before the answer (RFC 9110, section 15.2).
-        let hears = request.version() == Version::HTTP_11 && !exchange.is_multiplexed();
-        exchange.hears = hears.then(|| Rc::downgrade(self.line));
-        if self.worker.register.tracer().is_on() {
-            exchange.traced = self.trace(request);
+        let mut exchange = Rc::new(Exchange::new(stream, self.begun, tally, tier, self.client));
+        // Nobody else has it yet.
+        if let Some(new) = Rc::get_mut(&mut exchange) {
+            new.insider = place.insider;
+            // HTTP/1.0 knows no answer before the answer (RFC 9110, section 15.2).
+            let hears = request.version() == Version::HTTP_11 && !new.is_multiplexed();
+            new.hears = hears.then(|| Rc::downgrade(self.line));
+            if self.worker.register.tracer().is_on() {
+                new.traced = self.trace(request);
+            }
         }
-        let exchange = Rc::new(exchange);
         self.line.begins(&exchange);
         exchange
     }
@@ -357,13 +359,10 @@ impl<'a> Passage<'a> {
         }
     }
 
-    fn prepare(
-        &self,
-        request: Request<Incoming>,
-        exchange: &Rc<Exchange>,
-    ) -> (Request<RequestBody>, Asked) {
+    fn prepare(&self, request: Request<Incoming>, exchange: &Rc<Exchange>) -> (Outbound, Asked) {
         let most = self.tier.table.tier.limits.body_bytes;
-        let mut request = request.map(|body| RequestBody::of(body, Rc::clone(exchange), most));
+        let mut request =
+            Box::new(request.map(|body| RequestBody::of(body, Rc::clone(exchange), most)));
         let way = Way {
             line: self.line,
             tier: &self.tier.table.tier,
@@ -393,7 +392,7 @@ impl<'a> Passage<'a> {
 
     fn finish(
         &self,
-        answer: Answer,
+        answer: Box<Answer>,
         place: &Place,
         exchange: &Rc<Exchange>,
         plan: Plan,
@@ -402,7 +401,7 @@ impl<'a> Passage<'a> {
     ) -> Response<ResponseBody> {
         let now = Instant::now();
         forward::count(exchange, place, &answer, now);
-        let Answer { mut response, lease, seen } = answer;
+        let Answer { mut response, lease, seen } = *answer;
         let (status, table) = (response.status(), &place.tier.table);
         if seen.has(Field::Grpc) {
             exchange.is_grpc.set(true);

@@ -8,7 +8,7 @@ use http::Request;
 use http::header::{AUTHORIZATION, COOKIE};
 use tokio::time::timeout;
 
-use super::{RequestBody, Served, Visit};
+use super::{Outbound, RequestBody, Served, Visit};
 use crate::cache::http::{Kept, Lead, Seat};
 use crate::namespace::http::freshness::Asker;
 use crate::proxy::forward;
@@ -25,7 +25,7 @@ impl Visit {
         let exchange = Rc::new(Exchange::new(None, Instant::now(), tally, tier, other.client));
         exchange.added.borrow_mut().clone_from(&other.added.borrow());
         exchange.conditions_of.set(self.exchange.conditions_of.get());
-        let mut copy = Request::new(RequestBody::none(Rc::clone(&exchange)));
+        let mut copy = Box::new(Request::new(RequestBody::none(Rc::clone(&exchange))));
         copy.method_mut().clone_from(request.method());
         copy.uri_mut().clone_from(request.uri());
         copy.headers_mut().clone_from(request.headers());
@@ -54,7 +54,7 @@ impl Visit {
     async fn ask_in_time(
         &self,
         place: &mut Place,
-        request: Request<RequestBody>,
+        request: Outbound,
         kept: Arc<Kept>,
         lead: Lead,
     ) -> Option<Served> {

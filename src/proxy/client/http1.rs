@@ -68,7 +68,7 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Http1<B> {
 
     /// Sends `request`: a head without a body at once, everything else as the answer is waited
     /// for. Its head has what is `added`, too.
-    pub fn call(&mut self, request: Request<B>, added: &Added) -> Calling<B> {
+    pub fn call(&mut self, request: Box<Request<B>>, added: &Added) -> Calling<B> {
         let wire = &mut *self.wire.borrow_mut();
         let bodiless = *request.method() == Method::HEAD;
         let is_idle = matches!(wire.stage, Stage::Idle);
@@ -76,7 +76,7 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Http1<B> {
         let (request, fault) = match sent {
             Ok(Framing::Nothing) => (Some(request), None),
             Ok(framing) => {
-                let (head, body) = request.into_parts();
+                let (head, body) = (*request).into_parts();
                 Desk::with(|desk| {
                     let written = std::mem::take(&mut desk.out);
                     wire.outgoing = Outgoing::new(written, Some(body), framing);
@@ -130,7 +130,7 @@ fn begin<B: Body<Data = Bytes> + Unpin>(
 pub struct Calling<B> {
     wire: Shared<B>,
     /// The request, if it has no body: until there is an answer it may have to be sent again.
-    request: Option<Request<B>>,
+    request: Option<Box<Request<B>>>,
     bodiless: bool,
     /// Why nothing of it was sent.
     unsent: Option<Fault>,
@@ -140,7 +140,7 @@ pub struct Calling<B> {
 
 impl<B> Calling<B> {
     /// The request, where it has no body and no answer came; the connection is of no use any more.
-    pub fn take_back(&mut self) -> Option<Request<B>> {
+    pub fn take_back(&mut self) -> Option<Box<Request<B>>> {
         self.request.take()
     }
 
@@ -195,8 +195,8 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Calling<B> {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = fields;
-        if let Some(request) = self.request.take() {
-            Desk::with(|desk| desk.take_back_fields(request.into_parts().0.headers));
+        if let Some(mut request) = self.request.take() {
+            Desk::with(|desk| desk.take_back_fields(std::mem::take(request.headers_mut())));
         }
         if let Some(reason) = reason {
             response.extensions_mut().insert(reason);

@@ -22,7 +22,7 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
 use super::{Body, Broken, Cause, Duplex, Upgraded};
-use crate::proxy::body::{BodyError, RequestBody};
+use crate::proxy::body::{BodyError, Outbound, RequestBody};
 use crate::proxy::interim::INTERIM_MAX;
 use crate::proxy::io::Socket;
 use crate::proxy::line::Exchange;
@@ -261,7 +261,7 @@ impl Http2 {
         let (response, upload) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                let request = Some(Request::from_parts(head, body));
+                let request = Some(Box::new(Request::from_parts(head, body)));
                 return Calling(State::Broken(Box::new(Broken::new(error, request))));
             }
         };
@@ -486,7 +486,7 @@ impl Waiting {
 }
 
 impl Broken {
-    fn new(error: h2::Error, request: Option<Request<RequestBody>>) -> Self {
+    fn new(error: h2::Error, request: Option<Outbound>) -> Self {
         let unsent = request.is_some();
         Self { cause: Cause::Http2(error), request, unsent }
     }
@@ -509,9 +509,9 @@ impl Sent {
     }
 
     /// The request, if all that was taken of its body is still there.
-    fn back(self) -> Option<Request<RequestBody>> {
+    fn back(self) -> Option<Outbound> {
         let body = self.body.borrow_mut().take()?.rewound()?;
-        Some(Request::from_parts(self.head, body))
+        Some(Box::new(Request::from_parts(self.head, body)))
     }
 }
 

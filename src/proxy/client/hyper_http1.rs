@@ -76,7 +76,7 @@ impl HyperHttp1 {
             match sent.await {
                 Ok(response) => Ok(response.map(Body::Hyper)),
                 Err(mut failed) => {
-                    let request = failed.take_message();
+                    let request = failed.take_message().map(Box::new);
                     let (cause, unsent) = (Cause::Hyper(failed.into_error()), request.is_some());
                     Err(Box::new(Broken { cause, request, unsent }))
                 }

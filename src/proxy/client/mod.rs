@@ -23,7 +23,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::upgrade::OnUpgrade;
 use tower::Service;
 
-use super::body::{BodyError, RequestBody};
+use super::body::{BodyError, Outbound, RequestBody};
 use super::dial::{Dialed, Protocol};
 use super::io::CHUNK_BYTES_MAX;
 use super::io::{Io, Socket};
@@ -63,7 +63,6 @@ pub enum Connection {
 
 /// An answer on its way.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a box would cost each request a piece of the heap")]
 pub enum Calling {
     /// By our own HTTP/1.1.
     Http1(http1::Calling<RequestBody>),
@@ -90,7 +89,7 @@ pub struct Broken<B = RequestBody> {
     /// What is wrong.
     pub cause: Cause,
     /// The request, if it can be had back.
-    pub request: Option<Request<B>>,
+    pub request: Option<Box<Request<B>>>,
     /// Nothing of it was sent, or the upstream says that it did nothing with it.
     pub unsent: bool,
 }
@@ -257,7 +256,7 @@ impl Connection {
     }
 }
 
-impl Service<Request<RequestBody>> for Connection {
+impl Service<Outbound> for Connection {
     type Response = Response<Body>;
     type Error = Box<Broken>;
     type Future = Calling;
@@ -270,7 +269,7 @@ impl Service<Request<RequestBody>> for Connection {
         }
     }
 
-    fn call(&mut self, mut request: Request<RequestBody>) -> Calling {
+    fn call(&mut self, mut request: Outbound) -> Calling {
         let exchange = Rc::clone(request.body().exchange());
         let added = exchange.added.borrow();
         match self {
@@ -280,11 +279,11 @@ impl Service<Request<RequestBody>> for Connection {
             }
             Self::Http2(connection) => {
                 added.put_into(request.headers_mut());
-                Calling::Http2(connection.call(request))
+                Calling::Http2(connection.call(*request))
             }
             Self::HyperHttp1(connection) => {
                 added.put_into(request.headers_mut());
-                Calling::HyperHttp1(connection.call(request))
+                Calling::HyperHttp1(connection.call(*request))
             }
         }
     }
@@ -292,7 +291,7 @@ impl Service<Request<RequestBody>> for Connection {
 
 impl Calling {
     /// The request, if it can be had back from an upstream that does not answer.
-    pub fn take_back(&mut self) -> Option<Request<RequestBody>> {
+    pub fn take_back(&mut self) -> Option<Outbound> {
         match self {
             Self::Http1(calling) => calling.take_back(),
             Self::Http2(_) | Self::HyperHttp1(_) => None,

@@ -143,7 +143,7 @@ async fn by_ours(sent: &Sent) -> io::Result<Outcome> {
     let (socket, upstream) = UnixStream::pair()?;
     let mut connection = Http1::begin(Socket::Unix(socket), &Limits::default());
     let outcome = Rc::new(RefCell::new(Outcome::default()));
-    let call = connection.call(sent.request(), &Added::default());
+    let call = connection.call(Box::new(sent.request()), &Added::default());
     let task = tokio::task::spawn_local(take(call, Rc::clone(&outcome)));
     let _open = sent.play(upstream).await;
     rest().await;
