@@ -6,11 +6,12 @@
 use std::io::{ErrorKind, IoSlice, Result};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use hyper::rt::ReadBufCursor;
@@ -90,12 +91,11 @@ impl Socket {
     /// Whether nothing has come in and the other side is still there, as far as the runtime knows;
     /// the kernel is asked only when something has happened.
     pub fn is_quiet(&self) -> bool {
-        let cx = &mut Context::from_waker(Waker::noop());
         match self {
             Self::Duplex(_) | Self::Stream(_) => false,
-            Self::Tcp(socket) => socket.poll_read_ready(cx).is_pending() || self.is_quiet_now(),
+            Self::Tcp(socket) => is_quiet(socket.try_io(Interest::READABLE, || peek(socket))),
             Self::Tls(stream) => stream.get_ref().0.is_quiet(),
-            Self::Unix(socket) => socket.poll_read_ready(cx).is_pending() || self.is_quiet_now(),
+            Self::Unix(socket) => is_quiet(socket.try_io(Interest::READABLE, || peek(socket))),
         }
     }
 
@@ -111,14 +111,12 @@ impl Socket {
 
     /// The same, as the kernel says.
     pub fn is_quiet_now(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
-        let seen = match self {
-            Self::Duplex(_) | Self::Stream(_) => return false,
-            Self::Tcp(socket) => SockRef::from(socket).peek(&mut byte),
-            Self::Tls(stream) => return stream.get_ref().0.is_quiet_now(),
-            Self::Unix(socket) => SockRef::from(socket).peek(&mut byte),
-        };
-        seen.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+        match self {
+            Self::Duplex(_) | Self::Stream(_) => false,
+            Self::Tcp(socket) => is_quiet(peek(socket)),
+            Self::Tls(stream) => stream.get_ref().0.is_quiet_now(),
+            Self::Unix(socket) => is_quiet(peek(socket)),
+        }
     }
 
     /// Ends the connection in both directions; whoever waits for it hears of it.
@@ -154,6 +152,16 @@ impl Socket {
             }
         }
     }
+}
+
+/// Looks for a byte, and leaves it where it is.
+fn peek(socket: &impl AsFd) -> Result<usize> {
+    SockRef::from(socket).peek(&mut [MaybeUninit::uninit()])
+}
+
+/// Whether a look has found that there is nothing, and that it may still come.
+fn is_quiet(seen: Result<usize>) -> bool {
+    seen.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 impl AsyncRead for Socket {
@@ -456,8 +464,15 @@ impl hyper::rt::Write for Io {
         flushed
     }
 
+    /// What hyper has ended is closed at once, which says the same and is one system call less; who
+    /// lingers says it. TLS has a word of its own for it.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        match &mut self.socket {
+            Socket::Tcp(_) | Socket::Unix(_) => Poll::Ready(Ok(())),
+            socket @ (Socket::Duplex(_) | Socket::Stream(_) | Socket::Tls(_)) => {
+                Pin::new(socket).poll_shutdown(cx)
+            }
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

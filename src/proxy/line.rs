@@ -9,6 +9,7 @@ mod standing;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,6 +33,9 @@ const RESETS_PER_STREAM: u32 = 2;
 /// How long a connection is still until it rests: waking up costs a little, and most who ask for more
 /// do so within this time.
 const REST_AFTER: Duration = Duration::from_secs(1);
+
+/// Longest address as it is written, in bytes: eight groups of four digits, and colons between them.
+const ADDRESS_BYTES_MAX: usize = 39;
 
 /// So few may be under way at once, and still as many as this may be taken back.
 const STREAMS_MIN: u32 = 100;
@@ -126,8 +130,13 @@ impl Line {
     pub fn comes_from(&self, peer: IpAddr) {
         let peer = peer.to_canonical();
         self.peer.set(peer);
-        if let Ok(text) = HeaderValue::from_str(&peer.to_string()) {
-            *self.peer_text.borrow_mut() = text;
+        let mut text = [0; ADDRESS_BYTES_MAX];
+        let mut rest = &mut text[..];
+        if write!(rest, "{peer}").is_ok() {
+            let left = rest.len();
+            if let Ok(text) = HeaderValue::from_bytes(&text[..ADDRESS_BYTES_MAX - left]) {
+                *self.peer_text.borrow_mut() = text;
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::io::Socket;
@@ -24,9 +24,11 @@ const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// Waits until the client of `line`, which has been answered, has ended its side of `socket` too.
+/// Ends this side of `socket`, and waits until the client of `line`, which has been answered, has ended
+/// its own.
 pub async fn linger(line: &Line, mut socket: Socket) {
     let discard = async {
+        _ = socket.shutdown().await;
         let (mut piece, mut left) = (vec![0; PIECE_BYTES], BYTES_MAX);
         while let Ok(Ok(1..)) = timeout(SILENCE_MAX, read(&mut socket, &mut piece, &mut left)).await
         {

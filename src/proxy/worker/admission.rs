@@ -110,12 +110,13 @@ impl Worker {
         }
         let entry = Listed::new(self, &line);
         let worker = Rc::clone(self);
-        tokio::task::spawn_local(async move {
+        // Boxed, since tokio moves a task three times until it runs, and once more when it ends.
+        tokio::task::spawn_local(Box::pin(async move {
             if let Some(io) = opening::open(&worker, &line, io).await {
                 stack::serve(&worker, &line, io, &limits).await;
             }
             drop(entry);
-        });
+        }));
         None
     }
 
