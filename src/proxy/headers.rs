@@ -269,6 +269,8 @@ pub fn to_upstream(headers: &mut HeaderMap, way: &Way<'_>, added: &mut Added) {
             headers.insert(TE, HeaderValue::from_static("trailers"));
             headers.append(CONNECTION, HeaderValue::from_static("TE"));
         }
+    } else if seen.has(Field::Connection) {
+        strip_connection(headers);
     }
     for secret in way.tier.preview.iter().chain(&way.tier.closing.bypass) {
         remove_secret(headers, secret);
@@ -302,6 +304,20 @@ fn remove_where(headers: &mut HeaderMap, wrong: impl Fn(&str) -> bool) {
     }
 }
 
+/// Does what [`strip`] does where nothing but Connection is meant for one hop only. Mostly it names no
+/// field, but says whether the connection lasts.
+fn strip_connection(headers: &mut HeaderMap) {
+    let names_nothing = |line: &HeaderValue| {
+        let line = line.as_bytes();
+        line.eq_ignore_ascii_case(b"keep-alive") || line.eq_ignore_ascii_case(b"close")
+    };
+    if headers.get_all(CONNECTION).iter().all(names_nothing) {
+        headers.remove(CONNECTION);
+    } else {
+        strip(headers, false);
+    }
+}
+
 /// Removes what is meant for one hop only (RFC 9110, section 7.6.1).
 pub fn strip(headers: &mut HeaderMap, upgrade: bool) {
     let named: Vec<HeaderName> = headers
@@ -330,6 +346,7 @@ pub fn strip(headers: &mut HeaderMap, upgrade: bool) {
 pub fn keep_trailers(trailers: &mut HeaderMap) {
     let seen = Seen::of(trailers);
     let doubtful = [
+        Field::Connection,
         Field::Cookie,
         Field::Expect,
         Field::Forwarded,
@@ -482,8 +499,10 @@ pub fn to_client(headers: &mut HeaderMap, upgrade: bool) -> Option<Seen> {
         let length = one_length(headers)?;
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    if seen.has(Field::HopByHop) {
+    if seen.has(Field::HopByHop) || upgrade && seen.has(Field::Connection) {
         strip(headers, upgrade);
+    } else if seen.has(Field::Connection) {
+        strip_connection(headers);
     }
     Some(seen)
 }

@@ -17,6 +17,8 @@ use super::headers::{
 pub enum Field {
     /// Cookie.
     Cookie,
+    /// Connection.
+    Connection,
     /// A Content-Length that is no number, or not the first.
     DoubtfulLength,
     /// A Content-Type of server-sent events.
@@ -35,7 +37,7 @@ pub enum Field {
     Grpc,
     /// What a call of gRPC has come to.
     GrpcStatus,
-    /// Whatever is meant for one hop only.
+    /// Whatever else is meant for one hop only.
     HopByHop,
     /// Host.
     Host,
@@ -85,22 +87,22 @@ impl Seen {
     fn see(&mut self, name: &HeaderName, value: &HeaderValue) {
         let text = name.as_str().as_bytes();
         match text[0] {
-            b'c' => {
-                self.note(Field::HopByHop, *name == CONNECTION);
-                self.note(Field::Cookie, *name == COOKIE);
-                self.note(Field::Imitation, text == b"content_length");
-                if *name == CONTENT_LENGTH {
+            b'c' => match *name {
+                CONNECTION => self.note(Field::Connection, true),
+                CONTENT_LENGTH => {
                     let number = framing::number(value.as_bytes());
                     self.note(Field::DoubtfulLength, self.has(Field::Length) || number.is_none());
                     self.note(Field::Length, true);
                 }
-                if *name == CONTENT_TYPE {
+                CONTENT_TYPE => {
                     let kind = value.as_bytes();
                     self.note(Field::EventStream, kind.starts_with(b"text/event-stream"));
                     self.note(Field::Grpc, is_grpc(kind));
                     self.note(Field::Page, downstream::is_page(kind));
                 }
-            }
+                COOKIE => self.note(Field::Cookie, true),
+                _ => self.note(Field::Imitation, text == b"content_length"),
+            },
             b'e' => self.note(Field::Expect, *name == EXPECT),
             b'f' => self.note(Field::Forwarded, *name == FORWARDED),
             b'g' => self.note(Field::GrpcStatus, text == b"grpc-status"),
@@ -129,11 +131,14 @@ impl Seen {
     fn see_extension(&mut self, name: &HeaderName, text: &[u8]) {
         self.note(Field::Ours, text.starts_with(b"x-weir-"));
         self.note(Field::RequestId, *name == REQUEST_ID);
-        self.note(Field::ForwardedFor, *name == FORWARDED_FOR);
-        self.note(Field::ForwardedHost, *name == FORWARDED_HOST);
-        self.note(Field::ForwardedProto, *name == FORWARDED_PROTO);
+        let forwarded = text.starts_with(b"x-forwarded-");
+        if forwarded {
+            self.note(Field::ForwardedFor, *name == FORWARDED_FOR);
+            self.note(Field::ForwardedHost, *name == FORWARDED_HOST);
+            self.note(Field::ForwardedProto, *name == FORWARDED_PROTO);
+        }
         // An app that reads them through CGI cannot tell `_` from `-`.
-        let written = text.starts_with(b"x-forwarded-") || *name == REAL_IP || text.contains(&b'_');
+        let written = forwarded || *name == REAL_IP || text.contains(&b'_');
         self.note(Field::Forwarded, written);
     }
 }
@@ -161,7 +166,7 @@ mod tests {
     #[test]
     fn each_field_is_seen_by_its_name_and_no_other() {
         let cases: &[(&'static str, &[Field])] = &[
-            ("connection", &[Field::HopByHop]),
+            ("connection", &[Field::Connection]),
             ("content-type", &[Field::EventStream]),
             ("content-length", &[Field::DoubtfulLength, Field::Length]),
             ("content_length", &[Field::Imitation]),

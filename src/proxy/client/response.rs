@@ -94,7 +94,8 @@ pub fn read(
     let status = status.ok_or(Malformed("there is no such status"))?;
     let is_interim = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
     let mut lines = Lines::default();
-    fields.reserve(parsed.headers.len());
+    // And one more, such as Connection: a map with one too many grows to twice its size.
+    fields.reserve(parsed.headers.len() + 1);
     for field in parsed.headers.iter() {
         let found = names.find(field.name.as_bytes());
         let (name, kind) = found.ok_or(Malformed("a field has no name"))?;
