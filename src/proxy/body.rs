@@ -342,8 +342,8 @@ impl Body for ResponseBody {
         let passed_by = conduit.and_then(|conduit| incoming.poll_pass(cx, conduit));
         let polled = passed_by.unwrap_or_else(|| Pin::new(incoming).poll_frame(cx));
         // What waits in a pipe the client has not taken, and there may be no room for more.
-        let waits = conduit.is_some_and(Conduit::waits);
-        exchange.upstream_owes.set(polled.is_pending() && !waits);
+        let owes = polled.is_pending() && !conduit.is_some_and(Conduit::waits);
+        exchange.upstream_owes.set(owes);
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {

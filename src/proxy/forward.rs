@@ -397,6 +397,7 @@ fn answered(
     lease: Lease,
     spare: Option<Box<Spare>>,
 ) -> Result<Box<Answer>, Failed> {
+    exchange.is_spared.set(false);
     let status = response.status();
     let upgrade = status == StatusCode::SWITCHING_PROTOCOLS;
     let granted = !upgrade || exchange.is_granted(response.headers());

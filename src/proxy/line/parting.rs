@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Cut, Exchange};
+use super::{Cut, Exchange, Stage};
 
 impl Exchange {
     /// Ends it, a stream, at a random time within `span`. A call of gRPC, which most often is a
@@ -17,7 +17,8 @@ impl Exchange {
     /// Whether it would go on for ever if it were let: a stream, or a call of gRPC whose client still
     /// sends.
     pub fn is_endless(&self) -> bool {
-        self.is_stream.get() || (self.is_call.get() && self.handed.get().is_none())
+        let is_sent = self.stage.get() == Stage::Waiting && self.handed.get().is_none();
+        self.is_stream.get() || (self.is_call.get() && is_sent)
     }
 
     /// Whether it is time.
