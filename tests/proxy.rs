@@ -21,6 +21,7 @@ use weir::traffic::{
 };
 
 use crate::support::client::Client;
+use crate::support::over::Over;
 use crate::support::upstream::Upstream;
 
 const WORKERS: usize = 2;
@@ -842,12 +843,13 @@ fn after_the_acknowledgement_nobody_reaches_the_canary() {
                 }
             });
         }
+        let over = Over(&stop);
         let mut slowest = Duration::ZERO;
         for _ in 0..20 {
             std::thread::sleep(Duration::from_millis(20));
             slowest = slowest.max(site.publish(|tier| tier.weight = Weight::NONE));
             // Those whose head had arrived before may still be on their way.
-            std::thread::sleep(Duration::from_millis(30));
+            site.wait_until("answered", || site.shown().1.in_flight == 0);
             let after = site.canary.requests();
             std::thread::sleep(Duration::from_millis(50));
             assert_eq!(site.canary.requests(), after);
@@ -855,7 +857,7 @@ fn after_the_acknowledgement_nobody_reaches_the_canary() {
             assert_eq!(fresh.get("/", "").field("x-weir-version"), Some("1.0"));
             slowest = slowest.max(site.publish(|tier| tier.weight = Weight::ALL));
         }
-        stop.store(true, Ordering::SeqCst);
+        drop(over);
         eprintln!("slowest acknowledgement under load: {slowest:?}");
     });
     std::thread::sleep(Duration::from_millis(300));

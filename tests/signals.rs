@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::support::client::Client;
+use super::support::over::Over;
 use super::support::program::{Program, free_address};
 use super::support::prometheus::Prometheus;
 use super::support::quick;
@@ -216,8 +217,8 @@ on_fail = "rollback"
                 std::thread::sleep(Duration::from_millis(200));
             }
         });
+        let _over = Over(&stopped);
         world.rolled_back("jobs");
-        stopped.store(true, Ordering::SeqCst);
     });
     let metrics = super::support::program::get(world.program.admin(), "/metrics").unwrap();
     let malformed = metrics.lines().find(|line| line.contains("result=\"malformed\"")).unwrap();

@@ -11,6 +11,7 @@ use crate::support::http2_client::{
     CONTINUATION, Client, Content, DATA, END_HEADERS, END_STREAM, Fate, GET, GOAWAY, HEADERS, PING,
     PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, Wire, block, frame, get, request, run,
 };
+use crate::support::over::Over;
 
 /// Longest an offender lasts; a busy machine needs some of it.
 const CUT_WITHIN: Duration = Duration::from_secs(45);
@@ -317,8 +318,9 @@ fn watch(site: &Site, something: impl FnOnce()) -> Vec<Duration> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let honest = scope.spawn(|| ask(site, &stop));
+        let over = Over(&stop);
         something();
-        stop.store(true, Ordering::SeqCst);
+        drop(over);
         honest.join().expect("no answer is lost")
     })
 }

@@ -91,8 +91,8 @@ fn after_the_acknowledgement_no_stream_reaches_the_canary() {
             tokio::time::sleep(Duration::from_millis(30)).await;
             site.publish(|tier| tier.weight = Weight::NONE);
             let before = site.canary.requests();
-            tokio::time::sleep(Duration::from_millis(30)).await;
             // Those that were chosen before may still arrive: as many as were under way.
+            site.wait_until("answered", || site.shown().1.in_flight == 0);
             let late = site.canary.requests() - before;
             assert!(late <= 50, "{late} arrived after the acknowledgement");
             let before = site.canary.requests();

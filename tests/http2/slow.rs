@@ -14,6 +14,7 @@ use crate::support::http2_client::{
     DATA, END_HEADERS, END_STREAM, Fate, GET, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, Wire,
     block, frame, get,
 };
+use crate::support::over::Over;
 use crate::upstreams::scene::Scene;
 
 /// Streams of the slow client; they begin with 1.
@@ -42,15 +43,6 @@ fn site() -> Site {
     })
 }
 
-/// Is over when it is dropped.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
 /// Sends `little` on each slow stream again and again while `work` goes on.
 fn meanwhile<T>(
     mut stream: TcpStream,
@@ -67,7 +59,6 @@ fn meanwhile<T>(
                 std::thread::sleep(PACE);
             }
         });
-        // Also where the work ends in a panic: the scope waits for the other thread.
         let _over = Over(&over);
         work()
     })

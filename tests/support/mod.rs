@@ -13,6 +13,7 @@ pub mod http2_client;
 pub mod jar;
 pub mod memcached;
 pub mod nginx;
+pub mod over;
 pub mod pebble;
 pub mod program;
 pub mod prometheus;
