@@ -782,6 +782,18 @@ fn events_arrive_one_by_one_and_end_when_their_release_loses() {
 }
 
 #[test]
+fn a_stream_that_begins_when_its_release_has_lost_ends_too() {
+    let site = Site::new(100);
+    site.canary.state.delay.store(1_000, Ordering::SeqCst);
+    let mut client = site.client();
+    client.send("GET /events?100 HTTP/1.1\r\nhost: app\r\n\r\n");
+    site.wait_until("there", || site.canary.requests() == 1);
+    site.publish(|tier| (tier.canary, tier.weight) = (None, Weight::NONE));
+    assert_eq!(client.head().unwrap().status, 200);
+    assert!((0..100).any(|_| client.chunk().is_none()), "it goes on");
+}
+
+#[test]
 fn large_bodies_stream_with_back_pressure() {
     const BYTES: usize = 100 * 1024 * 1024;
     let site = Site::new(0);

@@ -409,9 +409,11 @@ impl<'a> Passage<'a> {
             exchange.tally.says(response.headers());
         }
         exchange.enters(Stage::Answering, now);
-        if seen.has(Field::EventStream) || seen.has(Field::Grpc) {
-            exchange.is_stream.set(true);
+        let is_stream = seen.has(Field::EventStream) || seen.has(Field::Grpc);
+        exchange.is_stream.set(is_stream);
+        if is_stream {
             *exchange.streams_by.borrow_mut() = Some(Rc::clone(&lease.busy.upstream.pool));
+            self.worker.part_late(exchange, now);
         }
         let marked = asked.marked && seen.has(Field::Page);
         Self::dress(response.headers_mut(), place, exchange, plan, marked);

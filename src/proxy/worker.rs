@@ -18,7 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::client::UpstreamClient;
 use super::handshake::Handshakes;
-use super::line::Line;
+use super::line::{Exchange, Line};
 use super::listener::{Door, Entrance};
 use super::names::Names;
 use super::room::Room;
@@ -308,21 +308,21 @@ impl Worker {
         }
         for line in self.lines.borrow().iter() {
             for exchange in line.exchanges.borrow().iter().filter(|one| one.is_endless()) {
-                let slot = exchange.tally.release();
-                let Some(tier) = view.tier(&exchange.tier.table.tier.name) else { continue };
-                let closes = tier.table.access.closes() && !exchange.insider;
-                let over = if closes {
-                    tier.table.tier.timeouts.drain
-                } else if (!tier.serves(slot) && !exchange.tally.is_preview())
-                    || exchange.streams_by.borrow().as_ref().is_some_and(|pool| pool.has_left())
-                {
-                    tier.table.close_over
-                } else {
-                    continue;
-                };
-                exchange.end_within(over, now);
-                exchange.wake(line);
+                if part(&view, exchange, Duration::ZERO, now) {
+                    exchange.wake(line);
+                }
             }
+        }
+    }
+
+    /// The answer of `exchange` has begun: if it is a stream, and the table has moved since the request
+    /// was placed, it is given its end like those that had begun before.
+    pub fn part_late(&self, exchange: &Exchange, now: Instant) {
+        if exchange.is_stream.get() && self.has_moved(&exchange.tier) {
+            // A call that took its time has most often no more than one answer, which is coming.
+            let stream_after = exchange.tier.table.tier.timeouts.stream_after;
+            let least = if exchange.is_grpc.get() { stream_after } else { Duration::ZERO };
+            part(&self.view(), exchange, least, now);
         }
     }
 
@@ -439,6 +439,21 @@ impl Worker {
     fn open(&self) -> usize {
         self.lines.borrow().len() + self.tunnels.borrow().len() + self.fetches.0.get()
     }
+}
+
+/// Gives `exchange` an end where its release serves no more by `view`, its upstream has left, or nothing
+/// shall stay open, over `least` at least; says whether it did.
+fn part(view: &View, exchange: &Exchange, least: Duration, now: Instant) -> bool {
+    let Some(tier) = view.tier(&exchange.tier.table.tier.name) else { return false };
+    let closes = tier.table.access.closes() && !exchange.insider;
+    let lost = !tier.serves(exchange.tally.release()) && !exchange.tally.is_preview()
+        || exchange.streams_by.borrow().as_ref().is_some_and(|pool| pool.has_left());
+    if closes {
+        exchange.end_within(tier.table.tier.timeouts.drain.max(least), now);
+    } else if lost {
+        exchange.end_within(tier.table.close_over.max(least), now);
+    }
+    closes || lost
 }
 
 /// How many answers are on their way into a cache: a client of another worker may read one.

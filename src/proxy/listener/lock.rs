@@ -71,8 +71,8 @@ fn overlapping(
     let dual = dual && is_dual();
     let locks = names.lines().filter_map(|line| line.rsplit(' ').next()?.strip_prefix('@'));
     let others = locks.filter(|name| !own_locks.contains(name.as_bytes()));
-    let addresses = others.filter_map(|name| name.strip_prefix(PREFIX)?.parse().ok());
-    addresses.into_iter().find(|other| *other != address && overlaps(address, *other, dual))
+    let mut addresses = others.filter_map(|name| name.strip_prefix(PREFIX)?.parse().ok());
+    addresses.find(|other| *other != address && overlaps(address, *other, dual))
 }
 
 fn overlaps(one: SocketAddr, other: SocketAddr, dual: bool) -> bool {
