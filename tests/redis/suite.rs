@@ -35,7 +35,7 @@ const SECONDS_MAX: &str = "600";
 
 /// The suite sends on two connections and counts on them coming to the server in this order, which
 /// nobody in between can promise, least of all on a busy machine; what is wrong is wrong each time.
-const PLAYS_MAX: usize = 4;
+const PLAYS_MAX: usize = 8;
 
 /// As many as a server has by default.
 const DATABASES: u32 = 16;
