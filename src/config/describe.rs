@@ -254,6 +254,7 @@ fn runbook(page: &mut Page<'_>, runbook: &RunbookConfig) {
         page.put("on_interrupt", step.on_interrupt.name());
         page.put("on_failure", step.on_failure.name());
         page.put("on_rollback", step.on_rollback.name());
+        page.put_some("undoes", step.undoes.as_ref());
     }
 }
 

@@ -57,6 +57,7 @@ struct StepDraft {
     step: Step,
     name: Range<usize>,
     when: Range<usize>,
+    undoes: Option<Range<usize>>,
 }
 
 impl RunbookDraft {
@@ -87,7 +88,7 @@ impl RunbookDraft {
             tiers.iter().filter_map(|tier| tier.name.as_ref()).map(|at| &at.value).collect();
         let moments: Vec<&TierName> =
             names.iter().copied().chain(workers.iter().map(Workers::name)).collect();
-        for StepDraft { step, name, when } in &self.steps {
+        for StepDraft { step, name, when, undoes } in &self.steps {
             let conflict = |key: &str, span: &Range<usize>, mistake, others| {
                 let place = (format!("step.{}.{key}", step.name), span.clone());
                 reader.note((Level::Error, Code::Conflict), place, mistake, others);
@@ -101,9 +102,35 @@ impl RunbookDraft {
             if let Some(mistake) = no_such_moment(&step.when, &moments, tiers, rollout.stages()) {
                 conflict("when", when, mistake, Vec::new());
             }
+            if let (Some(mistake), Some(span)) = (self.undoes_nothing(step), undoes) {
+                conflict("undoes", span, mistake, Vec::new());
+            }
             if let Some(tier) = tier_of(&step.action).filter(|tier| !names.contains(tier)) {
                 conflict("check.tier", when, no_such_tier(tier, &names), Vec::new());
             }
+        }
+    }
+
+    /// Why `step` cannot undo what it says, if it says so.
+    fn undoes_nothing(&self, step: &Step) -> Option<Mistake> {
+        let undone = step.undoes.as_ref()?;
+        if step.when != When::OnRollback {
+            let help = "write when = \"on rollback\"";
+            return Some(Mistake::new("steps are undone on a rollback alone", help));
+        }
+        match self.steps.iter().find(|draft| draft.step.name == *undone) {
+            None => {
+                let names = self.steps.iter().map(|draft| draft.step.name.as_str());
+                let near = keys::nearest(undone.as_str(), names);
+                let near = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+                let help = format!("name a [[step]] of the way onward{near}");
+                Some(Mistake::new(format!("there is no step {}", quoted(undone.as_str())), help))
+            }
+            Some(draft) if draft.step.when == When::OnRollback => {
+                let message = format!("step {undone} is done on a rollback itself");
+                Some(Mistake::new(message, "name a [[step]] of the way onward"))
+            }
+            Some(_) => None,
         }
     }
 
@@ -199,6 +226,7 @@ fn step(mut section: Section<'_>, base: &Path) -> Option<StepDraft> {
         text.parse::<StepName>().map_err(|error| wrong(error.to_string()))
     };
     let name = section.text("name", "write text: \"backup\"", parse);
+    let undoes = section.text("undoes", "write the name of a step", parse);
     if let Some(at) = &name {
         section.rename(format!("step.{}", at.value));
     }
@@ -230,7 +258,9 @@ fn step(mut section: Section<'_>, base: &Path) -> Option<StepDraft> {
     section.word("on_rollback", &words, &mut step.on_rollback);
     section.finish();
     (step.when, step.action) = (when.as_ref()?.value.clone(), action?);
-    Some(StepDraft { step, name: name?.span, when: when?.span })
+    step.undoes = undoes.as_ref().map(|at| at.value.clone());
+    let undoes = undoes.map(|at| at.span);
+    Some(StepDraft { step, name: name?.span, when: when?.span, undoes })
 }
 
 /// What the step does: one of `run`, `http`, `check`, or only its question.

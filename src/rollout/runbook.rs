@@ -90,6 +90,9 @@ pub struct Step {
     /// What becomes of it where everything goes back while it runs.
     #[serde(default, skip_serializing_if = "OnRollback::waits")]
     pub on_rollback: OnRollback,
+    /// On a rollback: the step that it undoes. Where that one has not begun it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<StepName>,
     /// What is done, in order, where it has begun and everything goes back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<Step>,
@@ -231,6 +234,7 @@ impl Step {
             on_interrupt: OnInterrupt::default(),
             on_failure: OnFailure::default(),
             on_rollback: OnRollback::default(),
+            undoes: None,
             undo: Vec::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::event::{Blame, Change, Event, RolloutId};
 use super::facts::Facts;
+use super::runbook::Step;
 use super::state::State;
 use super::step::{is_gone, place_taken};
 use super::upgrade::{Ending, Item, Scope, Upgrade};
@@ -89,8 +90,25 @@ fn way_back(upgrade: &Upgrade, later: Vec<TierName>) -> Vec<Item> {
         }
     }
     let rest = undoing.into_iter().flat_map(|(_, items)| items);
-    let steps = upgrade.way_back.iter().cloned().map(|step| Item::Step(Box::new(step)));
+    let steps = steps_back(upgrade).into_iter().map(|step| Item::Step(Box::new(step.clone())));
     first.into_iter().chain(rest).chain(steps).collect()
+}
+
+/// The steps of the way back: what undoes those that have begun, the last one first, and then the
+/// others, in the order of the file.
+fn steps_back(upgrade: &Upgrade) -> Vec<&Step> {
+    let mut steps: Vec<&Step> = Vec::new();
+    for item in upgrade.items.iter().take(upgrade.begun()).rev() {
+        let Item::Step(begun) = item else { continue };
+        let undoes = |step: &&Step| step.undoes.as_ref() == Some(&begun.name);
+        for step in upgrade.way_back.iter().filter(undoes) {
+            if !steps.contains(&step) {
+                steps.push(step);
+            }
+        }
+    }
+    steps.extend(upgrade.way_back.iter().filter(|step| step.undoes.is_none()));
+    steps
 }
 
 /// How a tier goes back.

@@ -73,6 +73,10 @@ fn the_preflight_comes_first_where_the_file_has_one() {
 #[test]
 fn what_contradicts_itself_or_the_rest_of_the_file_is_refused() {
     let step = |rest: &str| format!("[[step]]\nname = 'a'\nwhen = 'before rollout'\n{rest}\n");
+    let back = |name: &str, undoes: &str| {
+        let head = format!("[[step]]\nname = '{name}'\nwhen = 'on rollback'\nrun = ['ls']");
+        format!("{head}\nundoes = '{undoes}'\n")
+    };
     for (text, part) in [
         (step(""), "the step does nothing"),
         (step("run = 'ls'"), "add shell = true"),
@@ -87,6 +91,9 @@ fn what_contradicts_itself_or_the_rest_of_the_file_is_refused() {
         (step("confirm = ''"), "no such line"),
         (step("run = ['ls']\nretries = 101"), "use 0 to 100"),
         (step("run = ['ls']") + &step("run = ['ls']"), "two steps are called \"a\""),
+        (step("run = ['ls']\nundoes = 'a'"), "steps are undone on a rollback alone"),
+        (step("run = ['ls']") + &back("b", "aa"), "there is no step \"aa\""),
+        (back("b", "b"), "step b is done on a rollback itself"),
         (step("run = ['ls']").replace("before rollout", "at noon"), "use \"before rollout\""),
         (step("run = ['ls']").replace("rollout", "tier api"), "the tiers are web"),
         ("[preflight]\nbackup = { file = '/*/a' }\n".into(), "in a folder"),

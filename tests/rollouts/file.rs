@@ -112,6 +112,7 @@ struct StepLine {
     confirm: Option<String>,
     #[serde(default)]
     run: Vec<String>,
+    undoes: Option<StepName>,
     #[serde(default)]
     on_interrupt: OnInterrupt,
     #[serde(default)]
@@ -244,6 +245,7 @@ fn step(line: &StepLine) -> Step {
         confirm: line.confirm.clone(),
         on_interrupt: line.on_interrupt,
         on_failure: line.on_failure,
+        undoes: line.undoes.clone(),
         ..Step::new(line.name.clone(), line.when.clone(), action)
     }
 }

@@ -75,6 +75,13 @@ pub const STEP: Keys = Keys {
             Live,
             "What becomes of it where everything goes back while it runs: users are back at once, and what is done besides waits for its end, or it is broken off, as `timeout` does it.",
         ),
+        key(
+            "undoes",
+            "name of a step",
+            "",
+            Live,
+            "The step that it undoes, `on rollback`: it is done where that one has begun, the last one first, before the other steps `on rollback`.",
+        ),
     ],
 };
 

@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedMutRandom, IndexedRandom, SliceRandom};
 use weir::analysis::Settings;
-use weir::rollout::runbook::{Action, OnFailure, OnInterrupt, Run, Step, When};
+use weir::rollout::runbook::{Action, OnFailure, OnInterrupt, Run, Step, StepName, When};
 use weir::rollout::{
     Calendar, Facts, Fleet, JobsSettings, JobsSource, PastDecision, Plan, ReleaseFacts, Scope,
     Stage, Stages, TierFacts, UpgradeFacts, Workers,
@@ -46,6 +46,14 @@ pub fn random(chance: &mut StdRng) -> Facts {
         // Instances stay where they are, whatever they run.
         let addresses = tier.releases[0].addresses.clone();
         tier.releases.iter_mut().for_each(|release| release.addresses.clone_from(&addresses));
+    }
+    let onward: Vec<StepName> = steps
+        .iter()
+        .filter(|step| step.when != When::OnRollback)
+        .map(|step| step.name.clone())
+        .collect();
+    for step in steps.iter_mut().filter(|step| step.when == When::OnRollback) {
+        step.undoes = onward.choose(chance).filter(|_| chance.random_bool(0.6)).cloned();
     }
     let is_judged = workers.iter().any(|crew| crew.jobs.is_some());
     let onward: Vec<&Step> = steps.iter().filter(|step| step.when != When::OnRollback).collect();
