@@ -67,7 +67,7 @@ pub async fn find(
     worker: &Worker,
     exchange: &Rc<Exchange>,
     place: &Place,
-    spare: Box<Spare>,
+    spare: &Spare,
     mut first: Box<Answer>,
 ) -> Box<Answer> {
     if !misses(&first, spare.path()) {
@@ -80,7 +80,7 @@ pub async fn find(
             outcome = outcome.or(Some(Fallthrough::Unasked));
             continue;
         }
-        let asked = ask(worker, exchange, place, &other, &spare);
+        let asked = ask(worker, exchange, place, &other, spare);
         let asked = timeout(PATIENCE, asked).await;
         if asked.is_err() {
             other.peace.0.set(Some(now + PAUSE));

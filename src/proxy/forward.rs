@@ -129,7 +129,7 @@ pub async fn forward(
                     None => answer,
                     // Boxed, since few requests need it, and none shall carry its weight.
                     Some(spare) => {
-                        Box::pin(assets::find(worker, exchange, place, spare, answer)).await
+                        Box::pin(assets::find(worker, exchange, place, &spare, answer)).await
                     }
                 });
             }
