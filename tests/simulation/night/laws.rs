@@ -178,11 +178,15 @@ impl Told {
         let steps = items
             .iter()
             .filter_map(|item| if let Item::Step(step) = item { Some(&**step) } else { None });
-        let found: Vec<_> = steps.filter(|step| step.undoes.is_some()).map(undone).collect();
-        let mut wanted: Vec<_> =
-            upgrade.way_back.iter().map(undone).filter(Option::is_some).collect();
+        let found: Option<Vec<_>> =
+            steps.filter(|step| step.undoes.is_some()).map(undone).collect();
+        let mut wanted: Vec<_> = upgrade.way_back.iter().filter_map(undone).collect();
         wanted.sort_by(|one, other| other.cmp(one));
-        assert_eq!(found, wanted, "steps are undone that were not begun, or in another order");
+        assert_eq!(
+            found,
+            Some(wanted),
+            "steps are undone that were not begun, or in another order"
+        );
     }
 
     /// What stands before an item is done.
