@@ -4,10 +4,11 @@ mod group;
 pub mod kernel;
 pub mod ports;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit, test_kill_process};
 
 use group::Group;
 
@@ -65,7 +66,7 @@ pub fn memory() -> Option<Memory> {
 /// of its group, what the group has in use for it if that is more. There the kernel counts the
 /// buffers of its sockets as well, and ends it by that count.
 pub fn used(of_group: bool) -> Option<u64> {
-    let resident = resident("self")?;
+    let resident = resident("self").ok()?;
     let groups = if of_group { own_groups() } else { vec![] };
     let most = groups.iter().filter_map(|group| group.used(std::process::id(), resident_of)).max();
     Some(most.unwrap_or(0).max(resident))
@@ -77,13 +78,30 @@ fn own_groups() -> Vec<Group> {
     Group::all(&groups, Path::new("/sys/fs/cgroup"))
 }
 
-fn resident_of(process: u32) -> Option<u64> {
-    resident(&process.to_string())
+fn resident_of(process: u32) -> io::Result<u64> {
+    let told = resident(&process.to_string());
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    match told {
+        // Hidden from others (proc(5), `hidepid`).
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                && pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::PERM)) =>
+        {
+            Err(ErrorKind::PermissionDenied.into())
+        }
+        told => told,
+    }
 }
 
-/// What is resident of a process, in bytes (proc(5), `VmRSS`).
-fn resident(process: &str) -> Option<u64> {
-    kibibytes(&std::fs::read_to_string(format!("/proc/{process}/status")).ok()?, "VmRSS:")
+/// What is resident of a process, in bytes (proc(5), `VmRSS`); one that has ended is not found, also
+/// where nobody has asked for its outcome yet.
+fn resident(process: &str) -> io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status"));
+    let gone = |error: io::Error| match Errno::from_io_error(&error) {
+        Some(Errno::SRCH) => ErrorKind::NotFound.into(),
+        Some(_) | None => error,
+    };
+    kibibytes(&text.map_err(gone)?, "VmRSS:").ok_or(ErrorKind::NotFound.into())
 }
 
 /// The number behind `name` in a file of `/proc`, which counts in units of 1024 bytes.
@@ -105,7 +123,7 @@ mod tests {
             let used = used(of_group).unwrap();
             assert!(used > 1 << 20 && used < most, "{used} of {most}");
         }
-        assert_eq!(resident_of(u32::MAX), None);
+        assert_eq!(resident_of(u32::MAX).unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(Memory::Group(1000).usual(), 800);
         assert_eq!(kibibytes("VmRSS:\t  12 kB\n", "VmRSS:"), Some(12 * 1024));
         assert_eq!(kibibytes("VmRSS: many kB\n", "VmRSS:"), None);

@@ -193,7 +193,7 @@ pub const PROXY: Keys = Keys {
             "size from `64MiB`, `\"auto\"` or `\"none\"`",
             "\"auto\"",
             Restart,
-            "Memory that Weir may have; above it new requests get 503 with `Retry-After`, before memory runs out. `auto` is 80 % of what the control group may have (`MemoryMax=` of systemd, a container's limit), or half of the machine where there is no such limit; in a group all that it has in use counts, without caches of files and other processes.",
+            "Memory that Weir may have; above it new requests get 503 with `Retry-After`, before memory runs out. `auto` is 80 % of what the control group may have (`MemoryMax=` of systemd, a container's limit), or half of the machine where there is no such limit; in a group all that it has in use counts, but for what the kernel can have back (caches of files) and other processes.",
         ),
         key(
             "environment",
@@ -617,7 +617,7 @@ pub const TIMEOUTS: Keys = Keys {
             "duration, 100ms to 24h",
             "\"10s\"",
             Live,
-            "Age at which a request without an answer counts as an error (hanging), once; a GET, HEAD or OPTIONS to a canary goes to stable then.",
+            "Age at which a request without an answer counts as an error (hanging), once; a GET, HEAD or OPTIONS goes to stable then from a canary that answers nobody else either.",
         ),
         key(
             "long_polls",
