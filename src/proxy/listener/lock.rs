@@ -40,8 +40,7 @@ pub fn lock(listen: &Listen, own_locks: &BTreeSet<Vec<u8>>) -> Result<UnixListen
     };
     // Only now: of two that start at the same moment at least one sees the other.
     if let Some(address) = listen.socket()
-        && let Ok(names) = fs::read_to_string(NAMES)
-        && let Some(other) = overlapping(address, &names, own_locks, is_dual)
+        && let Some(other) = overlapping(address, &names(listen), own_locks, is_dual)
     {
         let name = UnixAddress::from_abstract_name(lock_name(&other.into())).map_err(wrong)?;
         let process = holder(&name).map_or(String::new(), |process| format!("{process}, "));
@@ -49,6 +48,18 @@ pub fn lock(listen: &Listen, own_locks: &BTreeSet<Vec<u8>>) -> Result<UnixListen
         return Err(Error::Taken { listen: listen.clone(), holder });
     }
     Ok(lock)
+}
+
+/// The names of all Unix sockets, as the kernel lists them; they are bytes of anybody's choice.
+fn names(listen: &Listen) -> Vec<u8> {
+    fs::read(NAMES).unwrap_or_else(|error| {
+        tracing::warn!(
+            %listen,
+            "cannot read {NAMES}: {error}; whether another weir has an address of which this one is a \
+             part is not known, only that none has the same; mount /proc, and let it be read"
+        );
+        Vec::new()
+    })
 }
 
 /// The name of the lock on `listen`.
@@ -63,15 +74,24 @@ pub fn lock_name(listen: &Listen) -> Vec<u8> {
 /// one of `own_locks`. `is_dual`: whether the unspecified address of IPv6 is that of IPv4 as well.
 fn overlapping(
     address: SocketAddr,
-    names: &str,
+    names: &[u8],
     own_locks: &BTreeSet<Vec<u8>>,
     is_dual: impl Fn() -> bool,
 ) -> Option<SocketAddr> {
-    let dual = address.ip().is_unspecified() || names.contains("@weir/[::");
-    let dual = dual && is_dual();
-    let locks = names.lines().filter_map(|line| line.rsplit(' ').next()?.strip_prefix('@'));
-    let others = locks.filter(|name| !own_locks.contains(name.as_bytes()));
-    let mut addresses = others.filter_map(|name| name.strip_prefix(PREFIX)?.parse().ok());
+    let name = |line: &'_ [u8]| {
+        let start = line.iter().rposition(|byte| *byte == b' ')? + 1;
+        line.get(start..)?.strip_prefix(b"@").map(<[u8]>::to_vec)
+    };
+    let locks = names.split(|byte| *byte == b'\n').filter_map(name);
+    let others = locks.filter(|name| !own_locks.contains(name));
+    let address_of = |name: Vec<u8>| {
+        let text = name.strip_prefix(PREFIX.as_bytes())?;
+        std::str::from_utf8(text).ok()?.parse::<SocketAddr>().ok()
+    };
+    let addresses: Vec<SocketAddr> = others.filter_map(address_of).collect();
+    let whole = |address: &SocketAddr| address.ip().is_unspecified() && address.is_ipv6();
+    let dual = (whole(&address) || addresses.iter().any(whole)) && is_dual();
+    let mut addresses = addresses.into_iter();
     addresses.find(|other| *other != address && overlaps(address, *other, dual))
 }
 
@@ -150,10 +170,12 @@ mod tests {
 
     #[test]
     fn locks_are_found_among_the_names_of_all_sockets() {
-        let names = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+        let names = b"Num       RefCount Protocol Flags    Type St Inode Path\n\
                      0000000000000000: 00000002 00000000 00010000 0001 01 11 /run/weir/0.0.0.0:80\n\
                      0000000000000000: 00000003 00000000 00000000 0001 03 12\n\
                      0000000000000000: 00000002 00000000 00010000 0001 01 13 @weir/unix:/a:80\n\
+                     0000000000000000: 00000002 00000000 00010000 0001 01 16 /run/\xff\xfe\n\
+                     0000000000000000: 00000002 00000000 00010000 0001 01 17 @weir/\xff\n\
                      0000000000000000: 00000002 00000000 00010000 0001 01 14 @weir/127.0.0.1:80\n\
                      0000000000000000: 00000002 00000000 00010000 0001 01 15 @weir/[::]:80\n";
         let found = |address: &str, own: &[&[u8]], dual| {
