@@ -8,12 +8,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
+use rustix::process::geteuid;
 use thiserror::Error;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::ending::Process;
 use super::share::{Share, follow};
 use super::wire::{FromHeir, Link, SOCKETS_MAX, ToHeir};
 use super::{Bell, PROTOCOL, STEP_MAX};
@@ -140,16 +141,14 @@ fn admitted(link: &Link, other: Option<u32>) -> Result<u32, String> {
 async fn give(link: Link, process: u32, estate: Arc<Estate>, bell: OwnedFd) -> Option<Succession> {
     tracing::info!("process {process} asks to take over");
     let (told, lowered) = mpsc::unbounded_channel();
-    // Opened while its connection is there: the number may be another's later.
-    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
-    let heir = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let heir = Process::of(process);
     let mut giver = Giver { link, estate, lowered: Told::new(lowered), may_serve: false };
     let outcome = match giver.introduce(bell).await {
         Ok(()) => {
             let outcome = giver.hand_over(Heir { process, told }).await;
             if let Err(error) = &outcome {
                 giver.refuse(error).await;
-                giver.goes_on(error, process, heir.as_ref()).await;
+                giver.goes_on(error, &heir).await;
             }
             outcome
         }
@@ -232,21 +231,29 @@ impl Giver {
 
     /// Takes everything back. An heir that is only slow is ended, since it would wake up to a journal
     /// that has another owner; so is one that may serve, and one that keeps the journal.
-    async fn goes_on(&self, error: &Failed, process: u32, heir: Option<&OwnedFd>) {
+    async fn goes_on(&self, error: &Failed, heir: &Process) {
         let ended =
             matches!(error, Failed::Late) || (self.may_serve && !matches!(error, Failed::Gone));
         if ended {
-            end(process, heir, error);
+            self.end(heir, error);
         }
         let mut back = pin!(self.estate.handle.take_journal_back());
         if timeout(LET_GO_MAX, &mut back).await.is_err() {
             if !ended {
-                end(process, heir, error);
+                self.end(heir, error);
             }
             // Who has the journal decides, and nobody else.
             back.await;
         }
         tracing::info!("the journal is back; this process decides");
+    }
+
+    fn end(&self, heir: &Process, because: &Failed) {
+        let process = heir.number();
+        match heir.end(self.link.is_open()) {
+            Ok(()) => tracing::error!("process {process} was ended: {because}"),
+            Err(why) => tracing::error!("process {process} {why} ({because})"),
+        }
     }
 
     async fn refuse(&self, error: &Failed) {
@@ -276,15 +283,6 @@ impl Giver {
 
     async fn say(&self, message: &ToHeir) -> io::Result<()> {
         self.link.send(message, &[]).await
-    }
-}
-
-/// Ends the heir, whose number is `process`.
-fn end(process: u32, heir: Option<&OwnedFd>, because: &Failed) {
-    match heir.map(|heir| pidfd_send_signal(heir, Signal::KILL)) {
-        Some(Ok(())) => tracing::error!("process {process} was ended: {because}"),
-        Some(Err(why)) => tracing::error!("process {process} cannot be ended: {why}; end it"),
-        None => tracing::error!("process {process} is not known here; end it"),
     }
 }
 

@@ -22,6 +22,7 @@
 //! none comes back from a long sleep to a journal that has another owner. It also ends one that says
 //! something else after `Go`, and one that keeps a journal which it is not to have.
 
+mod ending;
 mod giving;
 mod share;
 mod taking;

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -140,6 +141,13 @@ impl Link {
         Ok((peer.pid(), peer.uid()))
     }
 
+    /// Whether the other end is still open, as far as is known: the process there lives then.
+    pub fn is_open(&self) -> bool {
+        let mut looked = [PollFd::new(&self.socket, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut looked, Some(&now)) == Ok(0)
+    }
+
     /// Sends `message` with at most [`SOCKETS_MAX`] `sockets`.
     pub async fn send<T: Serialize + Sync>(
         &self,
@@ -234,8 +242,10 @@ mod tests {
         std::fs::File::from(handed.remove(0)).set_len(0).unwrap_err();
         let (second, handed) = there.receive::<ToHeir>().await.unwrap().unwrap();
         assert_eq!((second, handed.len()), (ToHeir::Go, 0));
+        assert!(there.is_open());
         drop(here);
         assert!(there.receive::<ToHeir>().await.unwrap().is_none());
+        assert!(!there.is_open());
         // The copy that was handed over is closed as well: nobody holds the pipe any more.
         assert_eq!(reader.read(&mut [0]).unwrap(), 0);
     }
