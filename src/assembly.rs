@@ -1,5 +1,6 @@
 //! Both wings put together: what `weir run` and the demo share.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use crate::cache::http::HttpCaches;
 use crate::clock;
 use crate::config::{self, Config, MemoryLimit};
 use crate::control::{self, Control, Handle};
-use crate::handover::Predecessor;
+use crate::handover::{Answers, Predecessor};
 use crate::hooks;
 use crate::inherited::Inherited;
 use crate::journal::{self, Journal, Kept, Shelf};
@@ -151,8 +152,11 @@ impl Weir {
         let proxy = proxy::start_at(inherited, &settings, theirs, counts, keyring)?;
         if let Some(predecessor) = predecessor {
             let (handle, board) = (handle.clone(), Arc::clone(&board));
-            let proofs = certificates.keyring().proofs();
-            tokio::spawn(predecessor.is_followed(handle, board, workers, proofs));
+            let keyring = certificates.keyring();
+            let answers = Answers { owed: keyring.proofs(), followed: keyring.echo() };
+            // Before anything is ordered.
+            answers.followed.send_replace(Some(BTreeMap::new()));
+            tokio::spawn(predecessor.is_followed(handle, board, workers, answers));
         }
         let control = Some(tokio::spawn(control.run(stopped)));
         let certificates = Arc::new(certificates);

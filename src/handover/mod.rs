@@ -38,7 +38,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::inherited::Inherited;
 pub use giving::{Estate, Succession, keep};
-pub use taking::{Asked, Gone, Predecessor, TakeError, ask};
+pub use taking::{Answers, Asked, Gone, Predecessor, TakeError, ask};
 
 /// The version of what is said. Fields may be added to it, and are ignored where they are unknown.
 pub const PROTOCOL: u32 = 1;

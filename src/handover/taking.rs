@@ -56,6 +56,24 @@ impl From<io::Error> for TakeError {
     }
 }
 
+/// What authorities are answered that ask for a proof, by token.
+type Proofs = BTreeMap<String, String>;
+
+/// What the process that drains has to answer authorities, and what it does.
+#[derive(Debug)]
+pub struct Answers {
+    /// What this process answers.
+    pub owed: watch::Receiver<Proofs>,
+    /// What the other does, too; none once nobody can ask it any more.
+    pub followed: watch::Sender<Option<Proofs>>,
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.followed.send_replace(None);
+    }
+}
+
 /// The process that hands over.
 #[derive(Debug)]
 pub struct Predecessor {
@@ -186,13 +204,13 @@ impl Predecessor {
     }
 
     /// Says that this process serves, and has the other follow the tables on `board`, as one more
-    /// worker at `seat`, and answer authorities by `proofs`, until it ends.
+    /// worker at `seat`, and give `answers` to authorities, until it ends.
     pub async fn is_followed(
         self,
         handle: Handle,
         board: Arc<Board>,
         seat: usize,
-        proofs: watch::Receiver<BTreeMap<String, String>>,
+        answers: Answers,
     ) {
         let seat = Seat { board, seat };
         let changed = Arc::new(Notify::new());
@@ -200,18 +218,13 @@ impl Predecessor {
         seat.board.set_waker(seat.seat, Box::new(move || waker.notify_one()));
         changed.notify_one();
         if self.say(&FromHeir::Serving).await.is_ok() {
-            self.lead(&handle, &seat, &changed, proofs).await;
+            self.lead(&handle, &seat, &changed, answers).await;
         }
     }
 
-    async fn lead(
-        self,
-        handle: &Handle,
-        seat: &Seat,
-        changed: &Notify,
-        mut proofs: watch::Receiver<BTreeMap<String, String>>,
-    ) {
+    async fn lead(self, handle: &Handle, seat: &Seat, changed: &Notify, mut answers: Answers) {
         let (link, process) = (Arc::new(self.link), self.process);
+        let mut told = Proofs::new();
         let mut asked: Option<Instant> = None;
         loop {
             let late = async {
@@ -222,9 +235,10 @@ impl Predecessor {
             };
             tokio::select! {
                 // An authority may ask on a connection that the other still has.
-                Ok(()) = proofs.changed() => changed.notify_one(),
+                Ok(()) = answers.owed.changed() => changed.notify_one(),
                 () = changed.notified(), if asked.is_none() => {
-                    let proofs = proofs.borrow().clone();
+                    let proofs = answers.owed.borrow_and_update().clone();
+                    told.clone_from(&proofs);
                     let (epoch, table) = seat.board.current();
                     let (tiers, generations) = (shares(&table), table.generations.clone());
                     let follow = FromHeir::Follow { epoch, tiers, generations, proofs };
@@ -237,6 +251,7 @@ impl Predecessor {
                     Ok(Some((message, _))) => {
                         if let ToHeir::Followed { epoch } = message {
                             asked = None;
+                            answers.followed.send_replace(Some(std::mem::take(&mut told)));
                             seat.board.acknowledge(seat.seat, epoch);
                         } else {
                             hear(message, process, handle, &link);

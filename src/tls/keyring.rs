@@ -43,6 +43,8 @@ pub struct Keyring {
     pub(super) sessions: Arc<dyn StoresServerSessions>,
     names: RwLock<BTreeMap<String, Name>>,
     proofs: watch::Sender<Proofs>,
+    /// What the process before answers as well; none: it has ended, or there was none.
+    echo: watch::Sender<Option<Proofs>>,
     system: Mutex<Option<Arc<RootCertStore>>>,
 }
 
@@ -80,6 +82,7 @@ impl Keyring {
             sessions: ServerSessionMemoryCache::new(SESSIONS_MAX),
             names: RwLock::default(),
             proofs: watch::Sender::default(),
+            echo: watch::Sender::default(),
             system: Mutex::default(),
         }))
     }
@@ -93,6 +96,20 @@ impl Keyring {
     /// All such answers, as they change: a process that drains is asked, too.
     pub fn proofs(&self) -> watch::Receiver<Proofs> {
         self.proofs.subscribe()
+    }
+
+    /// Where a process that leads another writes down what that answers as well: an authority may ask it
+    /// on a connection that it still has. None as soon as nobody else is asked.
+    pub fn echo(&self) -> watch::Sender<Option<Proofs>> {
+        self.echo.clone()
+    }
+
+    /// Waits until whoever may be asked for `token` answers.
+    pub(super) async fn is_answered_by_all(&self, token: &str) {
+        let answers =
+            |echo: &Option<Proofs>| echo.as_ref().is_none_or(|proofs| proofs.contains_key(token));
+        // The sender is here.
+        _ = self.echo.subscribe().wait_for(answers).await;
     }
 
     /// Answers authorities as another process does, which orders instead of this one.

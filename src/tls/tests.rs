@@ -13,6 +13,7 @@ use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::keyring::Proofs;
 use super::*;
 use crate::traffic::{Address, Certificate, ClientTls, ServerTls, TlsVersion, Trust};
 
@@ -385,4 +386,29 @@ fn what_was_made_for_the_same_settings_is_made_once_and_forgotten_when_nobody_wa
     let nobody = ClientTls { trust: Trust::Only(Arc::default()), ..ClientTls::default() };
     let error = keyring.prepare(&[], &[Arc::new(nobody)]).unwrap_err().to_string();
     assert!(error.starts_with("this machine trusts no authority"), "{error}");
+}
+
+#[tokio::test]
+async fn an_authority_is_told_once_the_process_before_answers_too() {
+    let keyring = keyring();
+    // Nobody else is asked.
+    keyring.is_answered_by_all("token").await;
+    let echo = keyring.echo();
+    echo.send_replace(Some(Proofs::new()));
+    let theirs = Arc::clone(&keyring);
+    let waits = tokio::spawn(async move { theirs.is_answered_by_all("token").await });
+    for proofs in [Proofs::new(), Proofs::from([("other".to_owned(), "x".to_owned())])] {
+        echo.send_replace(Some(proofs));
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished(), "it does not answer so far");
+    }
+    echo.send_replace(Some(Proofs::from([("token".to_owned(), "x".to_owned())])));
+    waits.await.unwrap();
+    let theirs = Arc::clone(&keyring);
+    let waits = tokio::spawn(async move { theirs.is_answered_by_all("later").await });
+    tokio::task::yield_now().await;
+    assert!(!waits.is_finished());
+    // It has ended.
+    echo.send_replace(None);
+    waits.await.unwrap();
 }

@@ -13,6 +13,7 @@ use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use thiserror::Error as ThisError;
+use tokio::time::timeout;
 
 use super::folder::KeptAccount;
 use super::http::Client;
@@ -25,6 +26,10 @@ const POLL: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(500))
     .backoff(1.5)
     .timeout(Duration::from_mins(2));
+
+/// How long the authority is not told for want of a process before this one that follows: that answers
+/// within half a second, or is lost.
+const FOLLOWED_MAX: Duration = Duration::from_secs(2);
 
 /// Why there is no certificate, said so that a person knows what to do.
 #[derive(Debug, ThisError)]
@@ -162,6 +167,11 @@ async fn prove(
             return Err(Trouble::Unproven(what));
         };
         proofs.push(Proof::offer(keyring, name, challenge, &asked)?);
+        if challenge == Challenge::Http01
+            && timeout(FOLLOWED_MAX, keyring.is_answered_by_all(&asked.token)).await.is_err()
+        {
+            tracing::warn!(name, "the weir before does not answer for it; the authority is told");
+        }
         asked.set_ready().await.map_err(failed)?;
     }
     Ok(proofs)
