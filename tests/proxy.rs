@@ -625,34 +625,49 @@ fn a_dead_idle_connection_is_no_outcome() {
     site.expect_counts([(60, 0), (0, 0)]);
 }
 
+/// A site whose canary gets everybody, and can stand still as if it were stopped, without that its
+/// checks fail for that in the time of a test.
+fn rescuing(change: impl FnOnce(&mut Tier)) -> Site {
+    Site::of(1, 100, |tier| {
+        tier.sticky = Sticky::Nothing;
+        tier.health.timeout = Duration::from_mins(10);
+        tier.timeouts.first_byte = Duration::from_millis(300);
+        tier.timeouts.response_head = Duration::from_mins(5);
+        change(tier);
+    })
+}
+
 #[test]
 fn a_hanging_request_counts_once_and_at_its_moment() {
-    let site = Site::with(100, |tier| {
-        tier.timeouts.first_byte = Duration::from_millis(300);
-        tier.timeouts.response_head = Duration::from_millis(1_500);
-    });
+    let site = rescuing(|_| {});
+    site.canary.state.stalled.store(true, Ordering::SeqCst);
     // What may change something is asked of nobody else.
     let mut client = site.client();
+    client.send("POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 0\r\n\r\n");
+    site.expect_counts([(0, 0), (1, 1)]);
+    // It was counted and goes on.
+    site.canary.state.stalled.store(false, Ordering::SeqCst);
+    let answer = client.answer("POST").unwrap();
+    assert_eq!((answer.status, answer.field("x-version")), (200, Some("1.1")));
+    assert_eq!((site.shown().1.rescues, site.stable.requests()), (0, 0));
+    site.expect_counts([(0, 0), (1, 1)]);
+}
+
+#[test]
+fn a_hanging_request_ends_and_is_not_counted_again() {
+    let site = rescuing(|tier| tier.timeouts.response_head = Duration::from_millis(600));
+    let mut client = site.client();
     client.send("POST /hang HTTP/1.1\r\nhost: app\r\ncontent-length: 0\r\n\r\n");
-    site.wait_until("counted", || site.counts()[1].0 == 1);
-    assert_eq!(site.canary.state.cancelled.load(Ordering::SeqCst), 0, "before it ends");
     assert_eq!(client.answer("POST").unwrap().status, 504);
     site.expect_counts([(0, 0), (1, 1)]);
-    client.send("POST /slow?700 HTTP/1.1\r\nhost: app\r\ncontent-length: 0\r\n\r\n");
-    assert_eq!(client.answer("POST").unwrap().status, 200);
-    site.expect_counts([(0, 0), (2, 2)]);
     assert_eq!(site.shown().1.canary.attempts.timeout, 1);
     assert_eq!((site.shown().1.rescues, site.stable.requests()), (0, 0));
 }
 
 #[test]
 fn what_a_hanging_canary_does_not_answer_is_asked_of_stable() {
-    let site = Site::with(100, |tier| {
-        tier.timeouts.first_byte = Duration::from_millis(300);
-        tier.timeouts.response_head = Duration::from_mins(5);
-        tier.timeouts.long_polls = vec![Pattern::new("/slow")];
-    });
-    site.canary.state.hanging.store(true, Ordering::SeqCst);
+    let site = rescuing(|_| {});
+    site.canary.state.stalled.store(true, Ordering::SeqCst);
     let mut client = site.client();
     for (method, count) in [("GET", 1), ("HEAD", 2), ("OPTIONS", 3)] {
         client.send(&format!("{method} /path HTTP/1.1\r\nhost: app\r\nx-own: 1\r\n\r\n"));
@@ -664,19 +679,123 @@ fn what_a_hanging_canary_does_not_answer_is_asked_of_stable() {
         site.expect_counts([(0, 0), (count, count)]);
     }
     let shown = site.shown().1;
-    assert_eq!((shown.rescues, shown.canary.attempts.timeout), (3, 3));
+    assert_eq!((shown.rescues, shown.canary.attempts.timeout, shown.retries), (3, 3, 0));
     site.wait_until("taken back", || site.canary.state.cancelled.load(Ordering::SeqCst) == 3);
-    // A tester sees what he asked for, and a long poll is in no hurry.
-    site.canary.state.hanging.store(false, Ordering::SeqCst);
-    let answer = client.get("/slow?900", "");
-    assert_eq!((answer.status, answer.field("x-version")), (200, Some("1.1")));
-    site.expect_counts([(0, 0), (4, 3)]);
+    // It was an error when it was counted, whatever stable makes of it.
+    assert_eq!(client.get("/status?500", "").status, 500);
+    site.expect_counts([(0, 0), (4, 4)]);
     // Stable itself is nobody's stand-in.
     site.publish(|tier| tier.weight = Weight::NONE);
-    site.stable.state.hanging.store(true, Ordering::SeqCst);
+    site.stable.state.stalled.store(true, Ordering::SeqCst);
     client.send("GET / HTTP/1.1\r\nhost: app\r\n\r\n");
     site.wait_until("counted", || site.counts()[0] == (1, 1));
-    assert_eq!(site.stable.state.cancelled.load(Ordering::SeqCst), 0);
+    site.stable.state.stalled.store(false, Ordering::SeqCst);
+    assert_eq!(client.answer("GET").unwrap().status, 200);
+}
+
+#[test]
+fn testers_long_polls_and_event_streams_wait_also_for_a_canary_that_hangs() {
+    let site = rescuing(|tier| {
+        tier.timeouts.long_polls = vec![Pattern::new("/poll")];
+        tier.preview = Some(Preview {
+            header: Some("x-preview".into()),
+            cookie: None,
+            secret: TokenBytes::new("s3cret"),
+        });
+    });
+    site.canary.state.stalled.store(true, Ordering::SeqCst);
+    let cases = [
+        ("/tester", "x-preview: s3cret\r\n"),
+        ("/poll", ""),
+        ("/live", "accept: text/html\r\naccept: Text/Event-Stream;q=0.9, */*\r\n"),
+    ];
+    let mut waiting: Vec<Client> = cases.iter().map(|_| site.client()).collect();
+    for (client, (path, line)) in waiting.iter_mut().zip(cases) {
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: app\r\n{line}\r\n"));
+    }
+    site.wait_until("there", || site.canary.requests() == 3);
+    // Whoever came later is rescued: it was time for the others, too.
+    let answer = site.client().get("/", "accept: text/html\r\n");
+    assert_eq!((answer.status, answer.field("x-version")), (200, Some("1.0")));
+    assert_eq!(site.canary.state.cancelled.load(Ordering::SeqCst), 1);
+    site.canary.state.stalled.store(false, Ordering::SeqCst);
+    for (client, (path, _)) in waiting.iter_mut().zip(cases) {
+        let answer = client.answer("GET").unwrap();
+        assert_eq!((answer.status, answer.field("x-version")), (200, Some("1.1")), "{path}");
+    }
+    assert_eq!(site.stable.requests(), 1);
+}
+
+#[test]
+fn a_canary_that_passes_its_checks_is_given_its_time() {
+    let site = rescuing(|_| {});
+    let answer = site.client().get("/slow?4000", "");
+    assert_eq!((answer.status, answer.field("x-version")), (200, Some("1.1")));
+    site.expect_counts([(0, 0), (1, 1)]);
+    assert_eq!((site.stable.requests(), site.shown().1.rescues), (0, 0));
+}
+
+#[test]
+fn a_canary_that_answers_others_is_given_its_time() {
+    let site = rescuing(|tier| {
+        tier.health.path = None;
+        tier.timeouts.first_byte = Duration::from_secs(2);
+    });
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = site.client();
+            while !over.load(Ordering::SeqCst) {
+                assert_eq!(client.get("/", "").status, 200);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let _over = Over(&over);
+        let answer = site.client().get("/slow?6000", "");
+        assert_eq!((answer.status, answer.field("x-version")), (200, Some("1.1")));
+    });
+    assert_eq!((site.counts()[1].1, site.stable.requests()), (1, 0));
+}
+
+#[test]
+fn what_a_canary_has_begun_to_answer_by_1xx_is_waited_for() {
+    let site = rescuing(|tier| tier.health.path = None);
+    let mut client = site.client();
+    assert_eq!(client.get("/early?4000", "").status, 103);
+    let answer = client.answer("GET").unwrap();
+    assert_eq!((answer.status, answer.field("x-version")), (200, Some("1.1")));
+    site.expect_counts([(0, 0), (1, 1)]);
+    assert_eq!((site.shown().1.rescues, site.stable.requests()), (0, 0));
+}
+
+#[test]
+fn rescues_from_a_hanging_canary_have_a_budget() {
+    let site = rescuing(|tier| tier.limits.retries = 0);
+    site.canary.state.stalled.store(true, Ordering::SeqCst);
+    let mut clients: Vec<Client> = (0..12).map(|_| site.client()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nhost: app\r\n\r\n");
+    }
+    let shown = || site.shown().1;
+    site.wait_until("decided", || (shown().rescues, shown().refused_retries) == (10, 2));
+    site.expect_counts([(0, 0), (12, 12)]);
+    site.canary.state.stalled.store(false, Ordering::SeqCst);
+    let answers = clients.iter_mut().map(|client| client.answer("GET").unwrap());
+    let of_canary = answers.filter(|answer| answer.field("x-version") == Some("1.1")).count();
+    assert_eq!(of_canary, 2);
+}
+
+#[test]
+fn stable_is_not_blamed_for_the_time_that_a_canary_took_of_the_whole() {
+    let site = rescuing(|tier| tier.timeouts.total = Some(Duration::from_secs(2)));
+    for version in [&site.stable, &site.canary] {
+        version.state.stalled.store(true, Ordering::SeqCst);
+    }
+    assert_eq!(site.client().get("/", "").status, 504);
+    assert_eq!((site.shown().1.canary.attempts.timeout, site.stable.requests()), (1, 1));
+    site.expect_counts([(0, 0), (1, 1)]);
+    assert_eq!(site.register.health(0).error, None);
+    assert!(site.register.health(1).error.unwrap().contains("too long"));
 }
 
 #[test]

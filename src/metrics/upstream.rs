@@ -57,6 +57,8 @@ pub struct UpstreamCells {
     failures: AtomicU32,
     ejections: AtomicU64,
     resolve_failures: AtomicU64,
+    /// Which silence it is; odd while somebody wants to know when it ends.
+    silence: AtomicU32,
     connections: AtomicUsize,
     pending: AtomicUsize,
     waiting: Mutex<Vec<Waiter>>,
@@ -85,6 +87,7 @@ impl UpstreamCells {
             failures: AtomicU32::new(0),
             ejections: AtomicU64::new(0),
             resolve_failures: AtomicU64::new(0),
+            silence: AtomicU32::new(0),
             connections: AtomicUsize::new(0),
             pending: AtomicUsize::new(0),
             waiting: Mutex::default(),
@@ -187,6 +190,36 @@ impl UpstreamCells {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// From here on it is noted whether anything is answered; gives the silence to ask for. Where
+    /// nobody asks, an answer costs a look, and no worker takes the cell from another.
+    pub fn listens(&self) -> u32 {
+        let mut silence = self.silence.load(Ordering::Acquire);
+        while silence.is_multiple_of(2) {
+            let next = silence.wrapping_add(1);
+            let order = Ordering::AcqRel;
+            match self.silence.compare_exchange(silence, next, order, Ordering::Acquire) {
+                Ok(_) => return next,
+                Err(now) => silence = now,
+            }
+        }
+        silence
+    }
+
+    /// The head of an answer came from it, whatever it says, or a check passed.
+    pub fn speaks(&self) {
+        let silence = self.silence.load(Ordering::Acquire);
+        if !silence.is_multiple_of(2) {
+            let (next, order) = (silence.wrapping_add(1), Ordering::AcqRel);
+            // Otherwise another has said so.
+            _ = self.silence.compare_exchange(silence, next, order, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nothing was answered since it was said to be this `silence`.
+    pub fn is_silent(&self, silence: u32) -> bool {
+        self.silence.load(Ordering::Acquire) == silence
     }
 
     /// Holds back every other thread that would leave an upstream out.
@@ -312,6 +345,21 @@ mod tests {
         cells.checked(HealthState::Unhealthy, at(30));
         cells.checked(HealthState::Healthy, at(40));
         assert_eq!(back(&cells, 41), 1);
+    }
+
+    #[test]
+    fn a_silence_ends_with_the_first_answer_for_all_who_wait() {
+        let cells = cells(Instant::now());
+        cells.speaks();
+        let (one, other) = (cells.listens(), cells.listens());
+        assert!(cells.is_silent(one) && cells.is_silent(other));
+        cells.speaks();
+        assert!(!cells.is_silent(one) && !cells.is_silent(other));
+        let next = cells.listens();
+        assert!(cells.is_silent(next) && !cells.is_silent(one));
+        cells.speaks();
+        cells.speaks();
+        assert!(!cells.is_silent(next));
     }
 
     #[test]

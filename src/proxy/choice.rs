@@ -90,6 +90,16 @@ impl ReleaseView {
         best.map(|(_, upstream)| upstream)
     }
 
+    /// Whether one more request that failed here may be sent again: not too many others were, or a
+    /// release that dies would be hit twice as hard.
+    pub fn may_repeat(&self) -> bool {
+        let may = self.budget.spend();
+        if !may {
+            self.writer.retry_refused();
+        }
+        may
+    }
+
     /// Whether all its upstreams have left the table.
     fn has_left(&self) -> bool {
         self.upstreams.iter().all(|upstream| upstream.pool.has_left())

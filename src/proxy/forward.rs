@@ -10,15 +10,18 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE,
+    ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    LOCATION, RANGE, TE,
 };
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+};
 use tower::Service;
 
 use super::added::Own;
 use super::assets;
 use super::body::{Lease, Outbound, RequestBody};
-use super::client::{Body, Broken, Cause};
+use super::client::{Body, Broken, Calling, Cause};
 use super::connect::{Seeker, Unreached};
 use super::headers;
 use super::line::{Cut, Exchange, Fault, Stage};
@@ -167,19 +170,13 @@ pub async fn forward(
     }
 }
 
-/// Whether a request that failed at `upstream` may be sent to another of the release: there is one,
-/// and not too many others were sent again, or a release that dies would be hit twice as hard.
+/// Whether a request that failed at `upstream` may be sent to another of the release.
 fn may_retry(place: &Place, upstream: &Rc<UpstreamView>) -> bool {
-    if !place.release.has_other(upstream, Instant::now()) {
-        return false;
-    }
-    let spared = place.release.budget.spend();
-    if spared {
+    let may = place.release.has_other(upstream, Instant::now()) && place.release.may_repeat();
+    if may {
         place.release.writer.retried();
-    } else {
-        place.release.writer.retry_refused();
     }
-    spared
+    may
 }
 
 /// A copy of a request that may be sent once more, where the connection would not give it back.
@@ -232,7 +229,7 @@ async fn attempt(
             return Err(untunnelled(upstream, link, request));
         }
         let spare = spare_of(&request, &link, reused, place);
-        note(exchange, place, &request, &link);
+        note(exchange, place, &upstream, &request, &link);
         address(&mut request, place, &upstream, exchange);
         let now = if reused { now } else { Instant::now() };
         exchange.enters(Stage::Waiting, now);
@@ -268,9 +265,10 @@ async fn attempt(
                 }
             }
             Err(cut) => {
-                let back = calling.take_back();
-                let back = back.or_else(|| spare.map(|spare| spare.request(exchange)));
-                return Err(cut_off(cut, place, &upstream, &link, back));
+                blame(cut, &calling, &link);
+                let again = || spare.map(|spare| spare.request(exchange));
+                let back = calling.take_back().or_else(again);
+                return Err(cut_off(cut, exchange, place, &upstream, back));
             }
         }
     }
@@ -297,20 +295,40 @@ pub fn repeats(request: &Request<RequestBody>) -> bool {
     request.method().is_idempotent() && request.body().is_none()
 }
 
-/// Notes what the sweep has to know of `request`, which goes to `place` through `link`.
-fn note(exchange: &Exchange, place: &Place, request: &Request<RequestBody>, link: &Link) {
+/// Notes what the sweep has to know of `request`, which goes to `upstream` of `place` through `link`.
+fn note(
+    exchange: &Exchange,
+    place: &Place,
+    upstream: &Rc<UpstreamView>,
+    request: &Request<RequestBody>,
+    link: &Link,
+) {
     // It changes nothing, so it does no harm if the canary does it after all.
-    let is_spared = place.track == Track::Canary
+    let may_be_rescued = place.track == Track::Canary
         && !place.preview
         && request.method().is_safe()
         && request.body().is_none()
-        && !exchange.asks_upgrade();
-    exchange.is_spared.set(is_spared);
+        && !exchange.asks_upgrade()
+        && !asks_stream(request.headers());
+    if may_be_rescued {
+        exchange.may_be_rescued(&place.release, upstream);
+    } else {
+        exchange.is_answered();
+    }
     let kind = || request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let is_call = link.connection.is_shared()
+    // As every client of gRPC asks; what cannot be answered in trailers is none.
+    let te = || request.headers().get(TE).is_some_and(|te| headers::has_token(te, "trailers"));
+    let is_call = exchange.is_multiplexed()
+        && link.connection.is_shared()
         && request.method() == Method::POST
+        && te()
         && kind().is_some_and(seen::is_grpc);
     exchange.is_call.set(is_call);
+}
+
+/// Whether an event stream is asked for, which begins when there is an event.
+fn asks_stream(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT).iter().any(|line| headers::has_token(line, seen::EVENT_STREAM))
 }
 
 /// What a request without a body is made from once more. Its fields are a plain list: hardly ever
@@ -397,7 +415,8 @@ fn answered(
     lease: Lease,
     spare: Option<Box<Spare>>,
 ) -> Result<Box<Answer>, Failed> {
-    exchange.is_spared.set(false);
+    exchange.is_answered();
+    lease.busy.upstream.cells.speaks();
     let status = response.status();
     let upgrade = status == StatusCode::SWITCHING_PROTOCOLS;
     let granted = !upgrade || exchange.is_granted(response.headers());
@@ -495,20 +514,29 @@ fn broke(
     }
 }
 
+/// What is wrong may be the connection, unless others got answers on it.
+fn blame(cut: Cut, calling: &Calling, link: &Link) {
+    if cut.is_of_upstream() && !calling.is_overtaken() {
+        link.connection.retire();
+    }
+}
+
 /// The request was cut before its answer; `back` is the request, if it could be had back.
 fn cut_off(
     cut: Cut,
+    exchange: &Exchange,
     place: &Place,
     upstream: &Rc<UpstreamView>,
-    link: &Link,
     back: Option<Outbound>,
 ) -> Failed {
     match cut {
         Cut::Client => Failed::by_client(Failure::ClientLate),
         Cut::Stream => Failed::by_client(Failure::Full),
         Cut::Hanging | Cut::Total | Cut::Upstream => {
-            link.connection.retire();
-            hurt(place, upstream, "took too long to answer");
+            // Stable is not to blame for the time that a canary took of the whole.
+            if cut != Cut::Total || !exchange.tally.is_rescued() {
+                hurt(place, upstream, "took too long to answer");
+            }
             Failed {
                 failure: Failure::Late,
                 outcome: Outcome::TimedOut,

@@ -24,7 +24,7 @@ use super::line::{Exchange, Fault, Line, Stage};
 use super::overlay;
 use super::place::Place;
 use super::respond::{self, About, After};
-use super::seen::{Field, Seen};
+use super::seen::{self, Field, Seen};
 use super::tally::Tally;
 use super::traced::{Known, Traced};
 use super::upgrade::{self, Wish};
@@ -43,9 +43,6 @@ const RETRY_WHEN_FULL: HeaderValue = HeaderValue::from_static("1");
 
 /// The same for want of memory, which the answers under way have to give back first.
 const RETRY_WHEN_SHORT: HeaderValue = HeaderValue::from_static("5");
-
-/// What never ends is no warm-up.
-const EVENT_STREAM: &str = "text/event-stream";
 
 /// Answers one request: refuses what no proxy may pass on, places the rest by the table, forwards
 /// it, counts it.
@@ -351,7 +348,7 @@ impl<'a> Passage<'a> {
             && !personal.into_iter().any(|field| seen.has(field))
             && !headers.contains_key(http::header::AUTHORIZATION)
             && !headers.contains_key(http::header::RANGE)
-            && headers.get(http::header::ACCEPT).is_none_or(|kind| kind != EVENT_STREAM);
+            && headers.get(http::header::ACCEPT).is_none_or(|kind| kind != seen::EVENT_STREAM);
         let host = self.checked.host.as_ref().and_then(|host| host.to_str().ok());
         let target = request.uri().path_and_query().map(http::uri::PathAndQuery::as_str);
         if let (true, Some(host), Some(target)) = (anybodys, host, target) {

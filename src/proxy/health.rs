@@ -94,7 +94,13 @@ impl Check {
         let (mut passed, mut failed) = (0_u32, 0_u32);
         loop {
             match self.ask(&dial).await {
-                Ok(()) => (passed, failed) = (passed.saturating_add(1), 0),
+                Ok(()) => {
+                    (passed, failed) = (passed.saturating_add(1), 0);
+                    // The kernel accepts connections also for a process that hangs.
+                    if self.settings.path.is_some() {
+                        cells.speaks();
+                    }
+                }
                 Err(error) => {
                     (passed, failed) = (0, failed.saturating_add(1));
                     cells.failed(&error.to_string());

@@ -5,6 +5,7 @@
 
 mod exchange;
 mod parting;
+mod rescue;
 mod standing;
 
 use std::cell::{Cell, RefCell};
@@ -36,6 +37,10 @@ const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// Longest address as it is written, in bytes: eight groups of four digits, and colons between them.
 const ADDRESS_BYTES_MAX: usize = 39;
+
+/// Calls of gRPC whose clients may say little, on one connection at once: each holds its place among
+/// `limits.connections`, and an app streams up a few at once. What is more is a body like any other.
+const CALLS_MAX: usize = 16;
 
 /// So few may be under way at once, and still as many as this may be taken back.
 const STREAMS_MIN: u32 = 100;
@@ -342,7 +347,12 @@ impl Line {
         let exchanges = self.exchanges.borrow();
         // Bytes on a connection that others share say nothing of a request.
         let pulse = Some(&*self.pulse).filter(|_| !many);
+        let mut calls = 0;
         for exchange in exchanges.iter() {
+            calls += usize::from(exchange.is_calling());
+            if calls > CALLS_MAX {
+                exchange.is_call.set(false);
+            }
             if exchange.sweep(now, pulse) {
                 exchange.wake(self);
             }

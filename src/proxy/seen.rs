@@ -12,6 +12,9 @@ use super::headers::{
     FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, KEEP_ALIVE, REAL_IP, REQUEST_ID,
 };
 
+/// The media type of server-sent events, which never end.
+pub const EVENT_STREAM: &str = "text/event-stream";
+
 /// A field, or fields that are treated alike.
 #[derive(Clone, Copy, Debug)]
 pub enum Field {
@@ -96,7 +99,7 @@ impl Seen {
                 }
                 CONTENT_TYPE => {
                     let kind = value.as_bytes();
-                    self.note(Field::EventStream, kind.starts_with(b"text/event-stream"));
+                    self.note(Field::EventStream, kind.starts_with(EVENT_STREAM.as_bytes()));
                     self.note(Field::Grpc, is_grpc(kind));
                     self.note(Field::Page, downstream::is_page(kind));
                 }

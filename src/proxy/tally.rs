@@ -5,7 +5,8 @@
 //!   fails too what it was to rescue, it counts for neither: the request itself is at fault.
 //! - An answer counts at its end, so that one that is cut short is an error; one that streams for
 //!   longer than `stream_after` counts by its head, and never as slow. So does an upgrade.
-//! - A request without an answer after `first_byte` is an error at that moment.
+//! - A request without an answer after `first_byte` is an error at that moment, and stays one: also
+//!   if stable fails it too where it is asked instead, since nobody knew that when it was counted.
 //! - A client that goes away before the head of the answer is no error, since its patience is no
 //!   property of the release; but it waited, and counts as an answer that took as long as it
 //!   waited. So a canary that hangs is seen as slow also where no client waits for `first_byte`.
@@ -231,6 +232,12 @@ impl Tally {
         if !self.long {
             self.judge(&state.release, false, 0, Some(waited));
         }
+    }
+
+    /// Whether another release failed it before.
+    pub fn is_rescued(&self) -> bool {
+        let state = self.state.borrow();
+        state.first.as_ref().is_some_and(|first| !Rc::ptr_eq(&first.release, &state.release))
     }
 
     /// Nothing answered.

@@ -140,46 +140,127 @@ fn a_body_that_comes_byte_by_byte_ends_and_honest_ones_go_on() {
 /// The head of a POST, of a call of gRPC if it `calls`.
 fn post(calls: bool) -> Vec<u8> {
     let kind = if calls { "application/grpc+proto" } else { "application/json" };
-    let more = [(":path", "/upload"), ("content-type", kind), ("te", "trailers")];
-    block(&[&[(":method", "POST")], &GET[1..3], &more].concat())
+    post_with(&[("content-type", kind), ("te", "trailers")])
+}
+
+fn post_with(more: &[(&'static str, &'static str)]) -> Vec<u8> {
+    block(&[&[(":method", "POST")], &GET[1..3], &[(":path", "/upload")], more].concat())
+}
+
+/// A scene with an upstream of HTTP/2 where clients must send 100 kB a second.
+fn calls(upstream: &Http2) -> Scene {
+    Scene::with(&[format!("h2c://{}", upstream.address)], &[], |plan| {
+        plan.tier.limits.body_rate = Some(100_000);
+        plan.tier.timeouts.rate_grace = Duration::from_millis(500);
+    })
 }
 
 #[test]
 fn a_call_whose_client_says_little_goes_on_and_another_body_does_not() {
     let upstream = Http2::start(100);
-    let scene = Scene::with(&[format!("h2c://{}", upstream.address)], &[], |plan| {
-        plan.tier.limits.body_rate = Some(100_000);
-        plan.tier.timeouts.rate_grace = Duration::from_millis(500);
-    });
+    let scene = calls(&upstream);
     let mut wire = Wire::to(scene.address);
-    for (stream, calls) in [(1, true), (3, false)] {
-        wire.send(&frame(HEADERS, END_HEADERS, stream, &post(calls)));
+    // No client of gRPC leaves out that it takes trailers.
+    let heads = [post(true), post(false), post_with(&[("content-type", "application/grpc")])];
+    for (stream, head) in [1, 3, 5].into_iter().zip(&heads) {
+        wire.send(&frame(HEADERS, END_HEADERS, stream, head));
     }
     let mut writer = wire.stream.try_clone().unwrap();
     let (mut sent, begun) = (0, Instant::now());
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| (wire.fate(3), wire));
-        // As long again as the other took.
+        let others = scope.spawn(|| ([3, 5].map(|stream| wire.fate(stream)), wire));
+        // As long again as the others took.
         let mut ended = None;
         while ended.is_none_or(|ended: Duration| begun.elapsed() < 2 * ended) {
-            assert!(begun.elapsed() < 3 * PATIENCE, "it goes on");
-            let pieces = [1, 3].map(|stream| frame(DATA, 0, stream, b"x"));
+            assert!(begun.elapsed() < 3 * PATIENCE, "they go on");
+            let pieces = [1, 3, 5].map(|stream| frame(DATA, 0, stream, b"x"));
             let pieces = if ended.is_none() { pieces.concat() } else { pieces[0].clone() };
             writer.write_all(&pieces).unwrap();
             sent += 1;
-            if other.is_finished() && ended.is_none() {
+            if others.is_finished() && ended.is_none() {
                 ended = Some(begun.elapsed());
             }
             std::thread::sleep(PACE);
         }
         writer.write_all(&frame(DATA, END_STREAM, 1, b"x")).unwrap();
-        let (fate, mut wire) = other.join().unwrap();
-        assert_eq!(fate, Fate::Answered(408));
+        let (fates, mut wire) = others.join().unwrap();
+        assert_eq!(fates, [Fate::Answered(408), Fate::Answered(408)]);
         assert_eq!(wire.fate(1), Fate::Answered(200));
     });
     assert_eq!(upstream.state.whole.load(Ordering::SeqCst), 1);
     assert!(upstream.state.bytes.load(Ordering::SeqCst) > sent);
-    assert_eq!(scene.register.tier(&"web".parse().unwrap()).slow(Slow::Body), 1);
+    assert_eq!(scene.register.tier(&"web".parse().unwrap()).slow(Slow::Body), 2);
+}
+
+#[test]
+fn what_comes_by_http_1_is_no_call_whatever_it_says() {
+    let upstream = Http2::start(100);
+    let scene = calls(&upstream);
+    let mut client = scene.client();
+    client.send(
+        "POST /upload HTTP/1.1\r\nhost: app\r\ncontent-type: application/grpc\r\n\
+         te: trailers\r\nconnection: te\r\ncontent-length: 100000\r\n\r\n",
+    );
+    let mut writer = client.stream.try_clone().unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::SeqCst) && writer.write_all(b"x").is_ok() {
+                std::thread::sleep(PACE);
+            }
+        });
+        let _over = Over(&over);
+        assert_eq!(client.answer("POST").unwrap().status, 408);
+    });
+}
+
+#[test]
+fn so_many_calls_of_one_connection_are_spared_and_no_more() {
+    const SPARED: u32 = 16;
+    let upstream = Http2::start(100);
+    let scene = calls(&upstream);
+    let mut wire = Wire::to(scene.address);
+    let streams = || (0..SPARED + 4).map(|count| 2 * count + 1);
+    for stream in streams() {
+        wire.send(&frame(HEADERS, END_HEADERS, stream, &post(true)));
+    }
+    let mut left: BTreeSet<u32> = streams().collect();
+    let writer = wire.stream.try_clone().unwrap();
+    let cells = scene.register.tier(&"web".parse().unwrap());
+    let begun = Instant::now();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let over = &over;
+        scope.spawn(move || {
+            let mut writer = writer;
+            while !over.load(Ordering::SeqCst) {
+                for stream in streams() {
+                    _ = writer.write_all(&frame(DATA, 0, stream, b"x"));
+                }
+                std::thread::sleep(PACE);
+            }
+        });
+        let _over = Over(over);
+        while left.len() > SPARED as usize {
+            assert!(begun.elapsed() < PATIENCE, "{left:?} go on");
+            let got = wire.read().expect("the connection goes on");
+            assert_ne!(got.kind, GOAWAY, "the connection goes on");
+            if got.kind == HEADERS {
+                left.remove(&got.stream);
+            }
+        }
+        // As long again as the others took, while the rest still send.
+        let (took, since) = (begun.elapsed(), Instant::now());
+        while since.elapsed() < took {
+            assert_eq!(cells.slow(Slow::Body), 4);
+            std::thread::sleep(PACE);
+        }
+    });
+    for stream in left {
+        wire.send(&frame(DATA, END_STREAM, stream, b"x"));
+        assert_eq!(wire.fate(stream), Fate::Answered(200), "{stream}");
+    }
+    assert_eq!(cells.slow(Slow::Body), 4);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! `/` and any other path answer 200 with the version and the head that came in. Others: see
 //! [`serve`]. A dial makes a share of all answers fail.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -35,8 +35,8 @@ pub struct State {
     pub failing: AtomicU64,
     /// Milliseconds before each answer.
     pub delay: AtomicU64,
-    /// Whether nothing is answered but checks of health; notices when a connection is closed.
-    pub hanging: AtomicBool,
+    /// Nothing is answered as long as it stands still, health checks as little; then it goes on.
+    pub stalled: AtomicBool,
     /// Closes connections after an answer without having said so, when milliseconds have gone by.
     pub close_after: AtomicU64,
     /// Connections closed for that reason.
@@ -105,8 +105,10 @@ impl Connection {
                 self.state.requests.fetch_add(1, Ordering::SeqCst);
                 self.state.heads.lock().unwrap().push(head.clone());
             }
-            let hangs = path != "/health" && self.state.hanging.load(Ordering::SeqCst);
-            if !self.serve(if hangs { "/hang" } else { &path }, &head) {
+            if !self.goes_on(&path) {
+                return;
+            }
+            if !self.serve(&path, &head) {
                 return;
             }
             let close_after = self.state.close_after.load(Ordering::SeqCst);
@@ -117,6 +119,30 @@ impl Connection {
                 return;
             }
         }
+    }
+
+    /// Waits until it stands still no more; false if the connection is closed meanwhile.
+    fn goes_on(&mut self, path: &str) -> bool {
+        if !self.state.stalled.load(Ordering::SeqCst) {
+            return true;
+        }
+        self.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        while self.state.stalled.load(Ordering::SeqCst) {
+            let silent = |error: &std::io::Error| {
+                [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind())
+            };
+            match self.stream.peek(&mut [0]) {
+                Ok(1..) => thread::sleep(Duration::from_millis(20)),
+                Err(error) if silent(&error) => {}
+                Ok(_) | Err(_) => {
+                    let counts = u64::from(path != "/health");
+                    self.state.cancelled.fetch_add(counts, Ordering::SeqCst);
+                    return false;
+                }
+            }
+        }
+        self.stream.set_read_timeout(None).unwrap();
+        true
     }
 
     /// The next head, without its empty line.
@@ -191,8 +217,10 @@ impl Connection {
             "/empty" => self.write("HTTP/1.1 204 No Content\r\n\r\n"),
             "/unmodified" => self.write("HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\n\r\n"),
             "/early" => {
-                self.write("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")
-                    && self.plain(200, "ok")
+                self.write("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n") && {
+                    thread::sleep(Duration::from_millis(number as u64));
+                    self.plain(200, "ok")
+                }
             }
             "/both" => self.write(
                 "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\

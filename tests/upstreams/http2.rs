@@ -1,12 +1,13 @@
 //! Upstreams that speak HTTP/2.
 
 use std::io::Read;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::scene::{Scene, wait_until};
 use crate::support::client::Client;
 use crate::support::http2::Http2;
+use crate::support::over::Over;
 use crate::support::upstream::Upstream;
 
 fn h2c(upstream: &Http2) -> Vec<String> {
@@ -186,6 +187,34 @@ fn a_connection_on_which_an_answer_never_comes_is_not_used_again() {
     assert_eq!(client.get("/hang", "").status, 504);
     assert_eq!(client.get("/", "").status, 200);
     assert!(upstream.state.connections.load(Ordering::SeqCst) > before);
+}
+
+#[test]
+fn a_connection_on_which_others_are_answered_is_kept_and_the_stream_taken_back() {
+    let upstream = Http2::start(100);
+    let scene = Scene::with(&h2c(&upstream), &[], |plan| {
+        plan.settings.workers = 1;
+        plan.tier.timeouts.response_head = Duration::from_secs(2);
+        plan.tier.health.interval = Duration::from_hours(1);
+    });
+    let mut other = scene.client();
+    other.get("/", "");
+    let before = upstream.state.connections.load(Ordering::SeqCst);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::SeqCst) {
+                assert_eq!(other.get("/", "").status, 200);
+            }
+        });
+        let _over = Over(&over);
+        assert_eq!(scene.client().get("/hang", "").status, 504);
+        wait_until("taken back", || upstream.state.streams.load(Ordering::SeqCst) <= 1);
+    });
+    for _ in 0..20 {
+        assert_eq!(scene.client().get("/", "").status, 200);
+    }
+    assert_eq!(upstream.state.connections.load(Ordering::SeqCst), before);
 }
 
 #[test]

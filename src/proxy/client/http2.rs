@@ -63,6 +63,8 @@ pub struct Http2 {
 #[derive(Debug)]
 struct Wire {
     streams: Cell<usize>,
+    /// Heads and pieces of answers that came.
+    moves: Cell<u64>,
     retired: Cell<bool>,
     task: Rc<Task>,
 }
@@ -138,18 +140,26 @@ impl Drop for Pump {
 
 /// One stream, counted until it is dropped.
 #[derive(Debug)]
-pub struct Stream(Rc<Wire>);
+pub struct Stream {
+    wire: Rc<Wire>,
+    /// What had moved on the connection before it.
+    moves_before: u64,
+}
 
 impl Stream {
     fn new(wire: &Rc<Wire>) -> Self {
         wire.streams.set(wire.streams.get() + 1);
-        Self(Rc::clone(wire))
+        Self { wire: Rc::clone(wire), moves_before: wire.moves.get() }
+    }
+
+    fn moves(&self) {
+        self.wire.moves.set(self.wire.moves.get().wrapping_add(1));
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get().saturating_sub(1));
+        self.wire.streams.set(self.wire.streams.get().saturating_sub(1));
     }
 }
 
@@ -185,7 +195,8 @@ impl Http2 {
             .map_err(|error| io::Error::other(format!("no HTTP/2 is spoken there: {error}")))?;
         let task = Rc::new(Task::default());
         tokio::task::spawn_local(drive(connection, Rc::clone(&task)));
-        let wire = Wire { streams: Cell::new(0), retired: Cell::new(false), task };
+        let wire =
+            Wire { streams: Cell::new(0), moves: Cell::new(0), retired: Cell::new(false), task };
         Ok(Self { sender, wire: Rc::new(wire), is_tls, headers_max: limits.headers })
     }
 
@@ -433,6 +444,18 @@ impl Future for Calling {
     }
 }
 
+impl Calling {
+    /// Whether anything came for others on its connection meanwhile.
+    pub fn is_overtaken(&self) -> bool {
+        match &self.0 {
+            State::Waiting(waiting) => {
+                waiting.stream.wire.moves.get() != waiting.stream.moves_before
+            }
+            State::Broken(_) | State::Over => false,
+        }
+    }
+}
+
 impl Waiting {
     /// The answer, or that too much was said before it.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answered> {
@@ -450,6 +473,7 @@ impl Waiting {
     /// What the answer comes to.
     fn ends(self, answered: Answered) -> Result<Response<Body>, Box<Broken>> {
         let Self { sent, pump, upload, exchange, headers_max, stream, .. } = self;
+        stream.moves();
         match answered {
             Ok(response) if response.headers().len() > headers_max => {
                 Err(Box::new(Broken { cause: Cause::TooManyHeaders, request: None, unsent: false }))
@@ -534,6 +558,7 @@ impl Incoming {
             match ready!(self.receive.poll_data(cx)) {
                 Some(Ok(data)) => {
                     _ = self.receive.flow_control().release_capacity(data.len());
+                    self.stream.moves();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Some(Err(error)) => return Poll::Ready(broken_off(&error)),

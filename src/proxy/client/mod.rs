@@ -297,6 +297,14 @@ impl Calling {
             Self::Http2(_) | Self::HyperHttp1(_) => None,
         }
     }
+
+    /// Whether others on its connection got answers while it waited: the connection is well.
+    pub fn is_overtaken(&self) -> bool {
+        match self {
+            Self::Http2(calling) => calling.is_overtaken(),
+            Self::Http1(_) | Self::HyperHttp1(_) => false,
+        }
+    }
 }
 
 impl Future for Calling {

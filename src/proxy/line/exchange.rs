@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::Line;
+use super::rescue::Chance;
 use crate::proxy::added::Added;
 use crate::proxy::client::Connection;
 use crate::proxy::ending::Ending;
@@ -22,6 +23,10 @@ use crate::proxy::tally::Tally;
 use crate::proxy::traced::{Found, Traced};
 use crate::proxy::upgrade::Wish;
 use crate::proxy::view::TierView;
+
+/// How long the client of a call below `timeouts.long_polls` may say nothing before the answer begins:
+/// events that come every few minutes are usual, and a client that is gone gives its place back.
+const CALL_SILENCE_MAX: Duration = Duration::from_mins(15);
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +48,22 @@ pub enum Cut {
     Upstream,
     /// The client did not go on.
     Client,
-    /// A canary did not begin to answer in time what stable may be asked as well.
+    /// A canary answers nothing at all, and stable may be asked as well.
     Hanging,
     /// It took too long as a whole.
     Total,
     /// A stream of a release that lost ends here.
     Stream,
+}
+
+impl Cut {
+    /// Whether an upstream was waited for in vain.
+    pub const fn is_of_upstream(self) -> bool {
+        match self {
+            Self::Hanging | Self::Total | Self::Upstream => true,
+            Self::Client | Self::Stream => false,
+        }
+    }
 }
 
 /// What the client did wrong in the body of its request.
@@ -104,8 +119,8 @@ pub struct Exchange {
     /// Whether it came as a call of gRPC, and its upstream can take one: its client may send a little
     /// now and then for hours before anything is answered.
     pub is_call: Cell<bool>,
-    /// Whether stable may be asked instead where nothing is answered in time.
-    pub is_spared: Cell<bool>,
+    /// Whom stable is asked instead of, where nothing is answered in time.
+    pub(super) chance: RefCell<Option<Chance>>,
     /// What the client did wrong.
     pub fault: Cell<Option<Fault>>,
     /// When it is to end, because its release has lost.
@@ -167,7 +182,7 @@ impl Exchange {
             streams_by: RefCell::default(),
             is_grpc: Cell::new(false),
             is_call: Cell::new(false),
-            is_spared: Cell::new(false),
+            chance: RefCell::default(),
             fault: Cell::new(None),
             ending: Ending::default(),
             cut: Cell::new(None),
@@ -242,6 +257,7 @@ impl Exchange {
 
     /// Its upstream says something before the answer (1xx).
     pub fn foretells(&self, status: StatusCode, fields: HeaderMap) {
+        self.is_answered();
         if let Some(line) = self.hears.as_ref().and_then(Weak::upgrade)
             && let Some(head) = interim::head(status, fields)
         {
@@ -320,23 +336,43 @@ impl Exchange {
     }
 
     fn sweep_waiting(&self, now: Instant) -> Option<Cut> {
-        // Where a call may be silent, its client may as well.
-        if self.tally.is_long() && (self.handed.get().is_some() || self.is_call.get()) {
-            return None;
-        }
         let Some(handed) = self.handed.get() else {
             let owing = if self.client_owes.get() { Cut::Client } else { Cut::Upstream };
             let still = now.saturating_duration_since(self.since.get());
-            return (still > self.tier.table.tier.timeouts.body_idle).then_some(owing);
+            let body_idle = self.tier.table.tier.timeouts.body_idle;
+            let talks = self.is_call.get() && self.tally.is_long();
+            return (still > silence_max(body_idle, talks)).then_some(owing);
         };
+        if self.tally.is_long() {
+            return None;
+        }
         let waiting = now.saturating_duration_since(handed);
         let timeouts = &self.tier.table.tier.timeouts;
         if waiting > timeouts.first_byte {
             self.tally.hangs();
-            if self.is_spared.get() {
+            if self.is_to_be_rescued() {
                 return Some(Cut::Hanging);
             }
         }
         (waiting > timeouts.response_head).then_some(Cut::Upstream)
+    }
+}
+
+/// How long the body of a request may pause; that of one who `talks`, now and then, for longer.
+fn silence_max(body_idle: Duration, talks: bool) -> Duration {
+    if talks { body_idle.max(CALL_SILENCE_MAX) } else { body_idle }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_may_pause_for_minutes_and_not_for_ever() {
+        let minutes = Duration::from_mins;
+        assert_eq!(silence_max(minutes(1), false), minutes(1));
+        assert_eq!(silence_max(minutes(1), true), CALL_SILENCE_MAX);
+        assert_eq!(silence_max(minutes(60), true), minutes(60), "it never takes away");
+        assert!(CALL_SILENCE_MAX >= minutes(5) && CALL_SILENCE_MAX < minutes(60));
     }
 }

@@ -17,8 +17,13 @@ impl Exchange {
     /// Whether it would go on for ever if it were let: a stream, or a call of gRPC whose client still
     /// sends.
     pub fn is_endless(&self) -> bool {
+        self.is_stream.get() || self.is_calling()
+    }
+
+    /// Whether it is a call of gRPC whose client still sends, and nothing is answered so far.
+    pub(super) fn is_calling(&self) -> bool {
         let is_sent = self.stage.get() == Stage::Waiting && self.handed.get().is_none();
-        self.is_stream.get() || (self.is_call.get() && is_sent)
+        self.is_call.get() && is_sent
     }
 
     /// Whether it is time.

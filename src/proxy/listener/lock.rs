@@ -78,7 +78,7 @@ fn overlapping(
     own_locks: &BTreeSet<Vec<u8>>,
     is_dual: impl Fn() -> bool,
 ) -> Option<SocketAddr> {
-    let name = |line: &'_ [u8]| {
+    let name = |line: &[u8]| {
         let start = line.iter().rposition(|byte| *byte == b' ')? + 1;
         line.get(start..)?.strip_prefix(b"@").map(<[u8]>::to_vec)
     };
