@@ -50,7 +50,8 @@ impl Relay {
         _ = self.go.send(true);
     }
 
-    /// Puts the socket back, and tells what was said, and before it `proofs` where there were some. A message that is held is lost.
+    /// Puts the socket back, and tells what was said, and before it `proofs` where there were some. A
+    /// message that is held is lost.
     pub fn end(mut self) -> Vec<String> {
         let real = self.path.with_extension("real");
         // While the message is held: an heir that learns of the death of the other makes a socket
