@@ -240,8 +240,7 @@ async fn attempt(
         match exchange.unless_cut(&mut calling).await {
             Ok(Ok(response)) => {
                 let most = worker.idle_max(&place.tier.table.tier.limits);
-                let lease = Lease { link, busy, most };
-                return answered(place, exchange, response, lease, spare);
+                return answered(place, exchange, response, Lease { link, busy, most }, spare);
             }
             Ok(Err(broken)) => {
                 if let Some(fault) = exchange.fault.get() {
@@ -266,8 +265,8 @@ async fn attempt(
             }
             Err(cut) => {
                 blame(cut, &calling, &link);
-                let again = || spare.map(|spare| spare.request(exchange));
-                let back = calling.take_back().or_else(again);
+                let back = calling.take_back();
+                let back = back.or_else(|| spare.map(|spare| spare.request(exchange)));
                 return Err(cut_off(cut, exchange, place, &upstream, back));
             }
         }
