@@ -263,6 +263,16 @@ pub enum Refusal {
         /// Where.
         tier: TierName,
     },
+    /// `advance` where an instance must stay in the traffic.
+    #[error("{tier}: {instance} is not taken out of the traffic, the rollout waits for {wait}")]
+    StaysIn {
+        /// Where.
+        tier: TierName,
+        /// Which.
+        instance: String,
+        /// What comes first.
+        wait: String,
+    },
     /// `rollback` to a version that no instance has any more.
     #[error(
         "{tier}: no instance has {version} any more; `weir start {tier} {version} --again` moves them \

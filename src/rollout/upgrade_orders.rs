@@ -12,7 +12,7 @@ use super::step::{may_raise, opening, promoted};
 use super::trial::tried;
 use super::turning::{stop, turn_back};
 use super::upgrade::{Ending, Item, Shift, Target, Turn, Upgrade};
-use super::upgrading::{began, of_upgrade, onward, plan_in, step_before};
+use super::upgrading::{began, may_leave, of_upgrade, onward, plan_in, step_before};
 use super::wait::Wait;
 use crate::traffic::{Address, TierName, Version, Weight};
 
@@ -200,7 +200,7 @@ impl Desk<'_> {
             return Ok(vec![self.whole(upgrade.id, Change::Resumed)]);
         }
         if to.is_none()
-            && let Some(next) = self.next(upgrade)
+            && let Some(next) = self.next(upgrade)?
         {
             return Ok(vec![next]);
         }
@@ -238,7 +238,7 @@ impl Desk<'_> {
             (None, tier) => match upgrade.items.get(upgrade.at + 1) {
                 Some(Item::Stage { stage, .. }) => stage.weight,
                 Some(Item::Shift(shift)) => {
-                    let next = self.shifts(upgrade, shift);
+                    let next = self.shifts(upgrade, shift)?;
                     return Ok(self.enough(upgrade, tiers, next));
                 }
                 Some(Item::Step(step)) => {
@@ -275,12 +275,12 @@ impl Desk<'_> {
 
     /// A step whose turn has come and that nobody must approve any more, or an instance that is taken
     /// out or in: neither raises anything by itself, and they wait for hours or with `--observe` only.
-    fn next(&self, upgrade: &Upgrade) -> Option<Event> {
-        if upgrade.still_running.is_some() {
-            return None;
-        }
-        match (upgrade.item()?, &upgrade.turn) {
-            (Item::Shift(shift), _) => Some(self.shifts(upgrade, shift)),
+    fn next(&self, upgrade: &Upgrade) -> Result<Option<Event>, Refusal> {
+        let Some(item) = upgrade.item().filter(|_| upgrade.still_running.is_none()) else {
+            return Ok(None);
+        };
+        Ok(match (item, &upgrade.turn) {
+            (Item::Shift(shift), _) => Some(self.shifts(upgrade, shift)?),
             (Item::Step(step), Turn::Waiting) => Some(self.whole(upgrade.id, began(step))),
             (Item::Step(step), Turn::Approved) => {
                 let begun = Change::StepBegan { step: step.name.clone(), run: 1 };
@@ -294,11 +294,12 @@ impl Desk<'_> {
                 Item::Everybody { .. } | Item::Home { .. } | Item::Stage { .. } | Item::Trial(_),
                 _,
             ) => None,
-        }
+        })
     }
 
-    fn shifts(&self, upgrade: &Upgrade, shift: &Shift) -> Event {
-        self.event(&shift.tier, Some(upgrade.id), shift.change())
+    fn shifts(&self, upgrade: &Upgrade, shift: &Shift) -> Result<Event, Refusal> {
+        may_leave(shift, upgrade, self.state, self.facts, self.now)?;
+        Ok(self.event(&shift.tier, Some(upgrade.id), shift.change()))
     }
 
     /// The stage is enough without a proof; what comes next goes on by itself. Where it was enough

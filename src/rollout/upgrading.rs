@@ -229,6 +229,25 @@ pub(super) fn onward(
     Road { upgrade, state, facts, now }.next()
 }
 
+/// Whether an instance may be taken out of the traffic by an order, if `shift` does so.
+///
+/// # Errors
+/// What must come first.
+pub(super) fn may_leave(
+    shift: &Shift,
+    upgrade: &Upgrade,
+    state: &State,
+    facts: &Facts,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let road = Road { upgrade, state, facts, now };
+    road.may_leave(shift).map_err(|wait| Refusal::StaysIn {
+        tier: shift.tier.clone(),
+        instance: shift.instance.clone(),
+        wait: wait.to_string(),
+    })
+}
+
 /// What the open rollout over tiers waits for; none: none is open, or it goes on at once.
 pub fn waits_for(state: &State, facts: &Facts, now: Timestamp) -> Option<Wait> {
     onward(state.open_upgrade()?, state, facts, now).err()
@@ -319,10 +338,18 @@ impl Road<'_> {
     }
 
     fn shift(&self, shift: &Shift) -> Result<Vec<Event>, Wait> {
-        if !shift.back {
-            self.none_is_paused(std::slice::from_ref(&shift.tier))?;
-        }
+        self.may_leave(shift)?;
         Ok(vec![self.of_tier(&shift.tier, shift.change())])
+    }
+
+    /// Whether an instance may be taken out now, if `shift` does so. Once it is out it is finished and
+    /// taken in, whatever is paused or held since: the others bear what it did.
+    fn may_leave(&self, shift: &Shift) -> Result<(), Wait> {
+        if shift.to.is_some() || shift.back {
+            return Ok(());
+        }
+        self.is_free()?;
+        self.none_is_paused(std::slice::from_ref(&shift.tier))
     }
 
     /// The users of `name` follow the instance that is back.
@@ -388,6 +415,9 @@ impl Road<'_> {
         }
         if self.facts.observe {
             return Err(Wait::Observing);
+        }
+        if self.state.tiers.values().any(Tier::is_moving) {
+            return Ok(());
         }
         self.is_free()?;
         let calendar = &self.facts.upgrade.calendar;

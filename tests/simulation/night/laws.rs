@@ -143,8 +143,11 @@ impl Told {
             assert!(again || !self.begun.contains(&index), "{step} begins twice");
         }
         if by_itself && !upgrade.undoes() && !matches!(input, Input::File { .. }) {
-            assert!(!upgrade.paused, "raised in a pause");
-            assert_eq!(upgrade.held, None, "raised while held");
+            // Who was taken out of the traffic is taken in.
+            if !is_out(state) {
+                assert!(!upgrade.paused, "raised in a pause");
+                assert_eq!(upgrade.held, None, "raised while held");
+            }
             let now = Timestamp::from_millis(wall);
             let is_open = facts.upgrade.calendar.is_open(now);
             assert!(is_open || is_between(index, upgrade, state), "raised outside its hours");
@@ -259,11 +262,15 @@ fn shift(upgrade: &Upgrade, event: &Event) -> Option<usize> {
     (upgrade.at..upgrade.items.len()).find(|at| is_it(&upgrade.items[*at]))
 }
 
+/// Whether an instance is out of the traffic.
+fn is_out(state: &State) -> bool {
+    state.tiers.values().flat_map(|tier| tier.instances.values()).any(Option::is_none)
+}
+
 /// Whether an instance has nothing to do until the item at `index` is done.
 fn is_between(index: usize, upgrade: &Upgrade, state: &State) -> bool {
-    let mut instances = state.tiers.values().flat_map(|tier| tier.instances.values());
     let pair = index.checked_sub(1).map(|before| &upgrade.items[before..=index]);
-    instances.any(Option::is_none)
+    is_out(state)
         || matches!(
             pair,
             Some([Item::Shift(_), Item::Stage { .. }] | [Item::Everybody { .. }, Item::Shift(_)])
@@ -437,8 +444,12 @@ pub fn at_rest(state: &State, facts: &Facts, now: Timestamp, told: &Told) {
             obeyed(Order::RetryStep { step: Some(step.clone()) });
             obeyed(Order::SkipStep { step: Some(step.clone()) });
         }
-        Wait::Held { .. } | Wait::Paused => obeyed(Order::Resume { tier: None }),
+        Wait::Held { .. } | Wait::Paused => {
+            assert!(!is_out(&state) || upgrade.undoes(), "an instance that is out waits for {wait}");
+            obeyed(Order::Resume { tier: None });
+        }
         Wait::Hours { until, .. } => {
+            assert!(!is_out(&state), "an instance that is out waits for hours");
             let until = until.expect("hours on every day");
             assert!(until > now, "{until:?} has come");
             let events = step(&state, &Input::Tick, facts, until).unwrap();
