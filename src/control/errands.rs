@@ -84,11 +84,8 @@ impl super::Control {
         {
             errand.running.cancel();
         }
-        let (hooks, runbook) = (self.hooks(), &self.settings.upgrade.steps);
-        let may_stop = |name: &StepName| {
-            runbook.iter().any(|s| s.name == *name && s.on_rollback == OnRollback::Stop)
-        };
-        self.leftovers.stop(&hooks, may_stop);
+        let hooks = self.hooks();
+        self.leftovers.stop(&hooks, |step| self.settings.upgrade.stops(step));
     }
 
     /// A step that is waited for, and that never began: everything went back while its beginning was on

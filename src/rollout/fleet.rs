@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::plan::Stage;
 use super::runbook::{
-    Action, Check, OnFailure, OnInterrupt, Run, Step, StepName, StepNameError, When,
+    Action, Check, OnFailure, OnInterrupt, OnRollback, Run, Step, StepName, StepNameError, When,
 };
 use super::upgrade::{Item, Shift};
 use crate::namespace::Namespace;
@@ -25,6 +25,9 @@ const LATE: Duration = Duration::from_mins(1);
 /// What the verbs of the steps of an instance are.
 const VERBS: [&str; 10] =
     ["quiet", "idle", "drain", "switch", "health", "reports", "well", "bake", "still", "again"];
+
+/// Those that only look and wait: a rollback breaks them off.
+const LOOKS: [&str; 5] = ["idle", "drain", "health", "reports", "well"];
 
 /// What the file says of instances and how they are moved. In the words of the commands
 /// `{instance}`, `{version}` and `{namespace}` stand for those of the move. All may be done twice:
@@ -137,6 +140,15 @@ impl Fleet {
         self.ready.max(WELL_MIN)
     }
 
+    /// Whether `name` is a step of an instance, on its way, that a rollback breaks off.
+    pub(super) fn looks(&self, name: &StepName) -> bool {
+        let of = |instance: &String| {
+            let called = |verb| step_name(&self.name, instance, verb, false) == name.as_str();
+            LOOKS.into_iter().any(called)
+        };
+        self.instances.iter().any(of)
+    }
+
     /// What the steps of `instance` are called, on the way and on the way back, by what they do.
     ///
     /// # Errors
@@ -214,7 +226,9 @@ impl Move<'_> {
             _ if self.back => OnFailure::Hold,
             _ => fleet.on_failure,
         };
+        let stops = !self.back && LOOKS.contains(&verb);
         Some(Step {
+            on_rollback: if stops { OnRollback::Stop } else { OnRollback::Wait },
             timeout: if verb == "bake" { fleet.bake + LATE } else { fleet.timeout },
             retries: u32::try_from(retries).unwrap_or(u32::MAX),
             retry_after: ASK_EVERY,
@@ -304,6 +318,22 @@ mod tests {
         assert_eq!(failures.collect::<Vec<_>>(), [go, hold, hold, hold]);
         let json = serde_json::to_string(&items).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Item>>(&json).unwrap(), items);
+    }
+
+    #[test]
+    fn what_only_looks_and_waits_is_broken_off_where_everything_goes_back() {
+        let items = rolled(&["a", "b"]);
+        let stops = items[..6].iter().filter_map(|item| {
+            let Item::Step(step) = item else { return None };
+            assert_eq!(fleet(&["a"]).looks(&step.name), step.on_rollback == OnRollback::Stop);
+            (step.on_rollback == OnRollback::Stop).then(|| step.name.as_str())
+        });
+        assert_eq!(stops.collect::<Vec<_>>(), ["api-a-idle", "api-a-reports", "api-a-well"]);
+        let Item::Shift(first) = &items[0] else { panic!("{}", items[0]) };
+        let back = first.undo.iter().filter_map(|item| {
+            if let Item::Step(step) = item { Some(step.on_rollback) } else { None }
+        });
+        assert!(back.into_iter().all(|on_rollback| on_rollback == OnRollback::Wait));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::fleet::{Fleet, step_name};
 use super::runbook::{Action, OnFailure, QUESTION_CHARS_MAX, Step, When};
 use super::state::State;
 use super::turning::turn_back;
-use super::upgrade::{Item, Turn, Upgrade};
+use super::upgrade::{Item, Shift, Turn, Upgrade};
 use super::upgrading::whole;
 use crate::analysis::{Verdict, Why};
 use crate::time::{Timestamp, as_millis, in_words};
@@ -206,7 +206,30 @@ impl Upgrade {
     fn undoing_from(&self, from: usize) -> Vec<(TierName, Vec<Item>)> {
         let indices = (from..self.begun().min(self.items.len())).rev();
         let left = indices.filter(|index| !self.is_back(*index));
-        left.filter_map(|index| undo(self.items.get(index)?)).collect()
+        left.filter_map(|index| self.undo_at(index)).collect()
+    }
+
+    /// What takes back the instance that begins to be moved with the item at `index`, and its tier.
+    /// One with traffic that still is as it was, only out, is taken in again.
+    fn undo_at(&self, index: usize) -> Option<(TierName, Vec<Item>)> {
+        let item = self.items.get(index)?;
+        let (tier, mut items) = undo(item)?;
+        if let Item::Shift(shift) = item
+            && self.is_as_it_was(index, shift)
+        {
+            items.drain(..items.len().saturating_sub(1));
+        }
+        Some((tier, items))
+    }
+
+    /// Whether the instance that the item at `index` took out was neither switched since nor told to
+    /// take no more work, which the switch alone undoes.
+    fn is_as_it_was(&self, index: usize, shift: &Shift) -> bool {
+        let verbs = ["quiet", "switch"];
+        let names = verbs.map(|verb| step_name(&shift.tier, &shift.instance, verb, false));
+        let begun = self.items.get(index..self.begun().min(self.items.len()));
+        let mut begun = begun.unwrap_or_default().iter();
+        !begun.any(|item| names.iter().any(|name| is_called(item, name)))
     }
 
     /// The last item before `end` with which an instance of `workers` begins to be moved.

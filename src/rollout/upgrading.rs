@@ -9,7 +9,7 @@ use super::event::{Blame, Cause, Change, Event, RolloutId};
 use super::facts::{Facts, TierFacts};
 use super::fleet::Fleet;
 use super::plan::{Plan, Stage, Stages};
-use super::runbook::{Step, StepName, When};
+use super::runbook::{OnRollback, Step, StepName, When};
 use super::state::{State, Tier};
 use super::step::{may_raise, opening};
 use super::trial::{Trial, tried};
@@ -65,6 +65,14 @@ impl UpgradeFacts {
     /// How the instances of `tier` are moved, if it is one with traffic that has some.
     pub fn rolling(&self, tier: &TierName) -> Option<&Fleet> {
         self.rolling.iter().find(|fleet| fleet.name == *tier)
+    }
+
+    /// Whether a rollback breaks `step` off.
+    pub fn stops(&self, step: &StepName) -> bool {
+        let fleets = self.workers.iter().map(|workers| &workers.fleet).chain(&self.rolling);
+        let of_file =
+            |line: &Step| line.name == *step && line.on_rollback == OnRollback::Stop;
+        self.steps.iter().any(of_file) || fleets.into_iter().any(|fleet| fleet.looks(step))
     }
 
     /// The order of `tiers`, those that it does not name at its end.
