@@ -67,7 +67,7 @@ pub(super) fn turn_back(
     if upgrade.goes_back() && upgrade.ended.is_none() {
         return events;
     }
-    let items = way_back(upgrade, later);
+    let items = way_back(upgrade, later, state, facts);
     let runs = upgrade.running().is_some() || upgrade.still_running.is_some();
     let nothing_left = items.is_empty() && !runs;
     events.push(whole(upgrade.id, Change::TurnedBack { cause: cause.clone(), items }, now));
@@ -81,8 +81,9 @@ pub(super) fn turn_back(
 
 /// What is done on the way back, beside the weights that fall at once. Where no instance of a tier
 /// has the version before, one is brought back first and its users follow: those of `later`.
-fn way_back(upgrade: &Upgrade, later: Vec<TierName>) -> Vec<Item> {
+fn way_back(upgrade: &Upgrade, later: Vec<TierName>, state: &State, facts: &Facts) -> Vec<Item> {
     let (mut first, mut undoing) = (Vec::new(), upgrade.undoing());
+    undoing.retain(|(tier, _)| upgrade.ended.is_none() || is_left(tier, upgrade.id, state, facts));
     for tier in later {
         if let Some(place) = undoing.iter().position(|(of, _)| *of == tier) {
             first.extend(undoing.remove(place).1);
@@ -92,6 +93,15 @@ fn way_back(upgrade: &Upgrade, later: Vec<TierName>) -> Vec<Item> {
     let rest = undoing.into_iter().flat_map(|(_, items)| items);
     let steps = steps_back(upgrade).into_iter().map(|step| Item::Step(Box::new(step.clone())));
     first.into_iter().chain(rest).chain(steps).collect()
+}
+
+/// Whether `name`, or the tier that it follows, still is as rollout `id` left it: one that was adopted
+/// since has an origin of its own.
+fn is_left(name: &TierName, id: RolloutId, state: &State, facts: &Facts) -> bool {
+    let mut workers = facts.upgrade.workers.iter();
+    let name = workers.find(|one| one.name() == name).map_or(name, |one| &one.follows);
+    let previous = state.tiers.get(name).and_then(|tier| tier.previous.as_ref());
+    previous.is_some_and(|(_, of)| *of == id)
 }
 
 /// The steps of the way back: what undoes those that have begun, the last one first, and then the
