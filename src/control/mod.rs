@@ -375,7 +375,9 @@ impl Control {
     /// Orders that waited for the disk when somebody rolled back are older than the roll back:
     /// they must not raise anything after it. Reloads raise nothing and wait on.
     fn refuse_waiting(&mut self, events: &[Event]) {
-        let rolled_back = |event: &Event| matches!(event.change, Change::RolledBack { .. });
+        let rolled_back = |event: &Event| {
+            matches!(event.change, Change::RolledBack { .. } | Change::TurnedBack { .. })
+        };
         if self.pending.is_some() && events.iter().any(rolled_back) {
             while let Ok(ask) = self.orders.try_recv() {
                 match ask {

@@ -308,7 +308,7 @@ fn emptied(release: &Version, caches: &[String], why: &Emptying) -> String {
 /// The names of the steps among `items`, and where users follow later.
 fn steps(items: &[Item]) -> String {
     let name = |item: &Item| match item {
-        Item::Home { tier } => Some(format!("the users of {tier}")),
+        Item::Home { tier, .. } => Some(format!("the users of {tier}")),
         Item::Step(step) => Some(step.name.to_string()),
         Item::Everybody { .. } | Item::Shift(_) | Item::Stage { .. } | Item::Trial(_) => None,
     };

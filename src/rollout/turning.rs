@@ -87,7 +87,7 @@ fn way_back(upgrade: &Upgrade, later: Vec<TierName>, state: &State, facts: &Fact
     for tier in later {
         if let Some(place) = undoing.iter().position(|(of, _)| *of == tier) {
             first.extend(undoing.remove(place).1);
-            first.push(Item::Home { tier });
+            first.push(Item::Home { tier, now: false });
         }
     }
     let rest = undoing.into_iter().flat_map(|(_, items)| items);

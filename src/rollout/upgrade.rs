@@ -132,6 +132,9 @@ pub enum Item {
     Home {
         /// Where.
         tier: TierName,
+        /// Whether upgraded connections are closed at once then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        now: bool,
     },
     /// An instance is taken out of a version, or into one.
     Shift(Shift),
@@ -455,7 +458,7 @@ impl Upgrade {
     /// Everybody is back in a tier that waited for an instance.
     fn home(&mut self, event: &Event) {
         let of =
-            |item: &Item| matches!(item, Item::Home { tier } if event.tier.as_ref() == Some(tier));
+            |item: &Item| matches!(item, Item::Home { tier, .. } if event.tier.as_ref() == Some(tier));
         if self.item().is_some_and(of) {
             self.reach(self.at + 1, event);
         }
@@ -558,7 +561,7 @@ impl fmt::Display for Item {
             Self::Stage { tiers, stage } => {
                 write!(out, "{}: {} for {}", and(tiers), stage.weight, in_words(stage.bake))
             }
-            Self::Home { tier } => write!(out, "{tier}: everybody goes back"),
+            Self::Home { tier, .. } => write!(out, "{tier}: everybody goes back"),
             Self::Shift(shift) => shift.fmt(out),
             Self::Step(step) => step.fmt(out),
             Self::Trial(trial) => trial.fmt(out),

@@ -425,11 +425,7 @@ impl Desk<'_> {
             return Ok(None);
         }
         let mut events = self.in_their_name(events);
-        for event in &mut events {
-            if let Change::RolledBack { now, .. } = &mut event.change {
-                *now = at_once;
-            }
-        }
+        events.iter_mut().for_each(|event| cut(&mut event.change, at_once));
         // Whatever else is open goes back, too.
         if name.is_none() {
             let others = state.tiers.iter().filter(|(_, tier)| other_rollout(tier, upgrade.id));
@@ -485,6 +481,20 @@ fn first_comes(upgrade: &Upgrade) -> Refusal {
         Some(Item::Shift(shift)) => Refusal::ByInstances { tier: shift.tier.clone() },
         Some(Item::Everybody { .. } | Item::Home { .. } | Item::Stage { .. }) | None => {
             Refusal::NoneOpen(String::new())
+        }
+    }
+}
+
+/// Upgraded connections are closed `at_once` with what `change` brings back, also where its users
+/// follow later.
+fn cut(change: &mut Change, at_once: bool) {
+    if let Change::RolledBack { now, .. } = change {
+        *now = at_once;
+    } else if let Change::TurnedBack { items, .. } = change {
+        for item in items {
+            if let Item::Home { now, .. } = item {
+                *now = at_once;
+            }
         }
     }
 }

@@ -330,7 +330,7 @@ impl Road<'_> {
         self.may_go_on(index)?;
         self.none_is_paused(item.tiers())?;
         match item {
-            Item::Home { tier } => self.home(tier, index),
+            Item::Home { tier, now } => self.home(tier, *now, index),
             Item::Shift(shift) => self.shift(shift),
             Item::Everybody { tiers } => {
                 let left = tiers.iter().filter(|tier| !self.upgrade.given.contains(*tier));
@@ -361,10 +361,15 @@ impl Road<'_> {
     }
 
     /// The users of `name` follow the instance that is back.
-    fn home(&self, name: &TierName, index: usize) -> Result<Vec<Event>, Wait> {
+    fn home(&self, name: &TierName, at_once: bool, index: usize) -> Result<Vec<Event>, Wait> {
         let Course::Back { cause } = &self.upgrade.course else { return self.begin(index + 1) };
         match falls(name, self.upgrade.id, self.state, self.facts, cause) {
-            Fall::AtOnce(change) => Ok(vec![self.of_tier(name, change)]),
+            Fall::AtOnce(mut change) => {
+                if let Change::RolledBack { now, .. } = &mut change {
+                    *now = at_once;
+                }
+                Ok(vec![self.of_tier(name, change)])
+            }
             Fall::Later | Fall::Not => self.begin(index + 1),
         }
     }

@@ -267,6 +267,7 @@ fn standing(name: &TierName, tier: &Tier, closure: Option<&Closure>, now: Timest
     let previous =
         tier.previous.as_ref().map_or("-".to_owned(), |(version, _)| version.to_string());
     let doubt = if tier.unconfirmed.is_some() { " unconfirmed" } else { "" };
+    let cut = if tier.close_now { " cut" } else { "" };
     let closed = closure.map_or(String::new(), |closure| format!(" {}", closure.purpose.name()));
     let has = |(instance, version): (&String, &Option<Version>)| {
         let version = version.as_ref().map_or("-".to_owned(), ToString::to_string);
@@ -276,7 +277,7 @@ fn standing(name: &TierName, tier: &Tier, closure: Option<&Closure>, now: Timest
     let instances =
         if instances.is_empty() { String::new() } else { format!(" [{}]", instances.join(", ")) };
     format!(
-        "= {name}: stable {}{doubt} canary {canary} previous {previous}{closed}{instances}",
+        "= {name}: stable {}{doubt} canary {canary} previous {previous}{cut}{closed}{instances}",
         tier.stable
     )
 }

@@ -93,6 +93,7 @@ pub fn are_one(state: &State, upgrade: &Upgrade, olds: &BTreeMap<TierName, Versi
 pub fn is_later(tier: &TierName, state: &State) -> bool {
     state.open_upgrade().is_some_and(|upgrade| {
         let mut left = upgrade.items.iter().skip(upgrade.at);
-        upgrade.goes_back() && left.any(|item| *item == Item::Home { tier: tier.clone() })
+        let is_its = |item: &Item| matches!(item, Item::Home { tier: of, .. } if of == tier);
+        upgrade.goes_back() && left.any(is_its)
     })
 }
