@@ -331,13 +331,15 @@ impl Control {
             let version = tier.version_of(&instance.name);
             let looked_at = publish::looked_at(&self.state, name);
             let looked_at = looked_at.filter(|(moved, _)| *moved == instance.name);
-            let of = version.or(looked_at.map(|(_, version)| version)).unwrap_or(&tier.stable);
-            let release = self.register.release(name, of);
-            let UpstreamView { address, health, error, .. } =
-                self.upstream_view(release, &instance.address);
+            let asked = version.or(looked_at.map(|(_, version)| version)).map(|of| {
+                let release = self.register.release(name, of);
+                self.upstream_view(release, &instance.address)
+            });
+            // Nobody asks one that is out, but to see whether it is well with the version it joins.
+            let (health, error) = asked.map_or(("unknown", None), |seen| (seen.health, seen.error));
             InstanceView {
                 name: instance.name.clone(),
-                address,
+                address: instance.address.to_string(),
                 version: version.cloned(),
                 health: health.to_owned(),
                 error,

@@ -637,9 +637,11 @@ fn listed(upgrade: &Upgrade, state: &State, facts: &Facts) -> Option<Vec<Item>> 
 /// That the file says something else of what is still to come and nobody follows it, in a sentence.
 pub fn unheeded(state: &State, facts: &Facts) -> Option<String> {
     let upgrade = state.open_upgrade().filter(|upgrade| upgrade.has_recalled())?;
+    let shifted = |item: &Item| matches!(item, Item::Shift(shift) if shift.back);
+    let who = if upgrade.items.iter().any(shifted) { "instances" } else { "workers" };
     (listed(upgrade, state, facts)? != upgrade.agreed()).then(|| {
         format!(
-            "rollout {}: workers were taken back, so what is still to come stays as it was agreed \
+            "rollout {}: {who} were taken back, so what is still to come stays as it was agreed \
              on; what the file says of it now is for the next rollout",
             upgrade.id
         )
