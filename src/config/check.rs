@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::diagnostic::{Code, Level};
+use super::fleet::RollingDraft;
 use super::keys;
 use super::reader::Reader;
 use super::section::At;
@@ -28,6 +29,7 @@ pub(super) fn tiers(
         loops(reader, tier, tiers, admin, admin_span);
     }
     cookies(reader, tiers);
+    strangers(reader, tiers);
 }
 
 fn conflict(
@@ -173,6 +175,33 @@ fn shared_addresses(reader: &Reader, tier: &Draft) {
             let version = release.version.as_ref().map_or("", |at| at.value.as_str());
             let key = format!("{}.releases.{version}.upstreams", tier.path);
             conflict(reader, key, &upstream.span, mistake, (span, "the first"));
+        }
+    }
+}
+
+/// An instance is of one tier: the requests of another would go on there while it is switched.
+fn strangers(reader: &Reader, tiers: &[Draft]) {
+    let instances = |tier: &Draft| tier.rolling().map(RollingDraft::places).unwrap_or_default();
+    for (place, tier) in tiers.iter().enumerate() {
+        for spot in instances(tier) {
+            let others = tiers.iter().enumerate().filter(|(at, _)| *at != place);
+            let used = others.flat_map(|(at, other)| {
+                // Where both are instances the second is said to be wrong.
+                let twice = if at < place { instances(other) } else { Vec::new() };
+                let releases = other.releases.iter().flat_map(|release| &release.upstreams);
+                let all = releases.cloned().chain(twice);
+                all.map(move |used| (other, used)).collect::<Vec<_>>()
+            });
+            let same = |(_, used): &(&Draft, At<Address>)| used.value.plain() == spot.value.plain();
+            let Some((other, used)) = used.into_iter().find(same) else { continue };
+            let name = other.name.as_ref().map_or_else(String::new, |at| at.value.to_string());
+            let mistake = Mistake::new(
+                format!("{} is an instance, and tier {name} uses it as well", spot.value),
+                "its requests would go on there while the instance is switched; give each tier \
+                 instances of its own",
+            );
+            let key = format!("{}.rolling.instances", tier.path);
+            conflict(reader, key, &spot.span, mistake, (&used.span, "the other tier"));
         }
     }
 }

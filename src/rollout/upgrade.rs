@@ -457,8 +457,7 @@ impl Upgrade {
 
     /// Everybody is back in a tier that waited for an instance.
     fn home(&mut self, event: &Event) {
-        let of =
-            |item: &Item| matches!(item, Item::Home { tier, .. } if event.tier.as_ref() == Some(tier));
+        let of = |item: &Item| matches!(item, Item::Home { tier, .. } if event.tier.as_ref() == Some(tier));
         if self.item().is_some_and(of) {
             self.reach(self.at + 1, event);
         }

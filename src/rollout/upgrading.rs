@@ -70,8 +70,7 @@ impl UpgradeFacts {
     /// Whether a rollback breaks `step` off.
     pub fn stops(&self, step: &StepName) -> bool {
         let fleets = self.workers.iter().map(|workers| &workers.fleet).chain(&self.rolling);
-        let of_file =
-            |line: &Step| line.name == *step && line.on_rollback == OnRollback::Stop;
+        let of_file = |line: &Step| line.name == *step && line.on_rollback == OnRollback::Stop;
         self.steps.iter().any(of_file) || fleets.into_iter().any(|fleet| fleet.looks(step))
     }
 

@@ -238,6 +238,15 @@ instances = [
 switch = ["ssh", "{instance}", "deploy", "{version}"]
 "#;
 
+const BESIDE: &str = r#"releases = [{ version = "1" }]
+[tier.rolling]
+instances = [
+  { name = "web-1", address = "10.0.0.12:3000" },
+  { name = "web-2", address = "10.0.0.13:3000" },
+]
+switch = ["ssh", "{instance}", "deploy", "{version}"]
+"#;
+
 #[test]
 fn instances_of_a_tier_with_traffic_are_moved_instead_of_upstreams() {
     let config = good(ROLLING);
@@ -313,6 +322,12 @@ fn what_cannot_be_moved_is_said() {
     let taken =
         with("[[step]]\nname = \"api-api-1-well\"\nwhen = \"before rollout\"\nrun = [\"true\"]");
     assert!(taken.contains("a [[step]] is called api-api-1-well"), "{taken}");
+    for place in ["releases = [{ version = '1', upstreams = ['10.0.0.12:3000'] }]", BESIDE] {
+        let other = "[[tier]]\nname = 'web'\nlisten = '127.0.0.1:8081'\nstable = '1'\n";
+        let shared = with(&format!("{other}{place}"));
+        let said = "10.0.0.12:3000 is an instance, and tier ";
+        assert_eq!(shared.matches(said).count(), 1, "{shared}");
+    }
     let web = "[[tier]]\nname = 'web'\nlisten = '127.0.0.1:8081'\nstable = '1'\nreleases = [{ version = \
                '1', upstreams = ['127.0.0.1:9'] }]\n";
     let together = with(&format!("{web}[rollout]\norder = [['web', 'api']]"));

@@ -445,7 +445,10 @@ pub fn at_rest(state: &State, facts: &Facts, now: Timestamp, told: &Told) {
             obeyed(Order::SkipStep { step: Some(step.clone()) });
         }
         Wait::Held { .. } | Wait::Paused => {
-            assert!(!is_out(&state) || upgrade.undoes(), "an instance that is out waits for {wait}");
+            assert!(
+                !is_out(&state) || upgrade.undoes(),
+                "an instance that is out waits for {wait}"
+            );
             obeyed(Order::Resume { tier: None });
         }
         Wait::Hours { until, .. } => {
