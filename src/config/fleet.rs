@@ -12,7 +12,7 @@ use super::section::{At, Section};
 use super::tier::Draft;
 use super::values::{self, Mistake, quoted};
 use crate::rollout::runbook::{OnFailure, Run, StepName};
-use crate::rollout::{Fleet, INSTANCES_MAX, Instance};
+use crate::rollout::{Fleet, INSTANCES_MAX, Instance, users_of};
 use crate::time::in_words;
 use crate::traffic::{Address, TierName};
 
@@ -166,10 +166,8 @@ impl RollingDraft {
                 section.conflict("instances", spot.address.clone(), mistake, others);
             }
         }
-        if let Some(span) = section.key_span("instances").filter(|_| count == 2) {
-            let message = "while one of the two is moved the other carries everybody";
-            let help = "see that it can, or add a third; `hours` can say when that is done";
-            section.remark("instances", span, Mistake::new(message, help));
+        if let Some(span) = section.key_span("instances").filter(|_| count > 1) {
+            section.remark("instances", span, peak(count));
         }
         let moving = Moving::read(&mut section);
         if let (None, Some(span)) = (&moving.reports, section.key_span("switch")) {
@@ -207,6 +205,21 @@ impl RollingDraft {
         let names = self.instances.iter().map(|spot| spot.instance.name.clone()).collect();
         self.moving.clone().fleet(name.clone(), names, environment.cloned())
     }
+}
+
+/// What the last instance with the version before must bear, of so many.
+fn peak(count: usize) -> Mistake {
+    if count == 2 {
+        let message = "while one of the two is moved the other carries everybody";
+        let help = "see that it can, or add a third; `hours` can say when that is done";
+        return Mistake::new(message, help);
+    }
+    let share = users_of(2, count);
+    let message = format!(
+        "while the last but one of the {count} is moved, one alone carries {share} of the users, and \
+         everybody where it goes back then"
+    );
+    Mistake::new(message, "see that it can; `hours` can say when that is done")
 }
 
 fn instance(mut section: Section<'_>) -> Option<Spot> {

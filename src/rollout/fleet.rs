@@ -105,7 +105,7 @@ impl Fleet {
                 items.push(Item::Everybody { tiers: tiers.clone() });
                 items.extend(onward);
             } else {
-                let stage = Stage { weight: share(moved, of), bake: self.bake };
+                let stage = Stage { weight: users_of(moved, of), bake: self.bake };
                 items.extend(onward);
                 items.push(Item::Stage { tiers: tiers.clone(), stage });
             }
@@ -161,7 +161,7 @@ impl Fleet {
 }
 
 /// The share of the users that `moved` of so many instances get.
-fn share(moved: usize, of: usize) -> Weight {
+pub fn users_of(moved: usize, of: usize) -> Weight {
     let points = 10_000 * moved / of.max(1);
     let points = u16::try_from(points).unwrap_or(10_000);
     Weight::basis_points(points).unwrap_or(Weight::ALL)

@@ -34,7 +34,7 @@ pub use closure::{Closure, Closures, Opening, Purpose};
 pub use command::{Actor, ActorError, Command, Order, REASON_CHARS_MAX, Refusal};
 pub use event::{Adoption, Blame, Cause, Change, Direction, Emptying, Event, RolloutId};
 pub use facts::{Facts, ReleaseFacts, TierFacts};
-pub use fleet::{Fleet, INSTANCES_MAX, Instance};
+pub use fleet::{Fleet, INSTANCES_MAX, Instance, users_of};
 pub use input::Input;
 pub use names::event_names;
 pub use outlook::{Leg, Outlook, Proof, Said, outlook};

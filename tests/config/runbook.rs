@@ -274,7 +274,9 @@ fn what_is_rarely_meant_of_instances_is_said() {
     };
     let third = "  { name = \"api-3\", address = \"10.0.0.13:3000\" },\n]\nreports = [\"true\"]\n";
     let whole = ROLLING.replacen("]\nswitch", &format!("{third}switch"), 1);
-    assert_eq!(remarks(&whole), [""; 0]);
+    let peak = "while the last but one of the 3 is moved, one alone carries 66.66% of the users, and \
+                everybody where it goes back then";
+    assert_eq!(remarks(&whole), [peak]);
     let few = [
         "while one of the two is moved the other carries everybody",
         "nobody asks an instance which version it runs, once it was switched",
@@ -284,13 +286,17 @@ fn what_is_rarely_meant_of_instances_is_said() {
         ("\"{instance}\", ", "`switch` has no {instance}, and does the same for every instance"),
         (", \"{version}\"", "`switch` has no {version}, and does the same forward and back"),
     ] {
-        assert_eq!(remarks(&whole.replacen(from, "", 1)), [said]);
+        let mut said = [said, peak];
+        let mut found = remarks(&whole.replacen(from, "", 1));
+        found.sort();
+        said.sort_unstable();
+        assert_eq!(found, said);
     }
     let health = "health = { interval = \"40s\", rise = 2 }\n[tier.rolling]";
     let slow = whole.replacen("[tier.rolling]", health, 1);
     let said = "an instance is well after 2 health checks, 40 s apart: longer than `ready`";
-    assert_eq!(remarks(&slow), [said]);
-    assert_eq!(remarks(&slow.replacen("switch =", "ready = \"2m\"\nswitch =", 1)), [""; 0]);
+    assert_eq!(remarks(&slow), [peak, said]);
+    assert_eq!(remarks(&slow.replacen("switch =", "ready = \"2m\"\nswitch =", 1)), [peak]);
 }
 
 #[test]
