@@ -89,8 +89,10 @@ pub(super) fn follow(table: &Table, shares: &[Share], generations: Generations) 
         let known = |version: &Version| tier.version(version).cloned();
         let stable = share.and_then(|share| known(&share.stable)).unwrap_or(tier.stable.clone());
         let canary = share.and_then(|share| share.canary.as_ref()).and_then(known);
-        let [stable_at, canary_at] =
-            share.map_or([&[][..], &[]], |share| [&share.stable_at[..], &share.canary_at]);
+        // Where their version is not known here, another serves: it is not at its places.
+        let theirs = share.filter(|share| share.stable == stable.version);
+        let stable_at = theirs.map_or(&[][..], |share| &share.stable_at);
+        let canary_at = share.map_or(&[][..], |share| &share.canary_at);
         let stable = without_left(stable, stable_at);
         let canary = canary.map(|canary| without_left(canary, canary_at));
         let in_use = |release: &Arc<Release>| {
@@ -227,6 +229,10 @@ releases = [{ version = "1", upstreams = ["127.0.0.1:9"] }]
         theirs[0].stable_at = vec!["127.0.0.1:3".parse().unwrap()];
         assert_eq!(here_are(&follow(&without, &theirs, Generations::default())), places[1..]);
         assert_eq!(here_are(&follow(&here, &[], Generations::default())), places);
+        // Places are those of a version.
+        theirs[0].stable = "9".parse().unwrap();
+        theirs[0].stable_at = places[1..].to_vec();
+        assert_eq!(here_are(&follow(&here, &theirs, Generations::default())), places);
         here.tiers[0].moves = false;
         assert_eq!(shares(&here)[0].stable_at, [], "else no addresses are told");
     }
