@@ -26,6 +26,7 @@ impl Config {
             sticky: tier.tier.sticky.clone(),
             rate: None,
             named_upstreams_healthy: false,
+            unwell: vec![],
         };
         Facts {
             tiers: self.tiers.iter().map(tier).collect(),

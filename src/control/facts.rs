@@ -3,7 +3,7 @@
 use super::publish;
 use super::settings::{Settings, TierSettings};
 use crate::metrics::HealthState;
-use crate::rollout::{Facts, ReleaseFacts, TierFacts};
+use crate::rollout::{Facts, Instance, ReleaseFacts, TierFacts};
 use crate::traffic::{Address, Salt, Version};
 
 impl super::Control {
@@ -34,6 +34,7 @@ impl super::Control {
                 sticky: file.tier.sticky.clone(),
                 rate,
                 named_upstreams_healthy,
+                unwell: self.unwell(file),
             }
         };
         Facts {
@@ -44,6 +45,18 @@ impl super::Control {
             caches: settings.caches.clone(),
             upgrade: settings.upgrade.clone(),
         }
+    }
+
+    /// The instances that are not seen to be healthy with the version whose requests they get.
+    fn unwell(&self, file: &TierSettings) -> Vec<String> {
+        let tier = self.state.tiers.get(&file.tier.name);
+        let is_well = |instance: &&Instance| {
+            let version = tier.map_or(Some(&file.stable), |tier| tier.version_of(&instance.name));
+            let here = std::slice::from_ref(&instance.address);
+            version.is_some_and(|version| self.is_healthy(file, version, here))
+        };
+        let unwell = file.instances.iter().filter(|instance| !is_well(instance));
+        unwell.map(|instance| instance.name.clone()).collect()
     }
 
     fn is_healthy(&self, file: &TierSettings, version: &Version, upstreams: &[Address]) -> bool {

@@ -205,7 +205,8 @@ impl Control {
             Wait::Running { .. } if self.errand.is_none() && self.undoes() => {
                 self.leftovers.in_the_way()
             }
-            Wait::Answer { .. }
+            Wait::Another { .. }
+            | Wait::Answer { .. }
             | Wait::Failed { .. }
             | Wait::Held { .. }
             | Wait::Hours { .. }

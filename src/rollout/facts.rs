@@ -46,6 +46,9 @@ pub struct TierFacts {
     pub rate: Option<f64>,
     /// Whether the upstreams that an order names answer.
     pub named_upstreams_healthy: bool,
+    /// The instances that are not seen to be healthy with the version they have, where the tier is
+    /// one of instances.
+    pub unwell: Vec<String>,
 }
 
 /// What is true of one release of the file.

@@ -17,6 +17,7 @@ mod outlook;
 mod plan;
 pub mod runbook;
 mod sentence;
+mod shifting;
 mod state;
 mod step;
 mod stepping;

@@ -7,12 +7,13 @@ use super::desk::Desk;
 use super::event::{Blame, Cause, Change, Event, RolloutId};
 use super::facts::Facts;
 use super::runbook::{Step, StepName};
+use super::shifting::may_leave;
 use super::state::{Outcome, State, Tier};
 use super::step::{may_raise, opening, promoted};
 use super::trial::tried;
 use super::turning::{stop, turn_back};
 use super::upgrade::{Ending, Item, Shift, Target, Turn, Upgrade};
-use super::upgrading::{began, may_leave, of_upgrade, onward, plan_in, step_before};
+use super::upgrading::{began, of_upgrade, onward, plan_in, step_before};
 use super::wait::Wait;
 use crate::traffic::{Address, TierName, Version, Weight};
 

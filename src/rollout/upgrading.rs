@@ -13,10 +13,8 @@ use super::runbook::{OnRollback, Step, StepName, When};
 use super::state::{State, Tier};
 use super::step::{may_raise, opening};
 use super::trial::{Trial, tried};
-use super::turning::{Fall, falls, turn_back};
-use super::upgrade::{
-    Agreed, Course, Ending, Item, PastDecision, Scope, Shift, Target, Turn, Upgrade,
-};
+use super::turning::turn_back;
+use super::upgrade::{Agreed, Ending, Item, PastDecision, Scope, Target, Turn, Upgrade};
 use super::wait::{Wait, WayBack};
 use super::workers::Workers;
 use crate::time::Timestamp;
@@ -236,35 +234,17 @@ pub(super) fn onward(
     Road { upgrade, state, facts, now }.next()
 }
 
-/// Whether an instance may be taken out of the traffic by an order, if `shift` does so.
-///
-/// # Errors
-/// What must come first.
-pub(super) fn may_leave(
-    shift: &Shift,
-    upgrade: &Upgrade,
-    state: &State,
-    facts: &Facts,
-    now: Timestamp,
-) -> Result<(), Refusal> {
-    let road = Road { upgrade, state, facts, now };
-    road.may_leave(shift).map_err(|wait| Refusal::StaysIn {
-        tier: shift.tier.clone(),
-        instance: shift.instance.clone(),
-        wait: wait.to_string(),
-    })
-}
-
 /// What the open rollout over tiers waits for; none: none is open, or it goes on at once.
 pub fn waits_for(state: &State, facts: &Facts, now: Timestamp) -> Option<Wait> {
     onward(state.open_upgrade()?, state, facts, now).err()
 }
 
-struct Road<'a> {
-    upgrade: &'a Upgrade,
-    state: &'a State,
-    facts: &'a Facts,
-    now: Timestamp,
+/// An open rollout over tiers, and what is true when it is decided how it goes on.
+pub(super) struct Road<'a> {
+    pub(super) upgrade: &'a Upgrade,
+    pub(super) state: &'a State,
+    pub(super) facts: &'a Facts,
+    pub(super) now: Timestamp,
 }
 
 impl Road<'_> {
@@ -320,7 +300,7 @@ impl Road<'_> {
         }
     }
 
-    fn begin(&self, index: usize) -> Result<Vec<Event>, Wait> {
+    pub(super) fn begin(&self, index: usize) -> Result<Vec<Event>, Wait> {
         let Some(item) = self.upgrade.items.get(index) else {
             let back = self.upgrade.goes_back();
             let ending = if back { Ending::RolledBack } else { Ending::Promoted };
@@ -341,35 +321,6 @@ impl Road<'_> {
             }
             Item::Step(step) => Ok(vec![self.event(began(step))]),
             Item::Trial(trial) => self.trial(trial),
-        }
-    }
-
-    fn shift(&self, shift: &Shift) -> Result<Vec<Event>, Wait> {
-        self.may_leave(shift)?;
-        Ok(vec![self.of_tier(&shift.tier, shift.change())])
-    }
-
-    /// Whether an instance may be taken out now, if `shift` does so. Once it is out it is finished and
-    /// taken in, whatever is paused or held since: the others bear what it did.
-    fn may_leave(&self, shift: &Shift) -> Result<(), Wait> {
-        if shift.to.is_some() || shift.back {
-            return Ok(());
-        }
-        self.is_free()?;
-        self.none_is_paused(std::slice::from_ref(&shift.tier))
-    }
-
-    /// The users of `name` follow the instance that is back.
-    fn home(&self, name: &TierName, at_once: bool, index: usize) -> Result<Vec<Event>, Wait> {
-        let Course::Back { cause } = &self.upgrade.course else { return self.begin(index + 1) };
-        match falls(name, self.upgrade.id, self.state, self.facts, cause) {
-            Fall::AtOnce(mut change) => {
-                if let Change::RolledBack { now, .. } = &mut change {
-                    *now = at_once;
-                }
-                Ok(vec![self.of_tier(name, change)])
-            }
-            Fall::Later | Fall::Not => self.begin(index + 1),
         }
     }
 
@@ -394,7 +345,7 @@ impl Road<'_> {
     }
 
     /// Whether no person's word is waited for.
-    fn is_free(&self) -> Result<(), Wait> {
+    pub(super) fn is_free(&self) -> Result<(), Wait> {
         match &self.upgrade.held {
             Some(why) => Err(Wait::Held { why: why.clone(), back: self.way_back() }),
             None if self.upgrade.paused => Err(Wait::Paused),
@@ -403,7 +354,7 @@ impl Road<'_> {
     }
 
     /// Those of one step move together: the pause of one is that of all.
-    fn none_is_paused(&self, tiers: &[TierName]) -> Result<(), Wait> {
+    pub(super) fn none_is_paused(&self, tiers: &[TierName]) -> Result<(), Wait> {
         let rollout = |tier| self.state.tiers.get(tier)?.rollout.as_ref();
         let paused = tiers.iter().filter_map(rollout).any(|rollout| rollout.paused);
         if paused { Err(Wait::Paused) } else { Ok(()) }
@@ -470,7 +421,7 @@ impl Road<'_> {
         self.upgrade.passed.get(name).cloned().unwrap_or(Cause::Order)
     }
 
-    fn tier(&self, name: &TierName) -> Result<&Tier, Wait> {
+    pub(super) fn tier(&self, name: &TierName) -> Result<&Tier, Wait> {
         self.state.tiers.get(name).ok_or_else(|| self.unknown(name))
     }
 
@@ -483,7 +434,7 @@ impl Road<'_> {
         whole(self.upgrade.id, change, self.now)
     }
 
-    fn of_tier(&self, name: &TierName, change: Change) -> Event {
+    pub(super) fn of_tier(&self, name: &TierName, change: Change) -> Event {
         Event { tier: Some(name.clone()), ..self.event(change) }
     }
 }

@@ -6,7 +6,7 @@ use super::command::Refusal;
 use super::runbook::StepName;
 use super::upgrade::and;
 use crate::time::Timestamp;
-use crate::traffic::TierName;
+use crate::traffic::{TierName, Version};
 
 /// How a rollout over tiers goes back from where it is by an order, if it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,15 @@ impl WayBack {
 /// What a rollout over tiers waits for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wait {
+    /// Another instance that serves while one is out.
+    Another {
+        /// Of this tier.
+        tier: TierName,
+        /// With this version.
+        version: Version,
+        /// While this one is out.
+        instance: String,
+    },
     /// A person's yes.
     Answer {
         /// To the question of this step.
@@ -104,7 +113,8 @@ impl Wait {
     /// Whether a person must say or do something before it goes on.
     pub const fn needs_person(&self) -> bool {
         match self {
-            Self::Answer { .. }
+            Self::Another { .. }
+            | Self::Answer { .. }
             | Self::Failed { .. }
             | Self::Held { .. }
             | Self::Interrupted { .. }
@@ -121,6 +131,11 @@ impl Wait {
 impl fmt::Display for Wait {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Another { tier, version, instance } => write!(
+                out,
+                "another instance of {tier} that is healthy with {version}, or nobody serves while \
+                 {instance} is moved"
+            ),
             Self::Answer { step, question } => {
                 write!(out, "a person: {question} (`weir approve {step}`)")
             }

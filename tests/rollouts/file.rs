@@ -225,9 +225,15 @@ impl File {
                 Some(other) => panic!("sticky {other} is not for scripts"),
             },
             rate: tier.rate,
+            unwell: unwell(tier, down),
             named_upstreams_healthy: !down.contains(&format!("{} named", tier.name)),
         }
     }
+}
+
+fn unwell(tier: &Tier, down: &BTreeSet<String>) -> Vec<String> {
+    let instances = tier.rolling.iter().flat_map(|rolling| &rolling.instances);
+    instances.filter(|name| down.contains(&format!("{} {name}", tier.name))).cloned().collect()
 }
 
 fn listed(rungs: &[Rung]) -> Stages {

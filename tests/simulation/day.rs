@@ -752,6 +752,7 @@ fn facts(analysis: Settings, places: &[(u16, u16)]) -> Facts {
         sticky: Sticky::Own,
         rate: None,
         named_upstreams_healthy: true,
+        unwell: vec![],
     };
     Facts {
         tiers: vec![tier],

@@ -35,6 +35,7 @@ pub fn random(chance: &mut StdRng) -> Facts {
         sticky: Sticky::Own,
         rate: None,
         named_upstreams_healthy: true,
+        unwell: vec![],
     };
     let mut tiers: Vec<TierFacts> = names.iter().enumerate().map(tier).collect();
     let names: Vec<TierName> = tiers.iter().map(|tier| tier.name.clone()).collect();
@@ -261,6 +262,12 @@ pub fn edit(facts: &mut Facts, chance: &mut StdRng) {
         _ => {
             for release in facts.tiers.iter_mut().flat_map(|tier| &mut tier.releases) {
                 release.healthy = chance.random_bool(0.9);
+            }
+            for fleet in &facts.upgrade.rolling {
+                let mut tiers = facts.tiers.iter_mut();
+                let tier = tiers.find(|tier| tier.name == fleet.name).expect("its tier");
+                let unwell = fleet.instances.iter().filter(|_| chance.random_bool(0.2));
+                tier.unwell = unwell.cloned().collect();
             }
         }
     }

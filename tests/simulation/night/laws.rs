@@ -8,7 +8,7 @@ use weir::rollout::runbook::{
 };
 use weir::rollout::{
     Actor, Change, Command, Direction, Ending, Event, Facts, Input, Item, Order, RolloutId, Scope,
-    State, Upgrade, Wait, step, waits_for,
+    Shift, State, Upgrade, Wait, step, waits_for,
 };
 use weir::time::Timestamp;
 use weir::traffic::{TierName, Version, Weight};
@@ -129,6 +129,12 @@ impl Told {
             assert!(!self.alarmed.contains(&trial.at), "the same alarm of {workers} again");
         }
         let Some(index) = enters(upgrade, event) else { return };
+        if let Item::Shift(shift) = &upgrade.items[index]
+            && shift.to.is_none()
+            && !shift.back
+        {
+            others_serve(shift, state, facts);
+        }
         if upgrade.ended.is_some() {
             return; // What is left of it goes each its own way.
         }
@@ -260,6 +266,17 @@ fn shift(upgrade: &Upgrade, event: &Event) -> Option<usize> {
             && shift.instance == *instance && shift.to == *to)
     };
     (upgrade.at..upgrade.items.len()).find(|at| is_it(&upgrade.items[*at]))
+}
+
+/// While an instance is out another serves its users, or, where it has none, those of the others.
+fn others_serve(shift: &Shift, state: &State, facts: &Facts) {
+    let tier = &state.tiers[&shift.tier];
+    let has = tier.instances[&shift.instance].as_ref().expect("it is in");
+    let version = if tier.serves(has) { has } else { &tier.stable };
+    let unwell = &facts.tier(&shift.tier).expect("its tier").unwell;
+    let mut others = tier.instances.iter().filter(|(name, _)| **name != shift.instance);
+    let serves = others.any(|(name, has)| has.as_ref() == Some(version) && !unwell.contains(name));
+    assert!(serves, "{}: nobody serves while {} is out", shift.tier, shift.instance);
 }
 
 /// Whether an instance is out of the traffic.
@@ -439,6 +456,16 @@ pub fn at_rest(state: &State, facts: &Facts, now: Timestamp, told: &Told) {
         Err(refusal) => panic!("{refusal}, though it waits for {wait}"),
     };
     match &wait {
+        Wait::Another { tier, .. } => {
+            let order = ordered(Order::Advance { tier: None, to: None });
+            let refused = step(&state, &order, facts, now);
+            assert!(refused.is_err(), "an instance is taken out by an order, without another");
+            let mut well = facts.clone();
+            let tier = well.tiers.iter_mut().find(|facts| facts.name == *tier).expect("a tier");
+            assert!(!tier.unwell.is_empty(), "all are well");
+            tier.unwell.clear();
+            assert_ne!(step(&state, &Input::Tick, &well, now), Ok(vec![]), "nothing follows");
+        }
         Wait::Answer { step, .. } => obeyed(Order::Approve { step: Some(step.clone()) }),
         Wait::Failed { step, .. } | Wait::Interrupted { step, .. } => {
             obeyed(Order::RetryStep { step: Some(step.clone()) });
