@@ -141,8 +141,11 @@ pub(super) fn addresses<'a>(
         let here = file.instances.iter().filter(has);
         let mut here: Vec<Address> = here.map(|instance| instance.address.clone()).collect();
         if here.is_empty() && tier.stable == *version {
-            // The file was edited while they were moved: better any of them than none.
-            here = file.places();
+            // The file was edited while they were moved: better any of them than none, but for those
+            // that are out.
+            let is_in = |instance: &&Instance| tier.version_of(&instance.name).is_some();
+            let known = file.instances.iter().filter(is_in);
+            here = known.map(|instance| instance.address.clone()).collect();
         }
         return (here, line);
     }

@@ -273,6 +273,17 @@ pub enum Refusal {
         /// What comes first.
         wait: String,
     },
+    /// A file without an instance that is moved.
+    #[error(
+        "{tier}: the file has no instance {instance}, which the open rollout moves; put it back, or \
+         rename and remove instances while no rollout is open"
+    )]
+    InstanceLost {
+        /// Where.
+        tier: TierName,
+        /// Which.
+        instance: String,
+    },
     /// `rollback` to a version that no instance has any more.
     #[error(
         "{tier}: no instance has {version} any more; `weir start {tier} {version} --again` moves them \

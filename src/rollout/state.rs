@@ -302,13 +302,10 @@ impl Tier {
         self.instances.get(instance).map_or(Some(&self.stable), Option::as_ref)
     }
 
-    /// Whether an instance has `version`, in a tier of instances: before any was moved they have
+    /// Whether one of `instances`, those of the file, has `version`: before any was moved they have
     /// what serves.
-    pub fn runs(&self, version: &Version) -> bool {
-        if self.instances.is_empty() {
-            return self.stable == *version;
-        }
-        self.instances.values().any(|has| has.as_ref() == Some(version))
+    pub fn runs(&self, version: &Version, instances: &[String]) -> bool {
+        instances.iter().any(|instance| self.version_of(instance) == Some(version))
     }
 
     /// Whether an instance is being moved.

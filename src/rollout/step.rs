@@ -194,6 +194,9 @@ fn may_reload(state: &State, facts: &Facts) -> Result<(), Refusal> {
         {
             return Err(refusal);
         }
+        if let Some(instance) = instance_lost(name, tier, state, facts) {
+            return Err(Refusal::InstanceLost { tier: name.clone(), instance });
+        }
         // What the open rollout has promoted may have to go back, too.
         let of_open = |(_, id): &&(Version, RolloutId)| {
             state.open_upgrade().is_some_and(|upgrade| upgrade.id == *id)
@@ -216,6 +219,14 @@ fn may_reload(state: &State, facts: &Facts) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// An instance that the open rollout moves, on its way or back, and that the file does not have.
+fn instance_lost(name: &TierName, tier: &Tier, state: &State, facts: &Facts) -> Option<String> {
+    of_upgrade(state, name)?;
+    let fleet = facts.upgrade.rolling(name);
+    let has = |instance: &&String| fleet.is_some_and(|fleet| fleet.instances.contains(instance));
+    tier.instances.keys().find(|instance| !has(instance)).cloned()
 }
 
 fn changes_passed_stages(file: &TierFacts, rollout: &Rollout, facts: &Facts) -> bool {
@@ -334,7 +345,7 @@ pub(super) fn opening(
 
 /// Whether `tier` is one of instances, as the file has it now, of which none has `version`.
 pub(super) fn is_gone(name: &TierName, tier: &Tier, version: &Version, facts: &Facts) -> bool {
-    facts.upgrade.rolling(name).is_some() && !tier.runs(version)
+    facts.upgrade.rolling(name).is_some_and(|fleet| !tier.runs(version, &fleet.instances))
 }
 
 /// The version that served before, if it left the file and another release has its address

@@ -84,6 +84,7 @@ pub(super) fn turn_back(
 fn way_back(upgrade: &Upgrade, later: Vec<TierName>, state: &State, facts: &Facts) -> Vec<Item> {
     let (mut first, mut undoing) = (Vec::new(), upgrade.undoing());
     undoing.retain(|(tier, _)| upgrade.ended.is_none() || is_left(tier, upgrade.id, state, facts));
+    undoing.retain(|(_, items)| is_known(items, facts));
     for tier in later {
         if let Some(place) = undoing.iter().position(|(of, _)| *of == tier) {
             first.extend(undoing.remove(place).1);
@@ -95,13 +96,23 @@ fn way_back(upgrade: &Upgrade, later: Vec<TierName>, state: &State, facts: &Fact
     first.into_iter().chain(rest).chain(steps).collect()
 }
 
+/// Whether the file has the instance that `items` take back: nobody is sent to another.
+fn is_known(items: &[Item], facts: &Facts) -> bool {
+    let Some(Item::Shift(shift)) = items.last() else { return true };
+    let fleet = facts.upgrade.rolling(&shift.tier);
+    fleet.is_some_and(|fleet| fleet.instances.contains(&shift.instance))
+}
+
 /// Whether `name`, or the tier that it follows, still is as rollout `id` left it: one that was adopted
-/// since has an origin of its own.
+/// since has an origin of its own, and of instances that were renamed nobody knows what they run.
 fn is_left(name: &TierName, id: RolloutId, state: &State, facts: &Facts) -> bool {
     let mut workers = facts.upgrade.workers.iter();
     let name = workers.find(|one| one.name() == name).map_or(name, |one| &one.follows);
-    let previous = state.tiers.get(name).and_then(|tier| tier.previous.as_ref());
-    previous.is_some_and(|(_, of)| *of == id)
+    let Some(tier) = state.tiers.get(name) else { return false };
+    let fleet = facts.upgrade.rolling(name);
+    let mut moved = tier.instances.keys();
+    moved.all(|instance| fleet.is_some_and(|fleet| fleet.instances.contains(instance)))
+        && tier.previous.as_ref().is_some_and(|(_, of)| *of == id)
 }
 
 /// The steps of the way back: what undoes those that have begun, the last one first, and then the

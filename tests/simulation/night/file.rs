@@ -223,14 +223,26 @@ fn calendar(chance: &mut StdRng) -> Calendar {
 /// One thing of the file becomes different.
 pub fn edit(facts: &mut Facts, chance: &mut StdRng) {
     let names: Vec<TierName> = facts.tiers.iter().map(|tier| tier.name.clone()).collect();
-    match chance.random_range(0..12) {
+    match chance.random_range(0..14) {
+        12 => {
+            let Some(fleet) = some_fleet(facts, chance) else { return };
+            let number = chance.random_range(100..1_000_000_000);
+            *fleet.instances.choose_mut(chance).expect("one") = format!("i{number}");
+        }
+        13 => {
+            let Some(fleet) = some_fleet(facts, chance) else { return };
+            if fleet.instances.len() > 2 {
+                let at = chance.random_range(0..fleet.instances.len());
+                fleet.instances.remove(at);
+            }
+        }
         0 => {
             let UpgradeFacts { workers, rolling, .. } = &facts.upgrade;
             facts.upgrade.order = order(&names, (workers, rolling), chance);
         }
         9 => {
             let Some(fleet) = some_fleet(facts, chance) else { return };
-            let number = fleet.instances.len();
+            let number = chance.random_range(100..1_000_000_000);
             fleet.instances.push(format!("i{number}"));
         }
         10 => {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use weir::rollout::runbook::StepName;
-use weir::rollout::{Change, Event, Item, State, Tier, Upgrade};
+use weir::rollout::{Change, Event, Facts, Item, State, Tier, Upgrade};
 use weir::traffic::{TierName, Version, Weight};
 
 use super::laws::{ends_well, switched};
@@ -32,7 +32,7 @@ impl Runs {
     }
 
     /// What holds in every moment, where `olds` served before.
-    pub fn hold(&self, state: &State, olds: &BTreeMap<TierName, Version>) {
+    pub fn hold(&self, state: &State, olds: &BTreeMap<TierName, Version>, facts: &Facts) {
         let Some(upgrade) = &state.upgrade else { return };
         for (name, target) in &upgrade.targets {
             let (Some(old), tier) = (olds.get(name), &state.tiers[name]) else { continue };
@@ -41,7 +41,12 @@ impl Runs {
             }
             let out = tier.instances.values().filter(|has| has.is_none()).count();
             assert!(out < 2, "{out} instances of {name} are out");
-            for (instance, has) in &tier.instances {
+            let Some(fleet) = facts.upgrade.rolling(name) else { continue };
+            // What is published: the places of the file, each in the release of its version.
+            for instance in &fleet.instances {
+                // What one is that came to the file after they were moved a person sees to.
+                let Some(has) = tier.instances.get(instance) else { continue };
+                assert_eq!(tier.version_of(instance), has.as_ref());
                 let runs = match self.last.get(&format!("{name}-{instance}")) {
                     None | Some(Some(true)) => Some(old),
                     Some(Some(false)) => Some(&target.version),
@@ -51,7 +56,7 @@ impl Runs {
                     assert_eq!(Some(has), runs, "{instance} of {name} runs what it does not get");
                 }
             }
-            assert!(tier.runs(&tier.stable), "nobody runs what serves in {name}");
+            assert!(tier.runs(&tier.stable, &fleet.instances), "nobody runs what serves in {name}");
             follows(name, tier, upgrade);
             is_out(name, tier, upgrade);
         }

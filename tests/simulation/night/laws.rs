@@ -433,7 +433,7 @@ fn is_failure(upgrade: &Upgrade, state: &State, input: &Input) -> bool {
 
 /// What holds between two decisions.
 pub fn at_rest(state: &State, facts: &Facts, now: Timestamp, told: &Told) {
-    told.runs.hold(state, &told.olds);
+    told.runs.hold(state, &told.olds, facts);
     rollback_takes_all_back(state, facts, now, told);
     // Alone it goes on until it waits, and says for what.
     let mut state = state.clone();
