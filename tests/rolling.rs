@@ -192,6 +192,21 @@ bake = "0s"
         self.program.status()["tiers"][0]["weight"].as_u64().unwrap_or(u64::MAX)
     }
 
+    /// Requests that are under way until there is no file `long`, some at each instance.
+    fn long(&self) -> Vec<JoinHandle<Result<String, String>>> {
+        self.write("long", "");
+        let listen = self.listen;
+        let long = (0..6).map(|user| std::thread::spawn(move || ask(listen, user, "/long")));
+        let long: Vec<_> = long.collect();
+        let under_way = || -> u64 {
+            let status = self.program.status();
+            let releases = status["tiers"][0]["releases"].as_array().unwrap();
+            releases.iter().map(|release| release["in_flight"].as_u64().unwrap()).sum()
+        };
+        self.eventually("all are under way", || under_way() == 6);
+        long
+    }
+
     fn crowd(&self) -> Crowd {
         let (stop, down) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let listen = self.listen;
@@ -385,22 +400,33 @@ fn an_instance_that_is_not_healthy_is_moved_back_before_anybody_is_sent_to_it() 
 }
 
 #[test]
+fn a_rollback_does_not_wait_for_the_drain_of_an_instance_and_switches_none() {
+    let world =
+        World::new("drain = \"10m\"\n[tier.timeouts]\ndrain = \"5m\"\nfirst_byte = \"5m\"\n");
+    let long = world.long();
+    world.say("start");
+    world.until("step api-api-1-idle begins", 1);
+    assert_eq!(world.has(), versions(["-", "1.0.0", "1.0.0"]));
+    world.say("rollback");
+    world.until("everybody and everything is back", 1);
+    assert_eq!(world.has(), versions(["1.0.0"; 3]));
+    let log = world.say("log -n 200");
+    assert!(!log.contains("api-api-1-switch begins"), "{log}");
+    world.remove("long");
+    for user in long {
+        let answer = user.join().unwrap();
+        assert!(answer.is_ok(), "{answer:?}\n{}", world.program.log());
+    }
+}
+
+#[test]
 fn no_instance_is_switched_while_the_weir_before_finishes_requests_there() {
     let mut world =
         World::new("drain = \"10m\"\n[tier.timeouts]\ndrain = \"5m\"\nfirst_byte = \"5m\"\n");
     world.say("start");
     world.until("started at 33.33%", 1);
-    world.write("long", "");
-    let listen = world.listen;
     // Some of them are at the instance that is moved next.
-    let long: Vec<_> =
-        (0..6).map(|user| std::thread::spawn(move || ask(listen, user, "/long"))).collect();
-    let under_way = || -> u64 {
-        let status = world.program.status();
-        let releases = status["tiers"][0]["releases"].as_array().unwrap();
-        releases.iter().map(|release| release["in_flight"].as_u64().unwrap()).sum()
-    };
-    world.eventually("all are under way", || under_way() == 6);
+    let long = world.long();
     let heir = world.program.another(&["--replace"]);
     let mut old = world.program.swap(heir).unwrap();
     world.eventually("the heir serves", || world.program.log().contains(" drains: 6 requests"));
