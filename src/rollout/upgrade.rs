@@ -457,8 +457,8 @@ impl Upgrade {
 
     /// Everybody is back in a tier that waited for an instance.
     fn home(&mut self, event: &Event) {
-        let of = |item: &Item| matches!(item, Item::Home { tier, .. } if event.tier.as_ref() == Some(tier));
-        if self.item().is_some_and(of) {
+        let of = |tier: &TierName| event.tier.as_ref() == Some(tier);
+        if matches!(self.item(), Some(Item::Home { tier, .. }) if of(tier)) {
             self.reach(self.at + 1, event);
         }
     }
