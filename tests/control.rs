@@ -505,6 +505,22 @@ async fn a_reload_waits_its_turn_behind_a_raise_and_a_roll_back_passes_both() {
 }
 
 #[tokio::test]
+async fn a_roll_back_before_anybody_had_anything_passes_orders_that_wait_for_the_disk() {
+    let step = "[[step]]\nname = \"ask\"\nwhen = \"before rollout\"\nconfirm = \"is it night?\"\n";
+    let world = World::begin(tempfile::tempdir().unwrap(), &format!("{FILE}{step}"));
+    world.order(start()).await.unwrap();
+    let lock = world.lock();
+    let approving = world.give(Order::Approve { step: None }).await;
+    let starting = world.give(start()).await;
+    world.order(rollback()).await.unwrap();
+    let refused = starting.await.unwrap();
+    assert!(matches!(refused, Err(OrderError::RolledBackMeanwhile)), "{refused:?}");
+    drop(lock);
+    let _ = approving.await.unwrap();
+    assert_eq!(world.weight(), Weight::NONE);
+}
+
+#[tokio::test]
 async fn a_roll_back_passes_a_reload_that_waits_for_the_disk() {
     let world = World::new();
     world.start().await;

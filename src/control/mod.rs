@@ -375,10 +375,7 @@ impl Control {
     /// Orders that waited for the disk when somebody rolled back are older than the roll back:
     /// they must not raise anything after it. Reloads raise nothing and wait on.
     fn refuse_waiting(&mut self, events: &[Event]) {
-        let rolled_back = |event: &Event| {
-            matches!(event.change, Change::RolledBack { .. } | Change::TurnedBack { .. })
-        };
-        if self.pending.is_some() && events.iter().any(rolled_back) {
+        if self.pending.is_some() && events.iter().any(Event::goes_back) {
             while let Ok(ask) = self.orders.try_recv() {
                 match ask {
                     Ask::Order { reply, .. } => {

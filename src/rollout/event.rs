@@ -503,6 +503,17 @@ impl Event {
         let lower = |event: &Self| event.change.direction() == Direction::Lower;
         if events.iter().all(lower) { Direction::Lower } else { Direction::Raise }
     }
+
+    /// Whether somebody, or Weir, begins to go back with it, also where no user has anything yet. The
+    /// end of a way back, which Weir comes to by itself, does not.
+    pub fn goes_back(&self) -> bool {
+        let ends = matches!(
+            self.change,
+            Change::UpgradeEnded { ending: Ending::RolledBack | Ending::Stopped { .. } }
+        );
+        matches!(self.change, Change::RolledBack { .. } | Change::TurnedBack { .. })
+            || (ends && self.by != Actor::weir())
+    }
 }
 
 #[cfg(test)]
