@@ -403,7 +403,7 @@ fn an_instance_that_is_not_healthy_is_moved_back_before_anybody_is_sent_to_it() 
 fn a_rollback_does_not_wait_for_the_drain_of_an_instance_and_switches_none() {
     let world =
         World::new("drain = \"10m\"\n[tier.timeouts]\ndrain = \"5m\"\nfirst_byte = \"5m\"\n");
-    let long = world.long();
+    let users = world.long();
     world.say("start");
     world.until("step api-api-1-idle begins", 1);
     assert_eq!(world.has(), versions(["-", "1.0.0", "1.0.0"]));
@@ -413,7 +413,7 @@ fn a_rollback_does_not_wait_for_the_drain_of_an_instance_and_switches_none() {
     let log = world.say("log -n 200");
     assert!(!log.contains("api-api-1-switch begins"), "{log}");
     world.remove("long");
-    for user in long {
+    for user in users {
         let answer = user.join().unwrap();
         assert!(answer.is_ok(), "{answer:?}\n{}", world.program.log());
     }

@@ -426,7 +426,9 @@ impl Desk<'_> {
             return Ok(None);
         }
         let mut events = self.in_their_name(events);
-        events.iter_mut().for_each(|event| cut(&mut event.change, at_once));
+        for event in &mut events {
+            cut(&mut event.change, at_once);
+        }
         // Whatever else is open goes back, too.
         if name.is_none() {
             let others = state.tiers.iter().filter(|(_, tier)| other_rollout(tier, upgrade.id));

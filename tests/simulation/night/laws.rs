@@ -456,16 +456,7 @@ pub fn at_rest(state: &State, facts: &Facts, now: Timestamp, told: &Told) {
         Err(refusal) => panic!("{refusal}, though it waits for {wait}"),
     };
     match &wait {
-        Wait::Another { tier, .. } => {
-            let order = ordered(Order::Advance { tier: None, to: None });
-            let refused = step(&state, &order, facts, now);
-            assert!(refused.is_err(), "an instance is taken out by an order, without another");
-            let mut well = facts.clone();
-            let tier = well.tiers.iter_mut().find(|facts| facts.name == *tier).expect("a tier");
-            assert!(!tier.unwell.is_empty(), "all are well");
-            tier.unwell.clear();
-            assert_ne!(step(&state, &Input::Tick, &well, now), Ok(vec![]), "nothing follows");
-        }
+        Wait::Another { tier, .. } => another_counts(&state, tier, facts, now),
         Wait::Answer { step, .. } => obeyed(Order::Approve { step: Some(step.clone()) }),
         Wait::Failed { step, .. } | Wait::Interrupted { step, .. } => {
             obeyed(Order::RetryStep { step: Some(step.clone()) });
@@ -508,6 +499,18 @@ pub fn at_rest(state: &State, facts: &Facts, now: Timestamp, told: &Told) {
         }
         Wait::Observing => panic!("nobody said --observe"),
     }
+}
+
+/// While no other instance could serve none is taken out, and once one can it is.
+fn another_counts(state: &State, tier: &TierName, facts: &Facts, now: Timestamp) {
+    let order = ordered(Order::Advance { tier: None, to: None });
+    let refused = step(state, &order, facts, now);
+    assert!(refused.is_err(), "an instance is taken out by an order, without another");
+    let mut well = facts.clone();
+    let tier = well.tiers.iter_mut().find(|facts| facts.name == *tier).expect("a tier");
+    assert!(!tier.unwell.is_empty(), "all are well");
+    tier.unwell.clear();
+    assert_ne!(step(state, &Input::Tick, &well, now), Ok(vec![]), "nothing follows");
 }
 
 fn a_proof_counts(state: &State, tier: &TierName, facts: &Facts, now: Timestamp) {
