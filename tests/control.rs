@@ -43,6 +43,20 @@ stages = [
 ]
 "#;
 
+const ROLLING: &str = r#"
+[[tier]]
+name     = "web"
+listen   = "127.0.0.1:8080"
+stable   = "1.0.0"
+releases = [{ version = "1.0.0" }, { version = "1.1.0" }]
+[tier.rolling]
+instances = [
+  { name = "web-1", address = "127.0.0.1:9101" },
+  { name = "web-2", address = "127.0.0.1:9102" },
+]
+switch = ["deploy", "{instance}", "{version}"]
+"#;
+
 /// A control task with workers that acknowledge at once.
 struct World {
     folder: TempDir,
@@ -480,6 +494,47 @@ async fn a_release_left_long_ago_is_still_asked_for_its_health() {
     let table = world.board.current().1;
     let others: Vec<&str> = table.tiers[0].others.iter().map(|r| r.version.as_str()).collect();
     assert_eq!(others, ["1.1.0"], "years later");
+}
+
+#[tokio::test]
+async fn nobody_is_sent_to_an_instance_that_is_out_nor_is_it_called_healthy() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(&folder.path().join("weir.db")).unwrap();
+    let (stable, addresses) = (version("1.0.0"), vec![]);
+    let shifted = |instance: &str, to| Change::Shifted { instance: instance.into(), to };
+    let changes = [
+        Change::Adopted { stable, addresses, why: Adoption::Order },
+        shifted("web-1", None),
+        shifted("web-2", Some(version("1.1.0"))),
+    ];
+    let event = |change| Event {
+        at: Timestamp::from_millis(1),
+        by: Actor::weir(),
+        because: None,
+        tier: Some(name()),
+        rollout: None,
+        change,
+    };
+    let events = changes.into_iter().map(event).collect();
+    journal.append(Batch { events, evidence: BTreeMap::new() }).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(|| journal.close()).await.unwrap();
+    let world = World::begin(folder, ROLLING);
+    // None has what serves: another is better than none, but for one that is being switched.
+    let table = world.board.current().1;
+    let upstreams = table.tiers[0].stable.upstreams.iter();
+    let places: Vec<String> = upstreams.map(|one| one.address.to_string()).collect();
+    assert_eq!(places, ["127.0.0.1:9102"]);
+    let health = || {
+        let view = world.handle.view();
+        let instances = &view.tier(&name()).unwrap().instances;
+        instances.iter().map(|instance| instance.health.clone()).collect::<Vec<_>>()
+    };
+    let since = Instant::now();
+    while health()[1] != "healthy" {
+        assert!(since.elapsed() < Duration::from_mins(1), "{:?}", health());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(health()[0], "unknown", "it was healthy before it was taken out");
 }
 
 #[tokio::test]
