@@ -315,7 +315,18 @@ impl Body for ResponseBody {
                 let page = page.take().filter(|page| !page.is_empty());
                 return Poll::Ready(page.map(|page| Ok(Frame::data(page))));
             }
-            (Content::Broken, _) => return Poll::Ready(Some(Err(BodyError::Broken))),
+            (Content::Broken, exchange) => {
+                // What came before is sent first: an error makes hyper drop what it has not sent. A
+                // client that takes too long for that is cut as at any other time.
+                let open = exchange.as_ref().filter(|exchange| exchange.cut.get().is_none());
+                if let Some(exchange) = open {
+                    if !this.line.multiplexed.get() && this.line.pulse.owes_a_flush() {
+                        return Poll::Pending;
+                    }
+                    exchange.cut.set(Some(Cut::Upstream));
+                }
+                return Poll::Ready(Some(Err(BodyError::Broken)));
+            }
             (Content::Cached { .. }, _) => return this.poll_cached(cx),
             (Content::Upstream { .. }, None) => return Poll::Ready(None),
             (Content::Upstream { incoming, rest, whole, .. }, Some(exchange)) => {
@@ -357,9 +368,8 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(_))) => {
-                exchange.cut.set(Some(Cut::Upstream));
                 exchange.tally.ends(false);
-                // What came before is sent first: an error makes hyper drop what it has not sent.
+                // Before this is asked again hyper sends what it can.
                 this.content = Content::Broken;
                 cx.waker().wake_by_ref();
                 Poll::Pending

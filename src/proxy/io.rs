@@ -242,6 +242,8 @@ pub struct Pulse {
     within: AtomicBool,
     /// Whether something waits to be written, or may do so.
     stalled: AtomicBool,
+    /// Whether somebody waits until nothing does.
+    awaited: AtomicBool,
     /// Whether something is to be written in front of what hyper writes next.
     foretells: AtomicBool,
     foretold: Mutex<Vec<u8>>,
@@ -272,6 +274,13 @@ impl Pulse {
     /// Whether nothing is under way in either direction, where requests are followed.
     pub fn is_still(&self) -> bool {
         !self.within.load(Ordering::Relaxed) && !self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Whether something waits to be written. The task of the connection is woken once nothing does.
+    pub fn owes_a_flush(&self) -> bool {
+        let owes = self.stalled.load(Ordering::Relaxed);
+        self.awaited.store(owes, Ordering::Relaxed);
+        owes
     }
 
     /// hyper has the whole of an answer, and may not have written all of it.
@@ -461,6 +470,10 @@ impl hyper::rt::Write for Io {
         ready!(self.poll_foretold(cx))?;
         let flushed = Pin::new(&mut self.socket).poll_flush(cx);
         self.pulse.stalled.store(flushed.is_pending(), Ordering::Relaxed);
+        if flushed.is_ready() && self.pulse.awaited.load(Ordering::Relaxed) {
+            self.pulse.awaited.store(false, Ordering::Relaxed);
+            cx.waker().wake_by_ref();
+        }
         flushed
     }
 
