@@ -2,10 +2,8 @@
 //! begins again with another version, under users who must not notice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,39 +98,23 @@ bake = "0s"
 {more}"#
         ));
         let world = Self { program, listen };
-        world.write("server.py", SERVER);
-        world.write("switch.sh", SWITCH);
+        world.program.write("server.py", SERVER);
+        world.program.write("switch.sh", SWITCH);
         for (name, address) in places {
-            world.write(&format!("{name}.port"), &address.port().to_string());
+            world.program.write(&format!("{name}.port"), &address.port().to_string());
             let switched = Command::new("sh")
                 .args(["switch.sh", name, "1.0.0"])
-                .current_dir(world.folder())
+                .current_dir(world.program.directory())
                 .status();
             assert!(switched.unwrap().success());
         }
-        world.remove("moves");
+        world.program.remove("moves");
         world.eventually("all are there", || {
             let status = world.program.status();
             let upstreams = status["tiers"][0]["releases"][0]["upstreams"].as_array().unwrap();
             upstreams.len() == 3 && upstreams.iter().all(|one| one["health"] == "healthy")
         });
         world
-    }
-
-    fn folder(&self) -> &Path {
-        self.program.directory()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.folder().join(name), text).unwrap();
-    }
-
-    fn remove(&self, name: &str) {
-        fs::remove_file(self.folder().join(name)).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.folder().join(name)).unwrap_or_default()
     }
 
     fn say(&self, line: &str) -> String {
@@ -185,7 +167,7 @@ bake = "0s"
     }
 
     fn runs(&self) -> [String; 3] {
-        INSTANCES.map(|name| self.read(&format!("{name}.version")).trim().to_owned())
+        INSTANCES.map(|name| self.program.read(&format!("{name}.version")).trim().to_owned())
     }
 
     fn weight(&self) -> u64 {
@@ -194,7 +176,7 @@ bake = "0s"
 
     /// Requests that are under way until there is no file `long`, some at each instance.
     fn long(&self) -> Vec<JoinHandle<Result<String, String>>> {
-        self.write("long", "");
+        self.program.write("long", "");
         let listen = self.listen;
         let long = (0..6).map(|user| std::thread::spawn(move || ask(listen, user, "/long")));
         let long: Vec<_> = long.collect();
@@ -222,7 +204,7 @@ bake = "0s"
 impl Drop for World {
     fn drop(&mut self) {
         for name in INSTANCES {
-            let pid = self.read(&format!("{name}.pid"));
+            let pid = self.program.read(&format!("{name}.pid"));
             let _ = Command::new("kill").arg(pid.trim()).status();
         }
     }
@@ -355,11 +337,12 @@ fn instances_are_moved_and_moved_back_and_no_request_fails() {
 fn weir_is_killed_while_an_instance_is_switched_and_goes_on_and_back() {
     let mut world = World::new("");
     let crowd = world.crowd();
-    world.write("api-2.slow", "");
+    world.program.write("api-2.slow", "");
     world.say("start");
     world.until("started at 33.33%", 1);
     world.say("advance");
-    world.eventually("api-2 is switched", || world.read("moves").contains("api-2 to 1.1.0"));
+    world
+        .eventually("api-2 is switched", || world.program.read("moves").contains("api-2 to 1.1.0"));
     crowd.down.store(true, Ordering::SeqCst);
     world.program.kill();
     world.program.restart();
@@ -368,7 +351,7 @@ fn weir_is_killed_while_an_instance_is_switched_and_goes_on_and_back() {
     world.until("step api-api-2-switch begins, run 2", 1);
     assert_eq!(world.has(), versions(["1.1.0", "-", "1.0.0"]));
     assert_eq!(world.weight(), 3_333);
-    world.remove("api-2.slow");
+    world.program.remove("api-2.slow");
     world.until("advanced to 66.66%", 1);
     assert_eq!(world.has(), versions(["1.1.0", "1.1.0", "1.0.0"]));
     // One still has the version before: users go back at once, the instances after them.
@@ -386,13 +369,13 @@ fn weir_is_killed_while_an_instance_is_switched_and_goes_on_and_back() {
 #[test]
 fn an_instance_that_is_not_healthy_is_moved_back_before_anybody_is_sent_to_it() {
     let world = World::new("ready = \"4s\"\n");
-    world.write("1.1.0.sick", "");
+    world.program.write("1.1.0.sick", "");
     let crowd = world.crowd();
     world.say("start");
     world.until("everybody and everything is back", 1);
     let log = world.say("log -n 200");
     assert!(log.contains("step api-api-1-well failed"), "{log}");
-    assert_eq!(world.read("moves"), "api-1 to 1.1.0\napi-1 to 1.0.0\n");
+    assert_eq!(world.program.read("moves"), "api-1 to 1.1.0\napi-1 to 1.0.0\n");
     assert_eq!(world.has(), versions(["1.0.0"; 3]));
     let found = crowd.found();
     assert!(found.failed.is_empty(), "{:?}\n{log}", found.failed);
@@ -412,7 +395,7 @@ fn a_rollback_does_not_wait_for_the_drain_of_an_instance_and_switches_none() {
     assert_eq!(world.has(), versions(["1.0.0"; 3]));
     let log = world.say("log -n 200");
     assert!(!log.contains("api-api-1-switch begins"), "{log}");
-    world.remove("long");
+    world.program.remove("long");
     for user in users {
         let answer = user.join().unwrap();
         assert!(answer.is_ok(), "{answer:?}\n{}", world.program.log());
@@ -435,9 +418,9 @@ fn no_instance_is_switched_while_the_weir_before_finishes_requests_there() {
     let waits = |text: &str| world.program.status()["upgrade"].to_string().contains(text);
     world.eventually("it waits", || waits("the weir before still finishes requests"));
     assert_eq!(world.has(), versions(["1.1.0", "-", "1.0.0"]));
-    assert!(!world.read("moves").contains("api-2"), "{}", world.read("moves"));
+    assert!(!world.program.read("moves").contains("api-2"), "{}", world.program.read("moves"));
     assert!(old.try_wait().unwrap().is_none(), "it finishes what it has");
-    world.remove("long");
+    world.program.remove("long");
     for user in long {
         let answer = user.join().unwrap();
         assert!(answer.is_ok(), "{answer:?}\n{}", world.program.log());

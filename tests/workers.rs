@@ -1,8 +1,6 @@
 //! The real program moves workers: stand-ins that a command switches and that write down what is
 //! done with them.
 
-use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::support::program::{Program, free_address};
@@ -69,27 +67,11 @@ run = ["sh", "-c", "echo restored >> moves"]
 "#
         ));
         let world = Self { program, _upstreams: upstreams };
-        world.write("worker.sh", WORKER);
+        world.program.write("worker.sh", WORKER);
         for instance in ["work-1", "work-2"] {
-            world.write(&format!("{instance}.version"), "1.0.0\n");
+            world.program.write(&format!("{instance}.version"), "1.0.0\n");
         }
         world
-    }
-
-    fn folder(&self) -> &Path {
-        self.program.directory()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.folder().join(name), text).unwrap();
-    }
-
-    fn remove(&self, name: &str) {
-        fs::remove_file(self.folder().join(name)).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.folder().join(name)).unwrap_or_default()
     }
 
     fn say(&self, line: &str) -> String {
@@ -114,11 +96,11 @@ run = ["sh", "-c", "echo restored >> moves"]
     /// Waits until somebody has moved `moves` times.
     fn until_moves(&self, moves: usize) {
         let since = Instant::now();
-        while self.read("moves").lines().count() < moves {
+        while self.program.read("moves").lines().count() < moves {
             assert!(
                 since.elapsed() < PATIENCE,
                 "{}\n{}",
-                self.read("moves"),
+                self.program.read("moves"),
                 self.say("log -n 200")
             );
             std::thread::sleep(Duration::from_millis(20));
@@ -126,35 +108,35 @@ run = ["sh", "-c", "echo restored >> moves"]
     }
 
     fn runs(&self) -> [String; 2] {
-        ["work-1.version", "work-2.version"].map(|name| self.read(name).trim().to_owned())
+        ["work-1.version", "work-2.version"].map(|name| self.program.read(name).trim().to_owned())
     }
 }
 
 #[test]
 fn workers_follow_one_at_a_time_and_are_waited_for_while_they_are_busy() {
     let world = World::new();
-    world.write("work-2.busy", "");
+    world.program.write("work-2.busy", "");
     world.promote();
     world.until("step worker-work-2-drain begins");
     assert_eq!(world.runs(), ["1.1.0", "1.0.0"]);
-    assert_eq!(world.read("moves").lines().last(), Some("work-2 takes no more"));
+    assert_eq!(world.program.read("moves").lines().last(), Some("work-2 takes no more"));
     assert!(world.say("status").contains("worker-work-2-drain"), "{}", world.say("status"));
-    world.remove("work-2.busy");
+    world.program.remove("work-2.busy");
     world.until("everybody has the new version everywhere");
     assert_eq!(world.runs(), ["1.1.0", "1.1.0"]);
     let moves = "work-1 takes no more\nwork-1 to 1.1.0 for blue:1.1.0\nwork-2 takes no more\n\
                  work-2 to 1.1.0 for blue:1.1.0\n";
-    assert_eq!(world.read("moves"), moves);
+    assert_eq!(world.program.read("moves"), moves);
 }
 
 #[test]
 fn one_that_is_not_well_takes_everything_back_users_first_and_workers_in_reverse() {
     let world = World::new();
-    world.write("work-2.fails", "1.1.0\n");
+    world.program.write("work-2.fails", "1.1.0\n");
     world.promote();
     world.until("everybody and everything is back");
     assert_eq!(world.runs(), ["1.0.0", "1.0.0"]);
-    let moves = world.read("moves");
+    let moves = world.program.read("moves");
     let switches: Vec<&str> = moves.lines().filter(|line| !line.ends_with("no more")).collect();
     let expected = [
         "work-1 to 1.1.0 for blue:1.1.0",
@@ -175,7 +157,7 @@ fn one_that_is_not_well_takes_everything_back_users_first_and_workers_in_reverse
 fn a_worker_of_another_version_than_it_says_is_seen() {
     let world = World::new();
     let script = WORKER.replace("echo \"worker $(cat \"$1.version\")", "echo \"worker 1.0.0");
-    world.write("worker.sh", &script);
+    world.program.write("worker.sh", &script);
     world.promote();
     world.until("it reports 1.0.0 and not 1.1.0");
     world.until("everybody and everything is back");
@@ -185,18 +167,18 @@ fn a_worker_of_another_version_than_it_says_is_seen() {
 #[test]
 fn weir_is_killed_while_a_worker_is_switched_and_goes_on_where_it_was() {
     let mut world = World::new();
-    world.write("work-1.slow", "");
+    world.program.write("work-1.slow", "");
     world.promote();
     world.until_moves(2);
     world.program.kill();
     world.program.restart();
     world.until("step worker-work-1-switch begins, run 2");
     // The command of the Weir that was killed still runs: it is not begun beside itself.
-    assert_eq!(world.read("moves").lines().count(), 2);
-    world.remove("work-1.slow");
+    assert_eq!(world.program.read("moves").lines().count(), 2);
+    world.program.remove("work-1.slow");
     world.until("everybody has the new version everywhere");
     assert_eq!(world.runs(), ["1.1.0", "1.1.0"]);
-    let moves = world.read("moves");
+    let moves = world.program.read("moves");
     let twice = moves.lines().filter(|line| line.starts_with("work-1 to 1.1.0")).count();
     assert_eq!(twice, 2, "{moves}");
 }

@@ -52,9 +52,8 @@ pub(super) async fn report(
     let rollout = which.rollout.map_or_else(|| report::latest(&view.records), Ok).map_err(none)?;
     let samples = admin.shelf.samples(rollout).await;
     let samples = samples.map_err(|error| Trouble::new(Kind::Journal, error.to_string()))?;
-    let zone = view.zone.clone().unwrap_or_else(clock::zone);
-    let report =
-        Report::of(rollout, &view.records, &samples, (clock::wall(), &zone)).map_err(none)?;
+    let report = Report::of(rollout, &view.records, &samples, (clock::wall(), &view.zone()))
+        .map_err(none)?;
     // The page needs nothing from elsewhere, and must not get it.
     let policy = "default-src 'none'; style-src 'unsafe-inline'";
     let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, policy)];

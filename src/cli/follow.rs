@@ -7,7 +7,8 @@ use anyhow::bail;
 
 use super::client::{AskError, Client};
 use super::progress::Progress;
-use super::{ROLLED_BACK, STILL_OPEN, print, records, screen, tree, words};
+use super::words::Wall;
+use super::{ROLLED_BACK, STILL_OPEN, print, records, screen, tree};
 use crate::admin::api::{Log, Status, TierStatus};
 use crate::rollout::{Change, RolloutId};
 use crate::traffic::TierName;
@@ -31,7 +32,7 @@ pub(super) async fn watch(client: &Client) -> anyhow::Result<()> {
                     status.tiers.iter().map(place).chain(upgrade.clone()).collect();
                 let now = lines.join("\n");
                 if now != shown {
-                    let at = words::stamp(status.at, &words::zone(status.zone.as_deref()));
+                    let at = Wall::of(&status).stamp(status.at);
                     if let Some(upgrade) = &upgrade {
                         print::line(&format!("{at}  {upgrade}"))?;
                     }
@@ -170,11 +171,8 @@ fn progress(
     for tier in status.tiers.iter().filter(|tier| open.contains_key(&tier.name)) {
         let now = place(tier);
         if tier.rollout.is_some() && shown.get(&tier.name) != Some(&now) {
-            print::line(&format!(
-                "{}  {}",
-                words::stamp(status.at, &words::zone(status.zone.as_deref())),
-                screen::line(tier)
-            ))?;
+            let at = Wall::of(status).stamp(status.at);
+            print::line(&format!("{at}  {}", screen::line(tier)))?;
             shown.insert(tier.name.clone(), now);
         }
     }

@@ -39,7 +39,7 @@ pub fn note(note: &str) {
 }
 
 /// Whether somebody may still read what is written, to be asked while there is nothing to write:
-/// `weir watch | grep -m 1 promoted` is over when grep is.
+/// `weir log -f | grep -m 1 promoted` is over when grep is.
 ///
 /// # Errors
 /// [`ReaderGone`].

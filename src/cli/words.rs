@@ -125,6 +125,11 @@ impl Wall {
         self.zone.write(at, "%H:%M:%S")
     }
 
+    /// A point in time: 2026-11-22 13:40:53.
+    pub(super) fn stamp(&self, at: Timestamp) -> String {
+        stamp(at, &self.zone)
+    }
+
     /// A point in time, short where it was today: 13:40, or 2026-11-21 13:40.
     pub(super) fn moment(&self, at: Timestamp) -> String {
         let day = |at| self.zone.write(at, "%Y-%m-%d");
@@ -139,7 +144,7 @@ pub(super) fn zone(named: Option<&str>) -> Zone {
     named.and_then(|name| name.parse().ok()).unwrap_or_else(clock::zone)
 }
 
-/// A point in time: 2026-11-22 13:40:53.
+/// A point in time on a clock of `zone`: 2026-11-22 13:40:53.
 pub(super) fn stamp(at: Timestamp, zone: &Zone) -> String {
     zone.write(at, "%Y-%m-%d %H:%M:%S")
 }

@@ -68,7 +68,7 @@ impl Control {
         let tiers = self.state.tiers.iter();
         let chosen = tiers.filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name));
         let connections_left = self.left_behind(chosen.clone().map(|(name, _)| name));
-        let zone = &self.settings.upgrade.calendar.zone.clone().unwrap_or_else(clock::zone);
+        let zone = &self.views.borrow().zone();
         let sentences = chosen
             .map(|(name, tier)| standing(name, tier, self.state.closures.of(name), zone))
             .collect();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::analysis::Report;
+use crate::clock;
 use crate::hooks::{InstanceScene, Scene, UpstreamScene};
 use crate::journal::Record;
 use crate::rollout::{Fate, Plan, Purpose, RolloutId};
@@ -305,6 +306,11 @@ impl ReleaseView {
 }
 
 impl View {
+    /// In which its times are said: the zone that the file names, else that of the machine.
+    pub fn zone(&self) -> Zone {
+        self.zone.clone().unwrap_or_else(clock::zone)
+    }
+
     /// What the program knows for checks: `outline` of the file, and what was seen.
     pub fn scene(&self, outline: &Scene) -> Scene {
         let mut scene = Scene { is_live: true, ..outline.clone() };

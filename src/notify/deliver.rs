@@ -67,8 +67,7 @@ impl Courier {
         let (mut pause, mut refusals) = (PAUSE, 0);
         loop {
             let view = Arc::clone(&views.borrow_and_update());
-            let zone = view.zone.clone().unwrap_or_else(clock::zone);
-            let clock = (clock::wall(), &zone);
+            let clock = (clock::wall(), &view.zone());
             let post = Post::of(&self.target, &view.records, (told.seq, told.lost), clock);
             self.counts.waiting.store(post.waiting, Ordering::Relaxed);
             if post.until > told.seq {

@@ -1,7 +1,7 @@
 //! The real program, started with a file of its own in a directory of its own.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -66,6 +66,21 @@ impl Program {
         self.directory.path()
     }
 
+    /// Writes the file `name` there.
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.directory().join(name), text).unwrap();
+    }
+
+    /// Removes the file `name` there.
+    pub fn remove(&self, name: &str) {
+        fs::remove_file(self.directory().join(name)).unwrap();
+    }
+
+    /// What stands in the file `name` there; nothing where it is not.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.directory().join(name)).unwrap_or_default()
+    }
+
     /// The address of its admin.
     pub const fn admin(&self) -> SocketAddr {
         self.admin
@@ -79,7 +94,7 @@ impl Program {
     /// Writes `weir.toml` anew; takes effect by `reload` or `restart`.
     pub fn write_file(&self, file: &str) {
         let text = file.replace("ADMIN", &self.admin.to_string());
-        std::fs::write(self.path("weir.toml"), text).expect("the file is written");
+        fs::write(self.path("weir.toml"), text).expect("the file is written");
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -144,7 +159,7 @@ impl Program {
 
     /// What it logged so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+        fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
     /// Runs a verb against it: `weir VERB ... --config FILE`.
@@ -177,7 +192,7 @@ impl Program {
 
     /// Gives an order as the command line sends it, without the time a process needs to start.
     pub fn order(&self, order: &serde_json::Value) -> Answer {
-        let token = std::fs::read_to_string(self.path("operator.token")).expect("a token");
+        let token = fs::read_to_string(self.path("operator.token")).expect("a token");
         let body = order.to_string();
         let mut client = Client::to(self.admin);
         client.send(&format!(

@@ -1,8 +1,21 @@
 //! The sections of instances that are moved one at a time.
 
-use super::Keys;
 use super::list::key;
+use super::{Key, Keys};
 use crate::config::difference::Class::Open;
+
+/// The same of workers and of instances with traffic.
+const REPORTS: Key = key(
+    "reports",
+    "list of texts",
+    "",
+    Open,
+    "A command that prints the version that the instance runs; tried every 2 s until it is the one that it should be.",
+);
+
+/// Likewise.
+const TIMEOUT: Key =
+    key("timeout", "duration, 1s to 1h", "\"2m\"", Open, "How long each command may take.");
 
 pub const WORKER: Keys = Keys {
     title: "[[worker]]",
@@ -50,13 +63,7 @@ pub const WORKER: Keys = Keys {
             Open,
             "A command that exits with 0 once the instance is well; tried every 2 s, and once more after `bake`.",
         ),
-        key(
-            "reports",
-            "list of texts",
-            "",
-            Open,
-            "A command that prints the version that the instance runs; tried every 2 s until it is the one that it should be.",
-        ),
+        REPORTS,
         key(
             "drain",
             "duration, 0s to 24h",
@@ -71,7 +78,7 @@ pub const WORKER: Keys = Keys {
             Open,
             "How long `health`, and then `reports`, is tried; the time that the command itself takes comes on top.",
         ),
-        key("timeout", "duration, 1s to 1h", "\"2m\"", Open, "How long each command may take."),
+        TIMEOUT,
         key(
             "bake",
             "duration, 0s to 30d",
@@ -141,13 +148,7 @@ pub const ROLLING: Keys = Keys {
             Open,
             "A command that exits with 0 once the instance is well, beside the health checks of the tier; tried every 2 s.",
         ),
-        key(
-            "reports",
-            "list of texts",
-            "",
-            Open,
-            "A command that prints the version that the instance runs; tried every 2 s until it is the one that it should be.",
-        ),
+        REPORTS,
         key(
             "drain",
             "duration, 0s to 24h",
@@ -162,7 +163,7 @@ pub const ROLLING: Keys = Keys {
             Open,
             "How long `health`, `reports` and the health checks of the tier are waited for, each.",
         ),
-        key("timeout", "duration, 1s to 1h", "\"2m\"", Open, "How long each command may take."),
+        TIMEOUT,
         key(
             "bake",
             "duration, 0s to 30d",
